@@ -1,0 +1,192 @@
+"""The command line: finds the verb, runs it, and turns whatever goes wrong into a message and an exit code.
+
+A verb is `cli/<verb>.py` with a click command named `command`, imported only when it is called: the list of
+verbs below is all that `animepggan --help` needs. Only this package prints, asks or exits.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+import click
+from click.exceptions import Exit, NoArgsIsHelpError
+
+from animepggan import __version__
+from animepggan.cli.common import COMMON_OPTIONS, DEBUG, complain, mute
+from animepggan.errors import AnimepgganError, Interrupted, resource_error
+
+VERBS = {
+    "pretrain": "Grow a base model from a corpus.",
+    "finetune": "Train a base model further on one character.",
+    "sample": "Draw pictures.",
+    "interpolate": "Draw a film that walks from face to face.",
+    "data": "Make and look after pictures to train on.",
+    "recipes": "List, show, copy and check recipes.",
+}
+"""The verbs in the order of the help, with the line that stands for each."""
+
+BUG = 70
+INTERRUPTED = 130
+USAGE = 2
+
+
+class Verbs(click.Group):
+    """A group whose commands are modules of this package, imported when called."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """All verbs, in the order of the help."""
+        return list(VERBS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command of one verb, from its module."""
+        if name not in VERBS:
+            return None
+        command = importlib.import_module(f"{__name__}.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb, or name the nearest one."""
+        name = arguments[0]
+        if name not in VERBS and not context.resilient_parsing:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, VERBS, n=1)
+            raise click.UsageError(
+                f"No such verb '{name}'." + "".join(f" Did you mean '{verb}'?" for verb in near), context
+            )
+        return super().resolve_command(context, arguments)
+
+
+@click.group(
+    cls=Verbs,
+    subcommand_metavar="VERB ...",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="`animepggan VERB --help` tells more about one verb.",
+)
+@click.version_option(__version__, message="animepggan %(version)s")
+def verbs() -> None:
+    """Draw your favourite character with a progressively grown GAN."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `arguments` (the process's own by default) and return the exit code.
+
+    Codes: those of `animepggan.errors`, 2 for usage, 130 when interrupted outside a run, 70 for a bug of ours.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name that is not text comes out as it is, or spelled out
+        utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+    code = _run(sys.argv[1:] if arguments is None else list(arguments))
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        mute(sys.stdout)
+    except OSError as error:
+        mute(sys.stdout)
+        code = code or _report(error, debug=False)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    if "_ANIMEPGGAN_COMPLETE" in os.environ:  # a shell asks for completions: click's own protocol
+        verbs.main(arguments, prog_name="animepggan")
+    context: click.Context | None = None
+    try:
+        with verbs.make_context("animepggan", arguments) as context:
+            verbs.invoke(context)
+    except Exit as stop:
+        return stop.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads_stdout():  # `animepggan --help | head -1`
+            return 0
+        if isinstance(error, click.UsageError) and error.ctx is None:
+            error.ctx = context  # click leaves it out for an option without its value
+        return _report(error, debug=context is not None and bool(context.meta.get(DEBUG)))
+    return 0
+
+
+def _nobody_reads_stdout() -> bool:
+    import select
+
+    probe = select.poll()
+    with suppress(OSError, ValueError, AttributeError):  # closed, no file of the system, or None
+        probe.register(sys.stdout.fileno(), 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in probe.poll(0))
+
+
+def _report(error: BaseException, *, debug: bool) -> int:
+    """Print `error` in one to three lines on stderr, after its traceback if `debug`; return the exit code."""
+    if isinstance(error, NoArgsIsHelpError):
+        complain(error.format_message())
+        return USAGE
+    if debug:
+        import traceback
+
+        complain("".join(traceback.format_exception(error)).rstrip())
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        complain("interrupted")
+        return INTERRUPTED
+    if isinstance(error, Interrupted):  # asked for, saved, and it says so itself
+        complain(str(error))
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        complain(f"error: {_usage_message(error)}")
+        return USAGE
+    ours = error if isinstance(error, AnimepgganError) else resource_error(error)
+    if ours is not None:
+        complain(f"error: {ours}")
+        return ours.exit_code
+    summary = (str(error).strip() or "no message").splitlines()[0][:200]
+    complain(f"error: this is a bug in animepggan: {type(error).__name__}: {summary}")
+    if not debug:
+        complain(_save_traceback(error))
+    complain("please report it with the traceback, the command you typed and `animepggan --version`")
+    return BUG
+
+
+def _usage_message(error: click.ClickException) -> str:
+    """What click has to say with the nearest name, in one line, and a second one that points to the help."""
+    message = " ".join(error.format_message().split())
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return message
+    path = error.ctx.command_path
+    option = getattr(error, "option_name", None)
+    if option in COMMON_OPTIONS and isinstance(error.ctx.command, click.Group):
+        return f"{option} goes after the verb: `{path} VERB {option}`"
+    if near := getattr(error, "possibilities", None):
+        message = f"{error.message} Did you mean '{near[0]}'?"
+    return f"{message}\nsee `{path} --help`"
+
+
+def _save_traceback(error: BaseException) -> str:
+    """Write the traceback to a new file in the temporary folder; the line that names it, or the traceback itself."""
+    import platform
+    import tempfile
+    import traceback
+
+    lines = "".join(traceback.format_exception(error)).rstrip()
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="animepggan-bug-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(
+                f"animepggan {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+                f"arguments: {sys.argv[1:]}\n\n{lines}\n"
+            )
+    except OSError:
+        return lines
+    return f"its traceback is in {file.name} (`--debug` shows it here)"
