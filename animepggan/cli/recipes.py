@@ -1,0 +1,132 @@
+"""`animepggan recipes`: list, show, copy and validate recipes, and print their JSON Schema."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from animepggan.cli.common import Console, common_options
+from animepggan.errors import RecipeError, ResourceError
+
+if TYPE_CHECKING:
+    from animepggan.recipe import Found
+
+
+@click.group()
+def command() -> None:
+    """List, show, copy and check recipes.
+
+    RECIPE is a path or the name of a recipe that comes with the program.
+    """
+
+
+@command.command("list")
+@common_options
+def list_recipes(console: Console) -> None:
+    """List the recipes that come with the program."""
+    from animepggan import recipe
+
+    rows = [(path.stem, recipe.title(path), path) for path in recipe.shipped()]
+    width = max(len(name) for name, _, _ in rows)
+    console.result(
+        "\n".join(f"{name:<{width}}  {title}" for name, title, _ in rows),
+        [{"name": name, "title": title, "path": str(path)} for name, title, path in rows],
+    )
+
+
+@command.command()
+@click.argument("name", metavar="RECIPE")
+@click.option("--resolved", is_flag=True, help="Every value, where it came from and what it means.")
+@common_options
+def show(console: Console, name: str, resolved: bool) -> None:
+    """Print a recipe as its file is, or with every default filled in."""
+    from animepggan import recipe
+
+    found = _find(console, name)
+    if resolved:
+        full = recipe.load(found.path)
+        data = {"path": str(found.path), "recipe": full.recipe.model_dump(mode="json"), "origins": full.origins}
+        console.result(recipe.dump(full, describe=True).rstrip("\n"), data)
+    else:
+        text = recipe.read(found.path)
+        console.result(text.rstrip("\n"), {"path": str(found.path), "text": text})
+
+
+@command.command()
+@click.argument("name", metavar="RECIPE")
+@click.argument("destination", metavar="[DEST]", required=False, type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Overwrite DEST if it exists.")
+@common_options
+def copy(console: Console, name: str, destination: Path | None, force: bool) -> None:
+    """Copy a recipe to DEST (a file or a folder), to be edited; by default into the current folder."""
+    from animepggan import recipe
+
+    found = _find(console, name)
+    text = recipe.read(found.path)
+    target = destination or Path(found.path.name)
+    if target.is_dir():
+        target /= found.path.name
+    _write(target, text, force=force)
+    console.result(str(target), {"path": str(target)})
+
+
+@command.command()
+@click.argument("names", metavar="RECIPE...", nargs=-1, required=True)
+@common_options
+def validate(console: Console, names: tuple[str, ...]) -> None:
+    """Check recipes; every error of every file is shown, and the exit code is 2 if there is one."""
+    from animepggan import recipe
+
+    reports: list[dict[str, object]] = []
+    errors: list[str] = []
+    for name in names:
+        try:
+            recipe.load(_find(console, name).path)
+            wrong = []
+        except RecipeError as error:
+            wrong = str(error).splitlines()
+        reports.append({"recipe": name, "ok": not wrong, "errors": wrong})
+        errors += wrong
+    console.result("\n".join(f"{report['recipe']}: ok" for report in reports if report["ok"]), reports)
+    if errors:
+        raise RecipeError("\n".join(errors))
+
+
+@command.command()
+@common_options
+def schema(console: Console) -> None:
+    """Print the JSON Schema of a recipe, so that an editor completes and checks it."""
+    import json
+
+    from animepggan import recipe
+
+    data = recipe.schema()
+    console.result(json.dumps(data, indent=2), data)
+
+
+def _find(console: Console, name: str) -> Found:
+    from animepggan import recipe
+
+    found = recipe.find(name)
+    if found.fell_back:
+        console.say(f"{name} is no file here: taking the recipe {found.path.stem} that comes with the program")
+    return found
+
+
+def _write(target: Path, text: str, *, force: bool) -> None:
+    """Write `text` to `target`, whole or not at all; RecipeError if it exists and `force` is not given."""
+    if os.path.lexists(target) and not force:
+        raise RecipeError(f"{target} exists; give another DEST, or --force to overwrite it")
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8", newline="")
+        part.replace(target)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise ResourceError(f"{target} cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,177 @@
+"""A recipe from its sources: command line over recipe over base over default, key by key.
+
+Each source is checked by itself, so that every message can say where its key stands, and all messages come at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from animepggan.errors import ModelError, RecipeError
+from animepggan.recipe import document, shelf
+from animepggan.recipe.check import check, short, shown
+from animepggan.recipe.document import KeyPath, Problem, dotted
+from animepggan.recipe.model import BY_RESOLUTION, LAYER, LEAVES, Recipe, contradictions, flatten, nest
+
+NEVER_INHERITED = frozenset(
+    {"name", "data", "seed", "base", "max_bad"}
+    | {"schedule.fade_kimg", "schedule.stabilize_kimg", "schedule.ramp_kimg"}
+    | {key for key in LEAVES if key.startswith(("checkpoints.", "previews.", "log."))}
+)
+"""What belongs to a run and not to its model: fine-tuning does not take these from the base."""
+
+
+@dataclass(frozen=True)
+class _Value:
+    value: object
+    place: str  # for messages: `recipes/x.yaml:12`, `--set seed=1`, `--seed`
+
+
+@dataclass(frozen=True)
+class _Sources:
+    recipe: Mapping[str, _Value] = field(default_factory=dict)
+    command: Mapping[str, _Value] = field(default_factory=dict)
+    entries: Mapping[str, Mapping[str, _Value]] = field(default_factory=dict)  # `--set schedule.batch_size.64=8`
+    base: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe and where each of its values came from; `load` makes them."""
+
+    recipe: Recipe
+    origins: dict[str, str]  # dotted key -> "command line", "recipe", "base" or "default"
+    file: str  # the recipe's file, as in messages
+    _sources: _Sources = field(repr=False, compare=False, default=_Sources())
+
+    def inherit(self, base_values: Mapping[str, object]) -> Resolved:
+        """Fine-tuning: every key that neither command line nor recipe sets takes the value of the base's recipe.
+
+        `base_values` is that recipe as `Recipe.model_dump()` or JSON has it, or by dotted keys. Keys of
+        NEVER_INHERITED, and keys that this version does not know, are passed over; a map is taken whole. What was
+        inherited has the origin "base". ModelError where a value of the base is not valid, RecipeError where it does
+        not go together with the recipe's.
+        """
+        base = {key: value for key, value in flatten(base_values).items() if key not in NEVER_INHERITED}
+        problems = check(nest(base))
+        if problems:
+            lines = [f"the base's recipe: {dotted(path)}: {message}" for path, message in problems]
+            raise ModelError("\n".join(lines))
+        return _resolve(self.file, replace(self._sources, base=base))
+
+
+def load(spec: str | Path, *, overrides: Sequence[str] = (), settings: Mapping[str, object] | None = None) -> Resolved:
+    """The recipe of a path or shipped name, with `overrides` (`key.path=value`, as after `--set`) laid over it.
+
+    `settings` are the values of other options (`{"seed": 3}` for `--seed 3`) by dotted key; they win over `overrides`,
+    and None stands for an option that was not given. RecipeError holds everything that is wrong, a line each.
+    """
+    path = shelf.find(spec).path
+    file = shelf.label(path)
+    read = document.parse(shelf.read(path))
+    found = read.problems
+    recipe: dict[str, _Value] = {}
+    if isinstance(read.value, dict):
+        wrong = [Problem(_line_of(read.lines, key), dotted(key), message) for key, message in check(read.value)]
+        found = [*found, *(problem for problem in wrong if read.stopped is None or problem.line < read.stopped)]
+        recipe = {
+            key: _Value(value, f"{file}:{_line_of(read.lines, tuple(key.split('.')))}")
+            for key, value in flatten(read.value).items()
+        }
+    elif not found:
+        what = "empty" if read.value is None else f"not a recipe but {shown(read.value)}"
+        raise RecipeError(f"{file}: {what}; a recipe is lines of `key: value`")
+    found.sort(key=lambda problem: problem.line)
+    problems = [_line(f"{file}:{problem.line}", problem.key, problem.message) for problem in found]
+
+    command: dict[str, _Value] = {}
+    entries: dict[str, dict[str, _Value]] = {}
+    for override in overrides:
+        problems += _override(override, command, entries)
+    given = {key: value for key, value in (settings or {}).items() if value is not None}
+    for key, value in given.items():
+        option = f"--{key.rpartition('.')[2].replace('_', '-')}"
+        command[key] = _Value(value, option)
+        entries.pop(key, None)
+        problems += [_line(option, dotted(path), message) for path, message in check(nest({key: value}))]
+    for key, leaf in LEAVES.items():
+        if read.stopped is None and leaf.is_required() and (key,) not in read.lines and key not in command:
+            problems.append(f"{file}: {key}: missing; every recipe has one")
+    if problems:
+        raise RecipeError("\n".join(problems))
+    return _resolve(file, _Sources(recipe, command, entries))
+
+
+def _resolve(file: str, sources: _Sources) -> Resolved:
+    """Lay the sources over each other; RecipeError for what only shows once they are together."""
+    values: dict[str, object] = {}
+    origins = dict.fromkeys(LEAVES, "default")
+    places: dict[str, str] = {}
+    for key, leaf in LEAVES.items():
+        if key in sources.command:
+            values[key], origins[key] = sources.command[key].value, "command line"
+            places[key] = sources.command[key].place
+        elif key in sources.recipe:
+            values[key], origins[key] = sources.recipe[key].value, "recipe"
+            places[key] = sources.recipe[key].place
+        elif key in sources.base:
+            values[key], origins[key] = sources.base[key], "base"
+        if key in sources.entries:
+            values[key] = _with_entries(values.get(key, leaf.default), sources.entries[key])
+            origins[key] = "command line"
+            places[key] = list(sources.entries[key].values())[-1].place
+    recipe = Recipe.model_validate(nest(values), context=LAYER)
+    conflicts = contradictions(recipe)
+    if conflicts:
+        raise RecipeError("\n".join(_line(places.get(key, file), key, message) for key, message in conflicts))
+    return Resolved(recipe, origins, file, sources)
+
+
+def _with_entries(value: object, entries: Mapping[str, _Value]) -> dict[str, object]:
+    lower = value if isinstance(value, Mapping) else {"default": value}
+    return {str(key): number for key, number in lower.items()} | {key: entry.value for key, entry in entries.items()}
+
+
+def _override(text: str, command: dict[str, _Value], entries: dict[str, dict[str, _Value]]) -> list[str]:
+    """Add one `key.path=value` to `command` or `entries`; what is wrong with it, a line each."""
+    place = f"--set {short(text)}"
+    key, equals, value_text = text.partition("=")
+    path = tuple(part.strip() for part in key.split("."))
+    if not equals or not key.strip():
+        return [f"{place}: needs key=value, as in --set schedule.batch_size=8"]
+    read = document.parse(value_text)
+    if read.problems:
+        return [_line(place, problem.key, problem.message) for problem in read.problems]
+    nested: Any = read.value
+    for part in reversed(path):
+        nested = {part: nested}
+    problems = check(nested)
+    if problems:
+        # The place names the key already, unless the error lies deeper, in a map given as the value.
+        return [_line(place, dotted(where) if len(where) > len(path) else "", message) for where, message in problems]
+    parent = ".".join(path[:-1])
+    if parent in BY_RESOLUTION:
+        entry = _Value(read.value, place)
+        if parent in command:
+            command[parent] = _Value(_with_entries(command[parent].value, {path[-1]: entry}), place)
+        else:
+            entries.setdefault(parent, {})[path[-1]] = entry
+        return []
+    for leaf, value in flatten(nested).items():
+        command[leaf] = _Value(value, place)
+        entries.pop(leaf, None)
+    return []
+
+
+def _line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int:
+    """The line of a key, or of the nearest key above it."""
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 1)
+
+
+def _line(place: str, key: str, message: str) -> str:
+    return f"{place}: {key}: {message}" if key else f"{place}: {message}"
