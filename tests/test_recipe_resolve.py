@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe, Resolved, difference, dump, load
+from animepggan.recipe.document import parse
 from animepggan.recipe.model import LEAVES, leaves, nest
+from animepggan.recipe.text import value_text
 
 RECIPE = """\
 name: small
@@ -290,43 +293,27 @@ def by_resolution(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return values | maps
 
 
-texts = st.text(min_size=1, max_size=30) | st.sampled_from(
-    [
-        *(
-            "yes",
-            "null",
-            "~",
-            "1e-4",
-            "64",
-            "true",
-            "#x",
-            "a: b",
-            "a #b",
-            " x ",
-            "- x",
-            "*x",
-            "!x",
-            "/x/y",
-            "hub:a/b@c:d",
-        ),
-        *(
-            "x:",
-            "@",
-            "%",
-            "...",
-            "---",
-            "\ufeff",
-            "\x85",
-            "\u2028",
-            "結衣",
-            "\U0001f600",
-            "'",
-            '"',
-            "\\",
-            "\t",
-        ),
-    ]
-)
+ODD_TEXTS = [
+    *("yes", "No", "on", "y", "null", "~", "true", "False", "1e-4", "64", "0x10", "010", "1:30", "2001-01-01", ".inf"),
+    *("#x", "a: b", "a #b", " x ", "- x", "*x", "!x", "&x", "%", "@", "x:", "...", "---", "<<", "[x]", "{x}", "a, b"),
+    *(
+        "/x/y",
+        "hub:a/b@c:d",
+        "C:\\x",
+        "'",
+        '"',
+        "\\",
+        "\t",
+        "\n",
+        "\ufeff",
+        "\x85",
+        "\xa0",
+        "\u2028",
+        "結衣",
+        "\U0001f600",
+    ),
+]
+texts = st.text(min_size=1, max_size=30) | st.sampled_from(ODD_TEXTS)
 recipes = st.fixed_dictionaries(
     {"name": st.from_regex(r"\A[A-Za-z0-9結][\w.-]{0,20}\Z", fullmatch=True).filter(str.isprintable)},
     optional={
@@ -348,6 +335,18 @@ recipes = st.fixed_dictionaries(
         "log.tensorboard": st.booleans(),
     },
 )
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_odd_texts_stay_texts_for_us_and_for_readers_of_yaml_1_1(text: str) -> None:
+    assert parse(f"key: {value_text(text)}  # comment").value == {"key": text}
+    assert yaml.safe_load(f"key: {value_text(text)}  # comment") == {"key": text}
+
+
+@pytest.mark.parametrize("number", [0, 64, 1e-8, 1e16, 0.1, 1e-300, 3.0, True, False, None])
+def test_numbers_stay_numbers_for_readers_of_yaml_1_1(number: object) -> None:
+    assert parse(f"key: {value_text(number)}").value == {"key": number}
+    assert yaml.safe_load(f"key: {value_text(number)}") == {"key": number}
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,7 +11,7 @@ import pytest
 
 import animepggan
 from animepggan.errors import RecipeError
-from animepggan.recipe import find, load, shelf, shipped, title
+from animepggan.recipe import find, load, read, shelf, shipped, title
 
 ROOT = Path(animepggan.__file__).resolve().parents[1]
 
@@ -101,7 +101,10 @@ def test_title(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("##  A title \n# more\nname: a\n")
     (tmp_path / "b.yaml").write_text("name: b\n# no title\n")
     assert title(tmp_path / "a.yaml") == "A title"
+    (tmp_path / "c.yaml").write_bytes(b"\xef\xbb\xbf# With a byte order mark\r\nname: c\r\n")
     assert title(tmp_path / "b.yaml") == ""
+    assert title(tmp_path / "c.yaml") == "With a byte order mark"
+    assert read(tmp_path / "c.yaml").startswith("# With")
 
 
 def test_finding_imports_neither_pydantic_nor_yaml_nor_torch() -> None:

@@ -84,7 +84,7 @@ def find(name_or_path: str | Path) -> Found:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # a name too long, or with a null in it
+    except OSError:  # a name that is too long
         return False
 
 
@@ -134,6 +134,6 @@ def label(path: Path) -> str:
 
 def title(path: Path) -> str:
     """The first comment line of a recipe, without its `#`; empty if the file does not open with one."""
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         first = file.readline().strip()
     return first.lstrip("#").strip() if first.startswith("#") else ""
