@@ -1,0 +1,53 @@
+"""Fixed-latent preview grids: the same latents at every moment of a run, the real pictures beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from animepggan.corpus import Corpus
+from animepggan.sampling.draw import to_uint8
+from animepggan.sampling.grid import grid
+from animepggan.streams import stream
+from animepggan.training.state import State
+
+
+def preview_path(folder: Path, images_seen: int) -> Path:
+    """`previews/images-000012000.png` of a run folder."""
+    return folder / "previews" / f"images-{images_seen:09d}.png"
+
+
+@torch.no_grad()
+def save_preview(state: State, folder: Path) -> Path:
+    """Draw the run's fixed latents with the EMA generator as it stands."""
+    options = state.recipe.previews
+    count = options.columns * options.rows
+    latents = torch.randn(count, state.recipe.latent_dim, generator=stream("previews", state.recipe.seed))
+    # One at a time: a grid at 1024 px would otherwise need the memory of a large batch beside the training's own.
+    pictures = [to_uint8(state.generator_ema(latent[None].to(state.device), state.alpha))[0] for latent in latents]
+    path = preview_path(folder, state.images_seen)
+    _save(pictures, options.columns, state.recipe.resolution, path)
+    return path
+
+
+def save_real(corpus: Corpus, state: State, folder: Path) -> Path:
+    """The first pictures that training shows, at the run's last resolution."""
+    recipe = state.recipe
+    count = recipe.previews.columns * recipe.previews.rows
+    pictures = to_uint8(corpus.batch(0, count, resolution=recipe.resolution, seed=recipe.seed, mirror=recipe.mirror))
+    path = folder / "previews" / "real.png"
+    _save(list(pictures), recipe.previews.columns, recipe.resolution, path)
+    return path
+
+
+def _save(pictures: list[np.ndarray], columns: int, side: int, path: Path) -> None:
+    # Early stages are enlarged pixel by pixel to the last resolution, so that all previews of a run have one size.
+    factor = max(1, side // pictures[0].shape[0])
+    enlarged = [picture.repeat(factor, axis=0).repeat(factor, axis=1) for picture in pictures]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}")
+    Image.fromarray(grid(enlarged, columns=columns)).save(partial, format="PNG")
+    partial.replace(path)

@@ -1,0 +1,129 @@
+"""All that a run carries from one step to the next: three networks, two optimisers, one integer."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from animepggan.networks import Architecture, build_discriminator, build_generator
+from animepggan.networks.layers import Equalized
+from animepggan.recipe import Recipe
+from animepggan.streams import stream
+
+
+def architecture_of(recipe: Recipe, resolution: int) -> Architecture:
+    """The architecture that `recipe` asks for, grown to `resolution`."""
+    return {"resolution": resolution, "latent_dim": recipe.latent_dim, **recipe.network.model_dump()}
+
+
+def initialize(network: nn.Module, role: str, seed: int) -> None:
+    """Draw every layer's weights from a stream of its own, named by `role` and the layer.
+
+    So a layer starts the same whatever grew before it, and a resumed run that grows later draws what it would have.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, Equalized):
+            module.reset_parameters(stream(f"weights/{role}/{name}", seed))
+
+
+class State:
+    """The networks at the resolution now trained, their optimisers, and `images_seen`."""
+
+    def __init__(self, recipe: Recipe, resolution: int, device: torch.device) -> None:
+        self.recipe = recipe
+        self.device = device
+        self.images_seen = 0
+        self.alpha = 1.0  # reached by the last step
+        self._build(resolution)
+
+    @property
+    def resolution(self) -> int:
+        return self.generator.resolution
+
+    @property
+    def architecture(self) -> Architecture:
+        """What config.json says of these networks."""
+        return architecture_of(self.recipe, self.resolution)
+
+    def _build(self, resolution: int) -> None:
+        architecture = architecture_of(self.recipe, resolution)
+        self.generator = build_generator(architecture)
+        self.generator_ema = build_generator(architecture).requires_grad_(False)
+        self.discriminator = build_discriminator(architecture)
+        initialize(self.generator, "generator", self.recipe.seed)
+        initialize(self.discriminator, "discriminator", self.recipe.seed)
+        self.generator_ema.load_state_dict(self.generator.state_dict())
+        for network in self.networks.values():
+            network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizers = {
+            "generator": self._optimizer(self.generator),
+            "discriminator": self._optimizer(self.discriminator),
+        }
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks by the name of their weights file."""
+        return {
+            "generator_ema": self.generator_ema,
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+        }
+
+    def _optimizer(self, network: nn.Module) -> torch.optim.Adam:
+        options = self.recipe.optimizer
+        # A tensor of eps-sized second moments never divides by zero: eps is Adam's, outside the root.
+        return torch.optim.Adam(
+            network.parameters(), lr=0.0, betas=(options.beta1, options.beta2), eps=options.eps, fused=True
+        )
+
+    def grow(self, resolution: int) -> None:
+        """Rebuild at `resolution`, keeping all that was learnt; new layers come from their own streams."""
+        old_networks = {role: network.state_dict() for role, network in self.networks.items()}
+        old_moments = None if self.recipe.optimizer.reset else self.moments()
+        self._build(resolution)
+        for role, network in self.networks.items():
+            network.load_state_dict(old_networks[role], strict=False)
+        if old_moments is not None:
+            self.load_moments(old_moments)
+
+    def moments(self) -> dict[str, torch.Tensor]:
+        """Adam's state by name: `generator.blocks.4.conv0.weight.exp_avg` and the like; empty before the first step."""
+        tensors: dict[str, torch.Tensor] = {}
+        for role, optimizer in self.optimizers.items():
+            for name, parameter in self.networks[role].named_parameters():
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    tensors[f"{role}.{name}.{key}"] = value
+        return tensors
+
+    def load_moments(self, tensors: dict[str, torch.Tensor]) -> None:
+        """The reverse of `moments`; parameters that `tensors` does not name start afresh. ValueError on a misfit."""
+        for role, optimizer in self.optimizers.items():
+            for name, parameter in self.networks[role].named_parameters():
+                prefix = f"{role}.{name}."
+                if f"{prefix}step" not in tensors:
+                    continue
+                for key, shape in (("step", ()), ("exp_avg", parameter.shape), ("exp_avg_sq", parameter.shape)):
+                    found = tensors.get(prefix + key)
+                    if found is None or found.shape != shape:
+                        raise ValueError(f"{prefix}{key} is {'missing' if found is None else tuple(found.shape)}")
+                optimizer.state[parameter] = {
+                    "step": tensors[f"{prefix}step"].to("cpu" if self.device.type == "cpu" else self.device),
+                    **{
+                        key: torch.empty_like(parameter, requires_grad=False).copy_(tensors[f"{prefix}{key}"])
+                        for key in ("exp_avg", "exp_avg_sq")
+                    },
+                }
+
+    @torch.no_grad()
+    def average(self, images: int, images_seen: int) -> None:
+        """Move the EMA generator toward the generator; `images` were seen since the last time, `images_seen` in all.
+
+        Half-life in images, so that the average means the same at every batch size; never more than `ema.ramp` of the
+        images seen, so that it does not drag the start of a run along (as Karras et al. 2020, arXiv:2006.06676, do).
+        """
+        options = self.recipe.ema
+        half_life = min(options.half_life_kimg * 1000, options.ramp * images_seen)
+        weight = 1 - 0.5 ** (images / max(half_life, 1e-8))
+        averaged: list[torch.Tensor] = list(self.generator_ema.parameters())
+        current: list[torch.Tensor] = list(self.generator.parameters())
+        torch._foreach_lerp_(averaged, current, weight)
