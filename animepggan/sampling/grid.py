@@ -1,0 +1,35 @@
+"""Many pictures on one sheet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+BACKGROUND = 255  # white, between the pictures and where the last row is not full
+
+
+def columns_for(count: int) -> int:
+    """Columns of a sheet of `count` pictures: near the square, and full rows where that is near enough."""
+    least = math.ceil(math.sqrt(count))
+    return next((columns for columns in range(least, 2 * least) if count % columns == 0), least)
+
+
+def grid(pictures: Sequence[NDArray[np.uint8]], columns: int | None = None) -> NDArray[np.uint8]:
+    """Pictures [h, w, 3] row by row on one sheet [H, W, 3]: a small gap between them, no border around.
+
+    `columns`: pictures a row, `columns_for` by default; no more than there are pictures. The gap is 1/64 of the width,
+    at least a pixel.
+    """
+    columns = min(columns or columns_for(len(pictures)), len(pictures))
+    rows = -(-len(pictures) // columns)
+    height, width, channels = pictures[0].shape
+    gap = max(1, width // 64)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), BACKGROUND, dtype=np.uint8)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        top, left = row * (height + gap), column * (width + gap)
+        sheet[top : top + height, left : left + width] = picture
+    return sheet
