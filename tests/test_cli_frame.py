@@ -341,6 +341,7 @@ def test_control_characters_of_a_message_do_not_reach_the_terminal(
         (["fak"], "No such verb 'fak'. Did you mean 'fake'?", "see `animepggan --help`"),
         (["xyzzy"], "No such verb 'xyzzy'.", "see `animepggan --help`"),
         (["--verison"], "No such option '--verison'. Did you mean '--version'?", "see `animepggan --help`"),
+        (["recipes", "lst"], "No such command 'lst'. Did you mean 'list'?", "see `animepggan recipes --help`"),
         (["fake", "--cuont", "3"], "No such option '--cuont'. Did you mean '--count'?", "see `animepggan fake --help`"),
         (["fake", "--count", "0"], "Invalid value for '--count': 0 is not in the range x>=1.", "see `animepggan fake"),
         (["fake", "--count"], "Option '--count' requires an argument.", "see `animepggan --help`"),
@@ -549,9 +550,12 @@ def test_the_verb_goes_on_when_nobody_reads_what_it_says(tmp_path: Path) -> None
     assert done_file.exists()
 
 
-def test_a_broken_pipe_that_is_not_stdout_is_a_bug() -> None:
-    done = subprocess.run(program("raise BrokenPipeError(32, 'a child died')"), check=False, capture_output=True)
+def test_a_broken_pipe_that_is_not_stdout_is_a_bug(tmp_path: Path) -> None:
+    broken = program("raise BrokenPipeError(32, 'a child died')")
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(broken, check=False, capture_output=True, env=environment, timeout=60)
     assert done.returncode == 70
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -167,7 +167,7 @@ def _usage_message(error: click.ClickException) -> str:
     option = getattr(error, "option_name", None)
     if option in COMMON_OPTIONS and isinstance(error.ctx.command, click.Group):
         return f"{option} goes after the verb: `{path} VERB {option}`"
-    if near := getattr(error, "possibilities", None):
+    if near := getattr(error, "possibilities", None):  # best first
         message = f"{error.message} Did you mean '{near[0]}'?"
     return f"{message}\nsee `{path} --help`"
 

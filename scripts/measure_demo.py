@@ -1,0 +1,84 @@
+"""How near the demo's samples come to held-out pictures, so that a broken demo cannot look fine in a log.
+
+The sliced Wasserstein distance to one half of the held-out originals, for four sets of as many pictures: the fine-tuned
+model's samples; the other half, which is what a perfect model would reach; the base's samples, from which
+fine-tuning started; and the samples of the base's own 4 px stage, enlarged, which know nothing of a face.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from animepggan.checkpoint import find, load_generator
+from animepggan.corpus import Corpus
+from animepggan.corpus.spec import resolve
+from animepggan.metrics.sliced_wasserstein import sliced_wasserstein
+from animepggan.networks.layers import upsample
+from animepggan.sampling.latents import latents_of
+
+WORST_SHARE = 0.5
+"""A demo whose samples are not at least so much nearer than its 4 px stage's is broken."""
+
+
+def samples(checkpoint: Path, count: int, side: int) -> Tensor:
+    """`count` pictures of seeds 0, 1, ..., enlarged to `side`: [count, 3, side, side]."""
+    loaded = load_generator(checkpoint)
+    with torch.no_grad():
+        latents = torch.stack(list(latents_of(range(count), loaded.generator.latent_dim)))
+        pictures = torch.cat([loaded.generator(chunk, loaded.alpha) for chunk in latents.split(64)])
+    while pictures.shape[-1] < side:
+        pictures = upsample(pictures)
+    return pictures.clamp(-1, 1)
+
+
+def originals(folder: Path, side: int) -> Tensor:
+    """The held-out originals, copies and strangers left out, in a random order: [n, 3, side, side]."""
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        wanted = {row["file"] for row in csv.DictReader(file) if row["kind"] == "original"}
+    source = resolve(str(folder))
+    corpus = Corpus.load(
+        replace(source, entries=[entry for entry in source.entries if entry.name in wanted]), resolution=side
+    )
+    return corpus.batch(0, len(corpus), resolution=side, seed=0, mirror=False)
+
+
+def main() -> int:
+    """Print the table; 1 where the samples are no better than they should be."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("base", type=Path, help="run folder of the base")
+    parser.add_argument("tuned", type=Path, help="run folder of the fine-tuned model")
+    parser.add_argument("held_out", type=Path, help="`animepggan data demo yui` with another seed")
+    parser.add_argument("--only-print", action="store_true", help="do not judge")
+    arguments = parser.parse_args()
+    tuned = find(str(arguments.tuned)).path
+    side = load_generator(tuned).generator.resolution
+    real = originals(arguments.held_out, side)
+    half = len(real) // 2
+    sets = {
+        "the other half of the real set": real[half : 2 * half],
+        "fine-tuned model": samples(tuned, half, side),
+        "base before fine-tuning": samples(find(str(arguments.base)).path, half, side),
+        "4 px stage, enlarged": samples(arguments.base / "checkpoints" / "stage-0004", half, side),
+    }
+    print(f"sliced Wasserstein distance x 1000 to {half} held-out pictures")
+    means = {}
+    for name, pictures in sets.items():
+        distances = sliced_wasserstein(pictures, real[:half])
+        means[name] = sum(distances.values()) / len(distances)
+        levels = "  ".join(f"{level} px {distance:6.1f}" for level, distance in distances.items())
+        print(f"{name:32s}{levels}  mean {means[name]:6.1f}")
+    floor = means["the other half of the real set"]
+    share = (means["fine-tuned model"] - floor) / (means["4 px stage, enlarged"] - floor)
+    print(f"on the way from the real set (0) to the 4 px stage (1): {share:.2f}, must be below {WORST_SHARE}")
+    return 0 if arguments.only_print or share < WORST_SHARE else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
