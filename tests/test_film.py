@@ -204,6 +204,19 @@ def test_a_palette_lies_nearer_to_the_film_than_the_median_cut() -> None:
     assert error(palette.colors) < 0.9 * error(np.array(cut, dtype=np.uint8).reshape(-1, 3))
 
 
+def test_a_palette_moves_to_the_middle_of_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = gradients(12)
+    pixels = np.concatenate(frames).reshape(-1, 3)[::7].astype(float)
+
+    def error() -> float:
+        colors = palette_of(frames, 64).colors
+        return float(np.square(pixels[:, None] - colors).sum(axis=2).min(axis=1).mean())
+
+    moved = error()
+    monkeypatch.setattr("animepggan.sampling.palette.ROUNDS", 0)
+    assert moved < 0.96 * error()
+
+
 def test_a_palette_serves_the_whole_film() -> None:
     red, blue = np.zeros((2, 16, 16, 3), dtype=np.uint8)
     red[..., 0] = 255
@@ -342,6 +355,14 @@ def test_interpolate_by_default(
     frames, _ = read_back(path)
     steps = [np.abs(a.astype(float) - b).mean() for a, b in zip(frames, [*frames[1:], frames[0]], strict=True)]
     assert steps[-1] < 2 * np.mean(steps)  # the loop has no jump
+
+
+def test_a_name_that_no_film_has_is_refused_before_a_model_is_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "missing", "-o", tmp_path / "walk.avi") == 2
+    assert "no film ends in .avi" in capsys.readouterr().err
+    assert run(tmp_path / "missing", "-o", tmp_path / "walk.gif") == 4
 
 
 @pytest.mark.parametrize(

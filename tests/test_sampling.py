@@ -158,6 +158,16 @@ def test_truncation_lowers_diversity_and_1_changes_nothing() -> None:
     assert spread[2] < spread[3]
 
 
+def test_truncation_1_does_not_even_ask_for_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise AssertionError("the mean was asked for")
+
+    monkeypatch.setattr(drawing, "mean_features", refuse)
+    pictures(loaded(), [0], truncation=1.0)
+    with pytest.raises(AssertionError, match="asked for"):
+        pictures(loaded(), [0], truncation=0.9)
+
+
 def test_truncation_pulls_the_first_features_toward_their_mean() -> None:
     model = loaded()
     latents = torch.stack(list(latents_of(range(4096), model.generator.latent_dim)))

@@ -55,6 +55,11 @@ def test_slerp_between_opposite_latents_keeps_off_the_center(wobble: float) -> N
     assert torch.allclose(points[-1], end, atol=1e-5)
 
 
+def test_the_start_of_a_way_is_the_latent_itself() -> None:
+    start, end = latents_of([1, 2], 512)
+    assert slerp(start, end, 0.0) is start
+
+
 def test_slerp_from_zero_is_a_straight_line() -> None:
     assert torch.allclose(slerp(torch.zeros(3), torch.tensor([2.0, 0.0, 0.0]), 0.5), torch.tensor([1.0, 0.0, 0.0]))
 
