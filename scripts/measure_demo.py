@@ -32,7 +32,7 @@ def samples(checkpoint: Path, count: int, side: int) -> Tensor:
     loaded = load_generator(checkpoint)
     with torch.no_grad():
         latents = torch.stack(list(latents_of(range(count), loaded.generator.latent_dim)))
-        pictures = torch.cat([loaded.generator(chunk, loaded.alpha) for chunk in latents.split(64)])
+        pictures = torch.cat([loaded.generator(chunk, loaded.alpha) for chunk in torch.split(latents, 64)])
     while pictures.shape[-1] < side:
         pictures = upsample(pictures)
     return pictures.clamp(-1, 1)
@@ -44,7 +44,7 @@ def originals(folder: Path, side: int) -> Tensor:
         wanted = {row["file"] for row in csv.DictReader(file) if row["kind"] == "original"}
     source = resolve(str(folder))
     corpus = Corpus.load(
-        replace(source, entries=[entry for entry in source.entries if entry.name in wanted]), resolution=side
+        replace(source, entries=tuple(entry for entry in source.entries if entry.name in wanted)), resolution=side
     )
     return corpus.batch(0, len(corpus), resolution=side, seed=0, mirror=False)
 

@@ -574,19 +574,31 @@ def test_a_result_that_does_not_fit_on_the_disk(body: str, unbuffered: str) -> N
     assert len(done.stderr.splitlines()) == 2
 
 
+WAIT = """import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
+console.result("ready", 0)
+while True:
+    time.sleep(0.01)"""
+"""Short naps: a signal that arrives just before a long one is seen only after it."""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_control_c_in_a_verb() -> None:
-    process = subprocess.Popen(
-        program("console.result('ready', 0)\ntime.sleep(60)"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline().strip() == b"ready"
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    with subprocess.Popen(program(WAIT), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == b"ready"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.strip() == b"interrupted"
+
+
+def test_an_interrupt_while_an_error_is_reported(
+    fake: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "_save_traceback", lambda error: raising(KeyboardInterrupt())(Console()))
+    fake(raising(ZeroDivisionError()))
+    assert cli.main(["fake"]) == 130
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="needs a file system of bytes")

@@ -89,7 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name that is not text comes out as it is, or spelled out
         utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
         sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
-    code = _run(sys.argv[1:] if arguments is None else list(arguments))
+    try:
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+    except KeyboardInterrupt:  # the second one, while the first or an error was being reported
+        code = INTERRUPTED
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

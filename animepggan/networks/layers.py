@@ -78,6 +78,8 @@ class Equalized(nn.Module):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the weight from `generator` (torch's global one by default); the bias starts at 0."""
+        if self.weight.is_meta:  # no numbers to draw, and the attempt makes torch import its compiler: two seconds
+            return
         with torch.no_grad():
             self.weight.copy_(torch.randn(self.weight.shape, generator=generator) * self.deviation)
             self.bias.zero_()
