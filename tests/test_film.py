@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -97,6 +98,14 @@ def test_a_gif_has_one_palette_and_every_frame_for_its_time(tmp_path: Path) -> N
     write_film(frames, tmp_path / "walk.gif", fps=30)
     gif = parse_gif((tmp_path / "walk.gif").read_bytes())
     assert gif == Gif(colors=256, loops=0, delays=[3, 3, 4] * 4, local_palettes=0)
+
+
+@pytest.mark.slow
+def test_a_gif_of_60_frames_at_256_px_takes_under_3_seconds(tmp_path: Path) -> None:
+    frames = gradients(60, side=256)
+    before = time.process_time()
+    write_film(frames, tmp_path / "walk.gif", fps=20)
+    assert time.process_time() - before < 3
 
 
 def test_a_gif_keeps_frames_that_are_alike(tmp_path: Path) -> None:

@@ -249,6 +249,14 @@ def test_a_stop_on_a_checkpoint_saves_no_second_one(tmp_path: Path) -> None:
     assert runs.names(checkpoints_of(tmp_path / "run")) == ["images-000000012", "stage-0004"]
 
 
+def test_a_run_goes_on_at_the_alpha_where_it_stopped(tmp_path: Path) -> None:
+    stopped(tmp_path / "run", 28)
+    with opened(tmp_path / "run", resolve()) as run:
+        assert (run.state.images_seen, run.state.resolution, run.state.alpha) == (28, 8, 0.5)
+        first = next(run.train())
+    assert first.progress.moment.alpha == 0.5
+
+
 def test_a_stop_at_the_very_end_is_the_end(tmp_path: Path) -> None:
     with opened(tmp_path / "run", resolve()) as run:
         for event in run.train():

@@ -123,6 +123,20 @@ def test_every_step_draws_other_latents_for_either_network() -> None:
     assert torch.stack(latents).mean().abs() < 0.5
 
 
+def test_the_penalty_is_taken_at_other_points_for_every_pair_and_step() -> None:
+    both = state()
+    judged = inputs_of(both.discriminator)
+    for images_seen in (0, 4, 8):
+        take(both, Moment(images_seen, STEADY.phase, 1.0, 0.001))
+    weights_of_fakes = []
+    for real, fake, between in ((judged[n][0], judged[n + 1][0], judged[n + 2][0]) for n in (0, 4, 8)):
+        shares = ((between - real) * (fake - real)).sum((1, 2, 3)) / (fake - real).square().sum((1, 2, 3))
+        torch.testing.assert_close(between, torch.lerp(real, fake, shares[:, None, None, None]))
+        weights_of_fakes += shares.tolist()
+    assert len({round(share, 4) for share in weights_of_fakes}) == 12
+    assert all(0 <= share <= 1 for share in weights_of_fakes)
+
+
 def test_the_parts_of_the_loss() -> None:
     first = take(state(), STEADY)
     assert first.loss_discriminator == pytest.approx(-first.wasserstein + first.gradient_penalty + first.drift)

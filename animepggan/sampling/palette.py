@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 STEPS = 64  # of the cube, a channel; 0 and 255 are steps, so that black and white stay exact
 ROUNDS = 8  # of k-means: more gain less than 1 % of the error
-UNREST = 0.25  # what the variance of a mixture counts beside its error: more is smoother and has more bands
+UNREST = 0.4  # what the variance of a mixture counts beside its error: more is smoother and has more bands
 CHUNK = 2048  # points a round, so that tables of all colors stay in the cache
 _STEP_OF = np.round(np.arange(256) * ((STEPS - 1) / 255)).astype(np.int32)
 _VALUE_OF = (np.arange(STEPS) * (255 / (STEPS - 1))).astype(np.float32)

@@ -1,0 +1,189 @@
+"""`--dry-run` tells what a run will cost: parameters exactly, operations as counted by hand, the rest roughly."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import runs
+import torch
+from runs import CPU, recipe
+
+from animepggan import cli
+from animepggan.networks import build_discriminator, build_generator
+from animepggan.recipe import Recipe, load, schedule_of, shipped
+from animepggan.run import first_resolution
+from animepggan.training.loop import step
+from animepggan.training.plan import StagePlan, count_step, plan
+from animepggan.training.state import State, architecture_of
+
+NAMES = [path.stem for path in shipped() if path.stem != "paper"]
+"""The paper's has a test of its own."""
+NEAR_TWINS = ("anime-128", "anime-64", "yui-few")
+
+
+def planned(given: Recipe, probe: bool = False) -> list[StagePlan]:
+    return plan(given, first_resolution=first_resolution(given), device=CPU, precision="fp32", probe=probe)
+
+
+def dry_run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, str]:
+    capsys.readouterr()
+    assert cli.main([*arguments, "--dry-run"]) == 0
+    out, err = capsys.readouterr()
+    return out, err
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in NEAR_TWINS else []) for name in NAMES]
+)
+def test_every_shipped_recipe_has_a_plan(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    started = time.process_time()
+    out, _ = dry_run(capsys, "pretrain", name, "--no-probe")
+    assert time.process_time() - started < 10
+    resolved = load(name).recipe
+    for resolution in (4, resolved.resolution):
+        assert f"{resolution} px" in out
+    with torch.device("meta"):
+        architecture = architecture_of(resolved, resolved.resolution)
+        networks = build_generator(architecture), build_discriminator(architecture)
+    for network in networks:
+        assert f"{sum(parameter.numel() for parameter in network.parameters()):,}" in out
+    total = schedule_of(resolved, first_resolution=4).total_images / 1000
+    assert f"{total:g} kimg in all: " in out
+    assert "about" not in out  # no probe, no time
+
+
+def test_the_papers_run_in_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    started = time.process_time()
+    out, _ = dry_run(capsys, "pretrain", "paper", "--no-probe", "--json")
+    assert time.process_time() - started < 20
+    document = json.loads(out)
+    stages = document["stages"]
+    assert [stage["resolution"] for stage in stages] == [4 << n for n in range(9)]
+    assert [stage["batch_size"] for stage in stages] == [16] * 6 + [14, 6, 3]
+    assert round(stages[-1]["generator_parameters"] / 1e6, 1) == 23.1
+    assert round(stages[-1]["discriminator_parameters"] / 1e6, 1) == 23.1
+    assert stages[0]["images"] == 800_000
+    assert stages[1]["images"] == 1_600_000
+    assert document["total_images"] == sum(stage["images"] for stage in stages)
+    assert document["seconds"] is None
+    rising = [stage["flops_per_image"] for stage in stages]
+    assert rising == sorted(rising)
+    kept = [stage["checkpoint_bytes"] for stage in stages]
+    assert document["disk_bytes"] == sum(kept) + 2 * kept[-1]
+    assert kept[-1] == pytest.approx(7 * 4 * 23.1e6, rel=0.01)  # G, EMA, D, and two moments of G and D
+
+
+def by_hand(resolution: int, width: int, latent_dim: int, fused_down: bool) -> float:
+    """Operations of one discriminator and one generator step on one image, two a multiplication, where all layers are
+    `width` wide."""
+    c = width
+    generator = {"first": 16 * latent_dim * c, "conv": 16 * 9 * c * c, "rgb": resolution**2 * 3 * c}
+    discriminator = {"rgb": resolution**2 * 3 * c, "conv": 16 * 9 * (c + 1) * c, "conv 4x4": 16 * c * c, "linear": c}
+    if resolution == 8:
+        generator |= {"up": 16 * 16 * c * c, "conv 8": 64 * 9 * c * c}  # 4x4 taps from each of 16 pixels
+        # Convolve at 8 px and pool, or 4x4 taps to each of 16 pixels.
+        discriminator |= {"conv0 8": 64 * 9 * c * c, "down": 16 * 16 * c * c if fused_down else 64 * 9 * c * c}
+    g, d = 2 * sum(generator.values()), 2 * sum(discriminator.values())
+    rgb, first = 2 * discriminator["rgb"], 2 * generator["first"]
+    # Forward, gradient to the weights, gradient to the inputs (which pictures and latents do not need).
+    scores = 2 * (3 * d - rgb)
+    # Forward and gradient to the picture; then each of that gradient's products again to its two factors, and, since
+    # the minibatch statistic makes it depend on the features, down the forward pass: to weights and to inputs.
+    penalty = d + d + 2 * d + 2 * d
+    for_generator = (3 * g - first) + 2 * d
+    return g + scores + penalty + for_generator
+
+
+@pytest.mark.parametrize("fused_down", [True, False])
+@pytest.mark.parametrize("resolution", [4, 8])
+def test_operations_agree_with_a_count_by_hand(resolution: int, fused_down: bool) -> None:
+    width = 64
+    given = recipe(
+        f"resolution={resolution}",
+        "latent_dim=32",
+        f"network.fmap_max={width}",
+        "network.fmap_base=4096",
+        f"network.fused_down={str(fused_down).lower()}",
+    )
+    expected = by_hand(resolution, width, 32, fused_down)
+    for batch_size in (2, 8):
+        _, flops, _ = count_step(given, resolution, batch_size)
+        assert flops / batch_size == pytest.approx(expected, rel=0.01)
+
+
+def test_parameters_disk_and_memory(tmp_path: Path) -> None:
+    plans = planned(recipe())
+    assert [stage.stage.resolution for stage in plans] == [4, 8]
+    for stage, name in zip(plans, ("stage-0004", "stage-0008"), strict=True):
+        checkpoint = runs.trained() / "checkpoints" / name
+        files = {path.name: path.stat().st_size for path in checkpoint.glob("*.safetensors")}
+        tensors = runs.tensors(checkpoint)
+        told = {
+            "generator": stage.generator_parameters,
+            "discriminator": stage.discriminator_parameters,
+        }
+        for role, count in told.items():
+            assert count == sum(value.numel() for key, value in tensors.items() if key.startswith(f"{role}/"))
+        # To a header a file: the plan is an estimate of what tensors take.
+        bytes_of_tensors = sum(value.nbytes for value in tensors.values())
+        assert stage.checkpoint_bytes == pytest.approx(bytes_of_tensors, rel=0.15)
+        assert sum(files.values()) >= bytes_of_tensors
+    assert plans[1].memory_bytes > plans[1].checkpoint_bytes
+    many = planned(recipe("schedule.batch_size=64"))
+    assert many[1].memory_bytes > 4 * plans[1].memory_bytes  # what a step keeps grows with the batch
+
+
+def test_memory_covers_what_a_step_keeps() -> None:
+    """Against autograd itself, on real tensors of the discriminator's step."""
+    given = recipe("network.fmap_max=32", "network.fmap_base=512", "schedule.batch_size=16")
+    _, _, kept = count_step(given, 8, 16)
+    both = State(given, 8, CPU)
+    seen: dict[int, int] = {}
+    alive = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        seen[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+        alive.append(tensor)
+        return tensor
+
+    plan_of = runs.schedule(given)
+    fade = plan_of.stages[1].phases[1]
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        step(both, plan_of, plan_of.at(fade.start), runs.corpus())
+    # The step also saves what the generator's half needs; the plan counts the larger half, the discriminator's.
+    assert 0.4 < kept / sum(seen.values()) < 1.5
+
+
+def test_a_probe_tells_the_time_of_a_step() -> None:
+    stages = planned(recipe(), probe=True)
+    for stage in stages:
+        assert stage.seconds is not None
+        a_step = stage.seconds / ((stage.stage.end - stage.stage.start) / 4)
+        assert 0.0005 < a_step < 5
+
+
+def test_a_dry_run_needs_no_pictures_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs.write_recipe(tmp_path)
+    out, err = dry_run(capsys, "pretrain", "tiny.yaml", "--json")
+    document = json.loads(out)
+    assert document["seconds"] > 0
+    assert document["recipe"] == "tiny.yaml"
+    assert document["data"] is None
+    assert "measuring" in err
+    assert runs.listing(tmp_path) == {"tiny.yaml"}
+    assert dry_run(capsys, "pretrain", "tiny.yaml", "--no-probe", "--quiet")[1] == ""
+
+
+def test_the_plan_of_a_fine_tuning_starts_at_its_base(capsys: pytest.CaptureFixture[str]) -> None:
+    base = str(runs.trained())
+    for name in ("yui", "yui-few", "demo-yui"):
+        size = ["--set", "resolution=8"] if name == "demo-yui" else []
+        arguments = ("finetune", "--recipe", name, "--base", base, "--no-probe", "--json", *size)
+        document = json.loads(dry_run(capsys, *arguments)[0])
+        assert [stage["resolution"] for stage in document["stages"]] == [8]
