@@ -13,7 +13,8 @@ import torch
 def stream(purpose: str, *numbers: int) -> torch.Generator:
     """A CPU generator seeded by `purpose` and `numbers` (usually the seed and images_seen).
 
-    Streams of different names are independent: the seed is a 63-bit hash, not a sum of small integers.
+    Streams of different names are independent: the seed is a hash, not a sum of small integers. (Of its 63 bits torch's
+    CPU generator takes 32, so among a million streams some pair shares its numbers; no two that meet in a step.)
     """
     key = ":".join([purpose, *map(str, numbers)]).encode()
     seed = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1
