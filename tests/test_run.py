@@ -193,12 +193,15 @@ def test_a_run_that_was_stopped_ends_as_if_it_never_was(tmp_path: Path, stops: l
     alike(folder, trained())
 
 
-@pytest.mark.parametrize("name", ["before the first checkpoint", "at the end of a stage", "in mid-fade", "twice"])
+@pytest.mark.parametrize("name", ["before the first checkpoint", "between two checkpoints", "in mid-fade", "twice"])
 def test_so_does_one_that_was_killed(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "run"
     for at in STOPS[name]:
         killed(folder, resolve(), at)
         assert status(folder)["state"] == "running"
+    if name == "between two checkpoints":  # some steps that the log tells of will be taken again
+        assert runs.logged(folder)[-1]["images_seen"] == 32
+        assert position(checkpoints_of(folder)[-1])["images_seen"] == 24
     train(folder, resolve())
     alike(folder, trained())
 

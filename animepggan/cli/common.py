@@ -113,6 +113,8 @@ def common_options(function: Callable[Concatenate[Console, Parameters], None]) -
 
     @functools.wraps(function)
     def with_console(*arguments: Any, as_json: bool, debug: bool, quiet: bool, **options: Any) -> None:
+        if quiet:  # the hub's client draws bars of its own, and reads this when it is first imported
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         function(Console(json=as_json, quiet=quiet, debug=debug), *arguments, **options)
 
     decorated: Any = with_console
