@@ -324,6 +324,8 @@ def open_run(
         ) from None
     try:
         if restart and (folder / RECIPE).is_file():
+            if folder.name in ("", "..") or Path.cwd().is_relative_to(place):
+                raise RecipeError(f"{folder}: --restart cannot move the folder aside that you are in; go one up")
             folder.rename(_aside(folder))
         if (folder / RECIPE).is_file():
             tidy(folder / "checkpoints")

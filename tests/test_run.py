@@ -482,6 +482,19 @@ def test_restart_moves_the_old_run_aside(tmp_path: Path) -> None:
     train(tmp_path / "new", resolve(), restart=True)  # nothing there to move
 
 
+def test_restart_does_not_move_the_folder_that_one_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = copied(trained(), tmp_path / "run")
+    monkeypatch.chdir(folder / "previews")
+    for name in (folder, Path(".."), Path("../../run")):
+        with pytest.raises(RecipeError, match="cannot move the folder aside that you are in"):
+            train(name, resolve(), restart=True)
+    monkeypatch.chdir(folder)
+    with pytest.raises(RecipeError, match="cannot move the folder aside that you are in"):
+        train(Path(), resolve(), restart=True)
+    assert not (tmp_path / "run.1").exists()
+    assert train(Path(), resolve()) == []  # without it, `-o .` goes on
+
+
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     folder = copied(trained(), tmp_path / "run")
     before = {name: (folder / name).read_bytes() for name in listing(folder)}
