@@ -19,6 +19,9 @@ from __future__ import annotations
 import errno
 import os
 
+BUG = 70
+"""Exit code of an error that is ours, of no class below."""
+
 
 class AnimepgganError(Exception):
     """The parent of all errors that a user can cause; `str(error)` is the message for them."""

@@ -44,7 +44,7 @@ from animepggan.checkpoint import (
     write_folder,
 )
 from animepggan.corpus import Corpus
-from animepggan.errors import AnimepgganError, BusyError, Interrupted, ModelError, RecipeError, resource_error
+from animepggan.errors import BUG, AnimepgganError, BusyError, Interrupted, ModelError, RecipeError, resource_error
 from animepggan.recipe import Recipe, Resolved, difference, dump, load, schedule_of
 from animepggan.report.log import Log
 from animepggan.report.previews import save_preview, save_real
@@ -54,8 +54,6 @@ from animepggan.transfer import Base, load_base
 
 RECIPE = "recipe.yaml"
 STATUS = "status.json"
-BUG = 70
-"""Exit code of an error that is ours."""
 CORPUS_KEY = "data"
 """What `--allow` calls a corpus that changed."""
 FREE_KEYS = ("name", "data", "max_bad", "checkpoints.", "previews.", "log.")

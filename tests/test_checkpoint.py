@@ -27,15 +27,16 @@ from animepggan.checkpoint import (
     checkpoints_of,
     files,
     find,
-    load_discriminator,
     load_generator,
     load_networks,
     read_config,
+    read_network,
     tidy,
     verify,
     write_folder,
 )
 from animepggan.errors import AnimepgganError, ModelError, ResourceError
+from animepggan.networks import build_discriminator
 
 NAMES = {"config.json", "manifest.json", *(f"{name}.safetensors" for name in runs.FILES)}
 
@@ -51,7 +52,7 @@ def read(folder: Path) -> None:
     verify(folder)
     load_networks(folder)
     load_generator(folder)
-    load_discriminator(folder)
+    read_network(build_discriminator, folder / "discriminator.safetensors")
 
 
 def edit(path: Path, change: Callable[[Any], Any]) -> None:
@@ -319,7 +320,7 @@ def test_shapes_that_are_not_the_architectures(folder: Path) -> None:
 def test_a_generator_is_not_taken_for_a_discriminator(folder: Path) -> None:
     shutil.copy(folder / "generator.safetensors", folder / "discriminator.safetensors")
     with pytest.raises(ModelError, match=r"discriminator\.safetensors: does not fit"):
-        load_discriminator(folder)
+        read_network(build_discriminator, folder / "discriminator.safetensors")
 
 
 def test_files_of_two_models_are_not_mixed(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from animepggan.checkpoint.files import FORMAT, RESUME, WEIGHTS, read_config, read_tensors, tidy, verify, write_folder
 from animepggan.checkpoint.find import Found, checkpoints_of, find
-from animepggan.checkpoint.models import Loaded, load_discriminator, load_generator, load_networks
+from animepggan.checkpoint.models import Loaded, load_generator, load_networks, read_network
 
 __all__ = [
     "FORMAT",
@@ -14,10 +14,10 @@ __all__ = [
     "Loaded",
     "checkpoints_of",
     "find",
-    "load_discriminator",
     "load_generator",
     "load_networks",
     "read_config",
+    "read_network",
     "read_tensors",
     "tidy",
     "verify",

@@ -12,7 +12,7 @@ from torch import nn
 
 from animepggan.checkpoint.files import CONFIG, WEIGHTS, open_weights, read_config
 from animepggan.errors import ModelError
-from animepggan.networks import Architecture, Discriminator, Generator, build_discriminator, build_generator
+from animepggan.networks import Architecture, Generator, build_discriminator, build_generator
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -35,11 +35,6 @@ def load_generator(path: Path, device: str | torch.device = "cpu") -> Loaded:
     generator.requires_grad_(False).eval()
     generator.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Loaded(generator, float(metadata["position"]["alpha"]), config, file)
-
-
-def load_discriminator(path: Path) -> Discriminator:
-    """The discriminator of a checkpoint folder; ModelError where it has none."""
-    return read_network(build_discriminator, path / "discriminator.safetensors")[0]
 
 
 def load_networks(folder: Path) -> dict[str, nn.Module]:

@@ -18,7 +18,7 @@ from click.exceptions import Exit, NoArgsIsHelpError
 
 from animepggan import __version__
 from animepggan.cli.common import COMMON_OPTIONS, DEBUG, complain, mute
-from animepggan.errors import AnimepgganError, Interrupted, resource_error
+from animepggan.errors import BUG, AnimepgganError, Interrupted, resource_error
 
 VERBS = {
     "pretrain": "Grow a base model from a corpus.",
@@ -30,7 +30,6 @@ VERBS = {
 }
 """The verbs in the order of the help, with the line that stands for each."""
 
-BUG = 70
 INTERRUPTED = 130
 USAGE = 2
 

@@ -71,7 +71,6 @@ class State:
 
     def _optimizer(self, network: nn.Module) -> torch.optim.Adam:
         options = self.recipe.optimizer
-        # A tensor of eps-sized second moments never divides by zero: eps is Adam's, outside the root.
         return torch.optim.Adam(
             network.parameters(), lr=0.0, betas=(options.beta1, options.beta2), eps=options.eps, fused=True
         )
@@ -107,7 +106,7 @@ class State:
                     if found is None or found.shape != shape:
                         raise ValueError(f"{prefix}{key} is {'missing' if found is None else tuple(found.shape)}")
                 optimizer.state[parameter] = {
-                    "step": tensors[f"{prefix}step"].to("cpu" if self.device.type == "cpu" else self.device),
+                    "step": tensors[f"{prefix}step"].to(self.device),
                     **{
                         key: torch.empty_like(parameter, requires_grad=False).copy_(tensors[f"{prefix}{key}"])
                         for key in ("exp_avg", "exp_avg_sq")
