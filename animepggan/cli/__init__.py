@@ -6,7 +6,6 @@ verbs below is all that `animepggan --help` needs. Only this package prints, ask
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import sys
@@ -18,6 +17,7 @@ from click.exceptions import Exit, NoArgsIsHelpError
 
 from animepggan import __version__
 from animepggan.cli.common import COMMON_OPTIONS, DEBUG, complain, mute
+from animepggan.cli.verbs import Verbs
 from animepggan.errors import BUG, AnimepgganError, Interrupted, resource_error
 
 VERBS = {
@@ -34,43 +34,10 @@ INTERRUPTED = 130
 USAGE = 2
 
 
-class Verbs(click.Group):
-    """A group whose commands are modules of this package, imported when called."""
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        """All verbs, in the order of the help."""
-        return list(VERBS)
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """The command of one verb, from its module."""
-        if name not in VERBS:
-            return None
-        command = importlib.import_module(f"{__name__}.{name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the verbs without importing them."""
-        with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
-
-    def resolve_command(
-        self, context: click.Context, arguments: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the verb, or name the nearest one."""
-        name = arguments[0]
-        if name not in VERBS and not context.resilient_parsing:
-            from difflib import get_close_matches
-
-            near = get_close_matches(name, VERBS, n=1)
-            raise click.UsageError(
-                f"No such verb '{name}'." + "".join(f" Did you mean '{verb}'?" for verb in near), context
-            )
-        return super().resolve_command(context, arguments)
-
-
 @click.group(
     cls=Verbs,
+    package=__name__,
+    verbs=VERBS,
     subcommand_metavar="VERB ...",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="`animepggan VERB --help` tells more about one verb.",

@@ -1,4 +1,4 @@
-"""`animepggan data`: make and look after pictures to train on."""
+"""`animepggan data demo`: draw the demo corpora."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ import click
 from animepggan.cli.common import Console, common_options, output_option
 
 
-@click.group()
-def command() -> None:
-    """Make and look after pictures to train on."""
-
-
-@command.command()
+@click.command()
 @click.argument("kind", metavar="[general|yui]", type=click.Choice(["general", "yui"]), required=False)
 @click.option(
     "--count",
@@ -32,7 +27,7 @@ def command() -> None:
 @click.option("--credits", "only_credits", is_flag=True, help="Print the artists and licenses, and draw nothing.")
 @output_option("data/demo-general, data/demo-yui")
 @common_options
-def demo(
+def command(
     console: Console,
     kind: Literal["general", "yui"] | None,
     count: int | None,

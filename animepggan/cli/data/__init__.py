@@ -1,0 +1,20 @@
+"""`animepggan data`: make and look after pictures to train on. A verb a file."""
+
+from __future__ import annotations
+
+import click
+
+from animepggan.cli.verbs import Verbs
+
+VERBS = {
+    "check": "Decode every picture and say what is in the set.",
+    "frames": "Take still pictures out of videos.",
+    "crop": "Find the faces, align them and cut them out.",
+    "curate": "Find copies, near copies and strangers.",
+    "demo": "Draw faces to try everything with.",
+}
+
+
+@click.group(cls=Verbs, package=__name__, verbs=VERBS, subcommand_metavar="VERB ...")
+def command() -> None:
+    """Make and look after pictures to train on."""

@@ -1,0 +1,97 @@
+"""Contact sheets: one HTML file with thumbnails in it, to look a corpus over. No script, nothing fetched."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+THUMBNAIL = 128  # pixels, the longer side
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --note: #777; }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; padding: 0 1rem; max-width: 84rem; }
+h1 { font-size: 1.5rem; margin: 0 0 .3rem; }
+h2 { font-size: 1.1rem; margin: 2rem 0 .2rem; }
+p { margin: .2rem 0 .8rem; }
+.note, figcaption { color: var(--note); }
+.tiles { display: flex; flex-wrap: wrap; gap: .5rem; }
+.row { border-top: 1px solid var(--line); padding: .5rem 0; }
+figure { margin: 0; width: 128px; }
+figure.marked { outline: 3px solid #d33; outline-offset: 1px; }
+img { display: block; width: 128px; height: 128px; object-fit: contain; background: #8882; }
+figcaption { font-size: .72rem; overflow-wrap: anywhere; }
+table { border-collapse: collapse; } td, th { padding: .15rem .8rem .15rem 0; text-align: left; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+"""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a sheet with what is said under it."""
+
+    picture: NDArray[np.uint8]  # [h, w, 3], RGB, of any size
+    caption: str = ""
+    marked: bool = False  # framed, to be found at a glance
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, a line or two, and pictures; in rows of their own (a cluster each) or all in one."""
+
+    title: str
+    note: str = ""
+    rows: Iterable[Sequence[Tile]] = ()
+    table: Sequence[tuple[str, str]] = field(default=())  # name and value
+    drawing: str = ""  # SVG, as it is
+
+
+def write_sheet(path: Path, title: str, note: str, sections: Iterable[Section]) -> None:
+    """Write a sheet to `path`, replacing it whole; of generated sections and rows one is held at a time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(_page(title, note, sections))
+    partial.replace(path)
+
+
+def _page(title: str, note: str, sections: Iterable[Section]) -> Iterator[str]:
+    yield (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>\n"
+        f'<h1>{html.escape(title)}</h1><p class="note">{html.escape(note)}</p>\n'
+    )
+    for section in sections:
+        yield f"<h2>{html.escape(section.title)}</h2>\n"
+        if section.note:
+            yield f'<p class="note">{html.escape(section.note)}</p>\n'
+        if section.table:
+            yield "<table>"
+            for name, value in section.table:
+                yield f'<tr><th>{html.escape(name)}</th><td class="number">{html.escape(value)}</td></tr>'
+            yield "</table>\n"
+        yield section.drawing
+        for row in section.rows:
+            yield '<div class="tiles row">\n'
+            yield from map(_figure, row)
+            yield "</div>\n"
+    yield "</body></html>\n"
+
+
+def _figure(tile: Tile) -> str:
+    thumbnail = Image.fromarray(tile.picture)
+    thumbnail.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    thumbnail.save(buffer, "WEBP", quality=80)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    marked = ' class="marked"' if tile.marked else ""
+    caption = f"<figcaption>{html.escape(tile.caption)}</figcaption>" if tile.caption else ""
+    return f'<figure{marked}><img src="data:image/webp;base64,{data}" alt="" loading="lazy">{caption}</figure>\n'
