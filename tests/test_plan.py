@@ -16,7 +16,7 @@ from animepggan.networks import build_discriminator, build_generator
 from animepggan.recipe import Recipe, load, schedule_of, shipped
 from animepggan.run import first_resolution
 from animepggan.training.loop import step
-from animepggan.training.plan import StagePlan, count_step, plan
+from animepggan.training.plan import ACCELERATORS, StagePlan, count_step, plan
 from animepggan.training.state import State, architecture_of
 
 NAMES = [path.stem for path in shipped() if path.stem != "paper"]
@@ -110,8 +110,7 @@ def test_operations_agree_with_a_count_by_hand(resolution: int, fused_down: bool
     )
     expected = by_hand(resolution, width, 32, fused_down)
     for batch_size in (2, 8):
-        _, flops, _ = count_step(given, resolution, batch_size)
-        assert flops / batch_size == pytest.approx(expected, rel=0.01)
+        assert count_step(given, resolution, batch_size).flops / batch_size == pytest.approx(expected, rel=0.01)
 
 
 def test_parameters_disk_and_memory(tmp_path: Path) -> None:
@@ -122,8 +121,8 @@ def test_parameters_disk_and_memory(tmp_path: Path) -> None:
         files = {path.name: path.stat().st_size for path in checkpoint.glob("*.safetensors")}
         tensors = runs.tensors(checkpoint)
         told = {
-            "generator": stage.generator_parameters,
-            "discriminator": stage.discriminator_parameters,
+            "generator": stage.count.parameters["generator"],
+            "discriminator": stage.count.parameters["discriminator"],
         }
         for role, count in told.items():
             assert count == sum(value.numel() for key, value in tensors.items() if key.startswith(f"{role}/"))
@@ -131,15 +130,15 @@ def test_parameters_disk_and_memory(tmp_path: Path) -> None:
         bytes_of_tensors = sum(value.nbytes for value in tensors.values())
         assert stage.checkpoint_bytes == pytest.approx(bytes_of_tensors, rel=0.15)
         assert sum(files.values()) >= bytes_of_tensors
-    assert plans[1].memory_bytes > plans[1].checkpoint_bytes
+    assert plans[1].memory_bytes > plans[1].checkpoint_bytes + plans[1].count.kept
     many = planned(recipe("schedule.batch_size=64"))
-    assert many[1].memory_bytes > 4 * plans[1].memory_bytes  # what a step keeps grows with the batch
+    assert many[1].count.kept > 4 * plans[1].count.kept  # what a step keeps grows with the batch
 
 
 def test_memory_covers_what_a_step_keeps() -> None:
     """Against autograd itself, on real tensors of the discriminator's step."""
     given = recipe("network.fmap_max=32", "network.fmap_base=512", "schedule.batch_size=16")
-    _, _, kept = count_step(given, 8, 16)
+    kept = count_step(given, 8, 16).kept
     both = State(given, 8, CPU)
     seen: dict[int, int] = {}
     alive = []
@@ -187,3 +186,31 @@ def test_the_plan_of_a_fine_tuning_starts_at_its_base(capsys: pytest.CaptureFixt
         arguments = ("finetune", "--recipe", name, "--base", base, "--no-probe", "--json", *size)
         document = json.loads(dry_run(capsys, *arguments)[0])
         assert [stage["resolution"] for stage in document["stages"]] == [8]
+
+
+def test_a_gpu_is_bound_by_its_arithmetic_or_its_memory() -> None:
+    """At 4 px a weight is used 16 times a picture: its reading counts. At 128 px the arithmetic does."""
+    a100 = next(gpu for gpu in ACCELERATORS if gpu.name.startswith("A100"))
+    wide = load("paper").recipe
+    for resolution, batch_size in ((4, 1), (64, 16)):
+        count = count_step(wide, resolution, batch_size)
+        arithmetic = count.flops / a100.float32
+        seconds = count.seconds(a100, "fp32")
+        assert seconds is not None
+        moved = (sum(each.bytes for each in count.operations) + 40 * sum(count.parameters.values())) / a100.bandwidth
+        assert max(arithmetic, moved) <= seconds * 1.0001
+        assert seconds <= arithmetic + moved
+    t4 = ACCELERATORS[0]
+    assert count.seconds(t4, "bf16") is None
+    half, whole = count.seconds(a100, "bf16"), count.seconds(a100, "fp32")
+    assert half is not None
+    assert whole is not None
+    assert half < whole
+
+
+def test_gpus_are_named_for_long_runs_only(capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = dry_run(capsys, "pretrain", "anime-64", "--no-probe")
+    assert "nothing measured" in out
+    for gpu in ACCELERATORS:
+        assert f"{gpu.name} fp32" in out
+    assert "nothing measured" not in dry_run(capsys, "pretrain", "demo", "--no-probe")[0]

@@ -12,12 +12,17 @@ if TYPE_CHECKING:
     import torch
 
     from animepggan.recipe import Resolved
+    from animepggan.training.plan import Accelerator, StagePlan
+
+GPU_FLOPS = 1e16
+"""Runs of more operations than this are shown with what they take on GPUs."""
+PRECISIONS = ("fp32", "bf16")
 
 
 def print_plan(console: Console, resolved: Resolved, device: torch.device, *, precision: str, probe: bool) -> None:
     """Print stages, images, batch sizes, parameters, disk, and the estimated time and memory."""
     from animepggan.run import first_resolution
-    from animepggan.training.plan import plan
+    from animepggan.training.plan import ACCELERATORS, plan
 
     recipe = resolved.recipe
     if probe:
@@ -44,8 +49,8 @@ def print_plan(console: Console, resolved: Resolved, device: torch.device, *, pr
                 f"{images['stabilize']:g}" if "stabilize" in images else "-",
                 str(stage.batch_size),
                 f"{stage.stage.phases[-1].learning_rate:g}",
-                f"{stage.generator_parameters:,}",
-                f"{stage.discriminator_parameters:,}",
+                f"{stage.count.parameters['generator']:,}",
+                f"{stage.count.parameters['discriminator']:,}",
                 _size(stage.memory_bytes),
                 _duration(stage.seconds),
             ]
@@ -55,28 +60,31 @@ def print_plan(console: Console, resolved: Resolved, device: torch.device, *, pr
     disk = sum(stage.checkpoint_bytes for stage in stages) + recipe.checkpoints.keep * last.checkpoint_bytes
     seconds = None if last.seconds is None else sum(stage.seconds or 0.0 for stage in stages)
     free = shutil.disk_usage(Path.cwd()).free
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    table = "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     total = last.stage.end
     costs = [] if seconds is None else [f"about {_duration(seconds)}"]
-    costs.append(f"{_size(max(stage.memory_bytes for stage in stages))} of memory beside the pictures")
+    costs.append(f"{_size(max(stage.memory_bytes for stage in stages))} of memory")
     costs.append(f"{_size(disk)} of disk ({_size(free)} free here)")
     console.result(
-        f"{resolved.file}, data {recipe.data}, {precision} on {device}\n{table}\n"
-        f"{total / 1000:g} kimg in all: {', '.join(costs)}",
+        f"{resolved.file}, data {recipe.data}, {precision} on {device}\n{_table(rows)}\n"
+        f"{total / 1000:g} kimg in all: {', '.join(costs)}{_on_gpus(stages)}",
         {
             "recipe": resolved.file,
             "data": recipe.data,
             "total_images": total,
             "seconds": seconds,
             "disk_bytes": disk,
+            "gpus": {
+                gpu.name: {each: _total(stages, gpu, each) for each in PRECISIONS}
+                | {"memory_bytes": int(gpu.memory), "fits": _fits(stages, gpu)}
+                for gpu in ACCELERATORS
+            },
             "stages": [
                 {
                     "resolution": stage.stage.resolution,
                     "images": stage.stage.end - stage.stage.start,
                     "batch_size": stage.batch_size,
-                    "generator_parameters": stage.generator_parameters,
-                    "discriminator_parameters": stage.discriminator_parameters,
+                    "generator_parameters": stage.count.parameters["generator"],
+                    "discriminator_parameters": stage.count.parameters["discriminator"],
                     "flops_per_image": stage.flops_per_image,
                     "memory_bytes": stage.memory_bytes,
                     "checkpoint_bytes": stage.checkpoint_bytes,
@@ -86,6 +94,40 @@ def print_plan(console: Console, resolved: Resolved, device: torch.device, *, pr
             ],
         },
     )
+
+
+def _table(rows: list[list[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def _on_gpus(stages: list[StagePlan]) -> str:
+    """For runs that nobody waits for on a CPU: the least that they take on GPUs, by published peaks."""
+    from animepggan.training.plan import ACCELERATORS
+
+    if sum(stage.flops_per_image * (stage.stage.end - stage.stage.start) for stage in stages) < GPU_FLOPS:
+        return ""
+    rows = [["at least, on", *(f"{stage.stage.resolution} px" for stage in stages), "in all", "memory"]]
+    for gpu in ACCELERATORS:
+        for precision in PRECISIONS:
+            if _total(stages, gpu, precision) is None:
+                continue
+            times = [_duration(stage.seconds_on(gpu, precision)) for stage in stages]
+            fits = "fits" if _fits(stages, gpu) else "too small"
+            rows.append([f"{gpu.name} {precision}", *times, _duration(_total(stages, gpu, precision)), fits])
+    return (
+        "\nbounds from published peaks, nothing measured: expect a few times as long, most of all at low resolutions\n"
+        + _table(rows)
+    )
+
+
+def _total(stages: list[StagePlan], gpu: Accelerator, precision: str) -> float | None:
+    seconds = [stage.seconds_on(gpu, precision) for stage in stages]
+    return None if None in seconds else sum(each or 0.0 for each in seconds)
+
+
+def _fits(stages: list[StagePlan], gpu: Accelerator) -> bool:
+    return all(stage.count.weight_bytes + stage.count.kept < gpu.memory for stage in stages)
 
 
 def _size(count: int) -> str:

@@ -1,12 +1,17 @@
 """What a run will cost, before it starts: operations and memory counted without computing, time from a short probe.
 
 The networks are built on torch's meta device, where a step has shapes but no numbers; torch's own counter gives its
-floating-point operations, and the tensors that autograd keeps give the memory of a step. A probe of a few real steps
-gives this machine's rate. These are estimates: the counter knows convolutions and matrices only.
+floating-point operations, and the tensors that autograd keeps give the memory of a step. A probe takes a few real steps
+of every phase, which gives this machine's time and memory.
+
+For GPUs that are not at hand there is a bound (Williams et al. 2009, "Roofline"): each operation takes as long as its
+arithmetic at the published peak, or as moving its tensors at the published bandwidth, whichever is longer.
 """
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -14,19 +19,79 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
 from animepggan.networks import build_discriminator, build_generator
 from animepggan.objectives import wgan_generator, wgan_gp_discriminator
 from animepggan.recipe import Recipe, schedule_of
-from animepggan.schedule import Moment, Schedule, Stage
+from animepggan.schedule import Moment, Phase, Schedule, Stage
 from animepggan.training.loop import step
 from animepggan.training.state import State, architecture_of
 
 PROBE_FLOPS = 4e11
 """A step of more operations is not probed but scaled from the largest one that is."""
+PROBE_SECONDS = 0.4
+"""A phase is probed for so long, and for three steps at least."""
 COPIES = {"generator": 5, "discriminator": 4}
 """Of the weights: themselves, gradient, two moments, and the generator's EMA."""
+MOVES = 10
+"""Reads and writes of each weight in Adam's step and the average's."""
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A GPU by its maker's published figures: dense peaks with float32 accumulation."""
+
+    name: str
+    memory: float  # bytes
+    bandwidth: float  # bytes a second
+    float32: float  # operations a second as torch runs float32 convolutions there: in TF32 where the GPU has it
+    bfloat16: float | None  # None: it has none
+
+
+ACCELERATORS = (  # NVIDIA's data sheets and architecture white papers
+    Accelerator("T4 16 GB", 16e9, 320e9, 8.1e12, None),
+    Accelerator("RTX 3060 12 GB", 12e9, 360e9, 12.7e12, 25.5e12),
+    Accelerator("RTX 4090 24 GB", 24e9, 1008e9, 82.6e12, 165.2e12),
+    Accelerator("A100 80 GB", 80e9, 2039e9, 156e12, 312e12),
+    Accelerator("H100 80 GB", 80e9, 3350e9, 494.7e12, 989.4e12),
+)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One of torch's, as it is counted."""
+
+    flops: int
+    bytes: int  # of the tensors it reads and writes, float32
+
+
+@dataclass(frozen=True)
+class StepCount:
+    """What one discriminator and one generator step take."""
+
+    parameters: dict[str, int]  # by network
+    kept: int  # bytes that the autograd graph of the larger half keeps
+    operations: tuple[Operation, ...]
+
+    @property
+    def flops(self) -> float:
+        return float(sum(operation.flops for operation in self.operations))
+
+    @property
+    def weight_bytes(self) -> int:
+        """Weights, gradients, moments and average."""
+        return 4 * sum(count * COPIES[role] for role, count in self.parameters.items())
+
+    def seconds(self, on: Accelerator, precision: str) -> float | None:
+        """No step is faster than this on `on`; None where it cannot compute in `precision`."""
+        peak = on.bfloat16 if precision == "bf16" else on.float32
+        if peak is None:
+            return None
+        size = 0.5 if precision == "bf16" else 1.0
+        moved = MOVES * 4 * sum(self.parameters.values()) / on.bandwidth
+        return moved + sum(max(each.flops / peak, each.bytes * size / on.bandwidth) for each in self.operations)
 
 
 @dataclass(frozen=True)
@@ -35,26 +100,37 @@ class StagePlan:
 
     stage: Stage
     batch_size: int
-    generator_parameters: int
-    discriminator_parameters: int
-    flops_per_image: float  # of one discriminator and one generator step
-    memory_bytes: int  # weights, moments, and what one step keeps
+    count: StepCount
     checkpoint_bytes: int
+    memory_bytes: int  # of the process and its tensors at the end of the stage, without the pictures
     seconds: float | None  # None without a probe
 
+    @property
+    def flops_per_image(self) -> float:
+        """Of one discriminator and one generator step."""
+        return self.count.flops / self.batch_size
 
-class _FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up torch's own formulas; its FlopCounterMode also tracks modules, which the gradient penalty breaks."""
+    def seconds_on(self, accelerator: Accelerator, precision: str) -> float | None:
+        """The bound for the whole stage."""
+        seconds = self.count.seconds(accelerator, precision)
+        return None if seconds is None else seconds * (self.stage.end - self.stage.start) / self.batch_size
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes every operation, with torch's own formulas; its FlopCounterMode also tracks modules, which the gradient
+    penalty breaks."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = 0
+        self.operations: list[Operation] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
-        if formula is not None:
-            self.flops += formula(*args, **(kwargs or {}), out_val=out)
+        flops = formula(*args, **(kwargs or {}), out_val=out) if formula is not None else 0
+        if not func.is_view:
+            tensors = [each for each in tree_iter((args, kwargs, out)) if isinstance(each, Tensor)]
+            self.operations.append(Operation(flops, sum(tensor.nbytes for tensor in tensors)))
         return out
 
 
@@ -68,34 +144,43 @@ class _Noise:
 def plan(
     recipe: Recipe, *, first_resolution: int, device: torch.device, precision: str, probe: bool
 ) -> list[StagePlan]:
-    """Every stage's cost, in order; with `probe`, a few steps are run on `device` to tell the time."""
+    """Every stage's cost, in order; with `probe`, a few steps of every phase are run on `device`."""
     schedule = schedule_of(recipe, first_resolution=first_resolution)
     plans = []
     rate: float | None = None  # floating-point operations a second
+    base, grown = _peak(device), 0  # bytes: the process before any step, and what the probed steps have added
     for stage in schedule.stages:
         batch_size = stage.phases[-1].batch_size
-        parameters, flops, kept = count_step(recipe, stage.resolution, batch_size)
-        if probe and (rate is None or flops <= PROBE_FLOPS):
-            rate = flops / _seconds_of_step(recipe, schedule, stage, device, precision)
-        checkpoint = 4 * sum(count * COPIES[role] for role, count in parameters.items()) - 4 * sum(parameters.values())
-        images = stage.end - stage.start
+        count = count_step(recipe, stage.resolution, batch_size)
+        seconds = None
+        counted = count.weight_bytes + count.kept
+        if probe and (rate is None or count.flops <= PROBE_FLOPS):
+            seconds = 0.0
+            state = State(recipe, stage.resolution, device)
+            for phase in stage.phases:
+                of_step = _seconds_of_step(state, schedule, phase, precision)
+                seconds += of_step * (phase.end - phase.start) / phase.batch_size
+            rate = count.flops / of_step
+            grown = max(grown, _peak(device) - base)
+            counted = grown
+        elif rate is not None:
+            seconds = count.flops / batch_size / rate * (stage.end - stage.start)
+        parameters = sum(count.parameters.values())
         plans.append(
             StagePlan(
                 stage=stage,
                 batch_size=batch_size,
-                generator_parameters=parameters["generator"],
-                discriminator_parameters=parameters["discriminator"],
-                flops_per_image=flops / batch_size,
-                memory_bytes=kept + 4 * sum(count * COPIES[role] for role, count in parameters.items()),
-                checkpoint_bytes=checkpoint,
-                seconds=images * flops / batch_size / rate if rate is not None else None,
+                count=count,
+                checkpoint_bytes=count.weight_bytes - 4 * parameters,  # no gradients
+                memory_bytes=base + max(grown, counted),
+                seconds=seconds,
             )
         )
     return plans
 
 
-def count_step(recipe: Recipe, resolution: int, batch_size: int) -> tuple[dict[str, int], float, int]:
-    """Parameters by network, floating-point operations of one step, and the bytes that its autograd graph keeps."""
+def count_step(recipe: Recipe, resolution: int, batch_size: int) -> StepCount:
+    """What one step of `recipe` takes at `resolution`, stabilizing."""
     architecture = architecture_of(recipe, resolution)
     kept: dict[int, int] = {}
 
@@ -110,7 +195,7 @@ def count_step(recipe: Recipe, resolution: int, batch_size: int) -> tuple[dict[s
         generator, discriminator = build_generator(architecture), build_discriminator(architecture)
         real = torch.empty(batch_size, 3, resolution, resolution)
         latents, mix = torch.empty(batch_size, recipe.latent_dim), torch.empty(batch_size)
-        with _FlopCounter() as counter:
+        with _Counter() as counter:
             with torch.no_grad():
                 fake = generator(latents)
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -124,20 +209,27 @@ def count_step(recipe: Recipe, resolution: int, batch_size: int) -> tuple[dict[s
         "generator": sum(parameter.numel() for parameter in generator.parameters()),
         "discriminator": sum(parameter.numel() for parameter in discriminator.parameters()),
     }
-    return parameters, float(counter.flops), sum(kept.values())
+    return StepCount(parameters, sum(kept.values()), tuple(counter.operations))
 
 
-def _seconds_of_step(
-    recipe: Recipe, schedule: Schedule, stage: Stage, device: torch.device, precision: str, repeats: int = 3
-) -> float:
-    state = State(recipe, stage.resolution, device)
-    phase = stage.phases[-1]
-    seconds = []
-    for number in range(repeats + 1):  # the first step warms caches up and is not counted
-        moment = Moment(phase.start + number * phase.batch_size, phase, 1.0, 0.0)
+def _seconds_of_step(state: State, schedule: Schedule, phase: Phase, precision: str) -> float:
+    """The median of some steps in the middle of `phase`."""
+    seconds: list[float] = []
+    alpha = 0.5 if phase.name == "fade" else 1.0
+    while len(seconds) < 4 or sum(seconds[1:]) < PROBE_SECONDS:  # the first one warms caches up and is not counted
+        moment = Moment(phase.start + len(seconds) * phase.batch_size, phase, alpha, 0.0)
         started = time.perf_counter()
         step(state, schedule, moment, _Noise(), precision=precision)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        if state.device.type == "cuda":
+            torch.cuda.synchronize(state.device)
         seconds.append(time.perf_counter() - started)
-    return sorted(seconds[1:])[repeats // 2]
+    counted = sorted(seconds[1:])
+    return counted[len(counted) // 2]
+
+
+def _peak(device: torch.device) -> int:
+    """The most memory held so far, bytes: on the GPU where that is the device, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
