@@ -124,6 +124,25 @@ def resolve(
     return Local(path, parsed.repo, folder.name, spec)
 
 
+def cached(parsed: HubSpec, files: Sequence[str]) -> Local | None:
+    """Where the cache holds all of `files` at the full commit that is named, found without asking the hub; else None.
+
+    `files` are paths below the repository (the subfolder is not looked at). A commit never changes what it holds, so
+    there is nothing to ask.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    if parsed.revision is None or not re.fullmatch(r"[0-9a-f]{40}", parsed.revision):
+        return None
+    folder = None
+    for file in files:
+        found = try_to_load_from_cache(parsed.repo, file, revision=parsed.revision, repo_type=parsed.kind)
+        if not isinstance(found, str) or not Path(found).is_file():
+            return None
+        folder = Path(found).parents[file.count("/")]
+    return Local(folder, parsed.repo, parsed.revision, str(parsed)) if folder else None
+
+
 def _malformed(spec: str, why: str, kind: str = "model") -> HubError:
     form, example = "hub:owner/name[@revision][:subfolder]", "hub:alice/anime-base@v1:stage-0064"
     if kind == "dataset":

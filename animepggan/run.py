@@ -4,6 +4,7 @@
       recipe.yaml      resolved: every value, where each came from
       status.json      state, exit, images_seen, last_checkpoint; replaced atomically
       log.jsonl        a line an interval
+      bad.jsonl        files that could not be used, and why, where there are any
       previews/        images-000000000.png ...; real.png beside them
       checkpoints/     stage-0004/ ... kept for ever; images-000120512/ in between, the newest N kept
 
@@ -44,6 +45,7 @@ from animepggan.checkpoint import (
     write_folder,
 )
 from animepggan.corpus import Corpus
+from animepggan.corpus.description import write_lines
 from animepggan.errors import BUG, AnimepgganError, BusyError, Interrupted, ModelError, RecipeError, resource_error
 from animepggan.recipe import Recipe, Resolved, difference, dump, load, schedule_of
 from animepggan.report.log import Log
@@ -54,6 +56,7 @@ from animepggan.transfer import Base, load_base
 
 RECIPE = "recipe.yaml"
 STATUS = "status.json"
+BAD = "bad.jsonl"
 CORPUS_KEY = "data"
 """What `--allow` calls a corpus that changed."""
 FREE_KEYS = ("name", "data", "max_bad", "checkpoints.", "previews.", "log.")
@@ -94,6 +97,19 @@ class Stopper:
 
 
 @dataclass(frozen=True)
+class Means:
+    """By what a run trains; no value of the recipe, so that a run may go on by other means."""
+
+    device: torch.device
+    precision: str = "fp32"  # "bf16": convolutions in bfloat16
+    reference: bool = False  # by the plain step
+
+    def state(self, recipe: Recipe, resolution: int) -> State:
+        """A fresh one."""
+        return State(recipe, resolution, self.device, reference=self.reference)
+
+
+@dataclass(frozen=True)
 class Start:
     """Where a run starts or goes on."""
 
@@ -112,12 +128,14 @@ class Run:
         resolved: Resolved,
         corpus: Corpus,
         start: Start,
+        precision: str,
     ) -> None:
         self.folder = folder
         self.resolved = resolved
         self.recipe = resolved.recipe
         self.corpus = corpus
         self.state = start.state
+        self.precision = precision
         self.base = start.base
         self.notes = start.notes
         self.last_checkpoint = start.checkpoint
@@ -129,11 +147,12 @@ class Run:
     def finished(self) -> bool:
         return self.state.images_seen >= self.schedule.total_images
 
-    def train(self, precision: str = "fp32") -> Iterator[Event]:
+    def train(self) -> Iterator[Event]:
         """Train to the end, yielding every step; Interrupted after a signal, once the run is saved."""
         for phase in self.schedule.phases:
             self.corpus.require(phase.batch_size)
         self._write_recipe()
+        self._write_bad()
         log = Log(self.folder, self.state.images_seen, tensorboard=self.recipe.log.tensorboard)
         self._status("running")
         try:
@@ -141,7 +160,7 @@ class Run:
                 if self.state.images_seen == 0:
                     save_real(self.corpus, self.state, self.folder)
                     save_preview(self.state, self.folder)
-                for progress in training_run(self.state, self.schedule, self.corpus, precision=precision):
+                for progress in training_run(self.state, self.schedule, self.corpus, precision=self.precision):
                     yield self._follow(progress, log)
                     if self.stopper.signal_number is not None and not self.finished:
                         raise self._interrupted(self.stopper.signal_number)
@@ -242,10 +261,12 @@ class Run:
                 "name": self.recipe.name,
                 "base": self.base,
                 "recipe": self.recipe.model_dump(mode="json"),
+                "precision": self.precision,
                 "corpus": {
                     "spec": self.corpus.spec,
                     "commit": self.corpus.commit,
-                    "pictures": len(self.corpus),
+                    "pictures": len(self.corpus.names),
+                    "clusters": len(self.corpus),
                     "distinct": self.corpus.distinct,
                     "fingerprint": self.corpus.fingerprint,
                 },
@@ -263,6 +284,19 @@ class Run:
 
     def _write_recipe(self) -> None:
         _replace(self.folder / RECIPE, dump(self.resolved))
+
+    def _write_bad(self) -> None:
+        kinds = (("bad", self.corpus.bad), ("skipped", self.corpus.skipped))
+        listed = [
+            {"name": bad.name, "kind": kind, "reason": bad.reason}
+            for kind, left_out in kinds
+            for bad in left_out
+            if not bad.by_choice
+        ]
+        if listed:
+            write_lines(self.folder / BAD, listed)
+        else:
+            (self.folder / BAD).unlink(missing_ok=True)
 
     def _status(self, state: str, exit_code: int | None = None) -> None:
         status = {
@@ -300,6 +334,8 @@ def open_run(
     corpus: Corpus,
     *,
     device: torch.device,
+    precision: str = "fp32",
+    reference: bool = False,
     base: Base | None = None,
     resume: bool = False,  # there must be a run to go on from
     restart: bool = False,  # a run in the folder is moved aside
@@ -311,6 +347,7 @@ def open_run(
     checkpoint of it can be read; RecipeError where the folder holds something else.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    means = Means(device, precision, reference)
     # Beside the folder, not in it: the folder itself may be moved aside.
     place = folder.resolve()
     lock = filelock.FileLock(place.with_name(f".{place.name}.lock"), timeout=0)
@@ -327,15 +364,15 @@ def open_run(
             folder.rename(_aside(folder))
         if (folder / RECIPE).is_file():
             tidy(folder / "checkpoints")
-            start = _take_up(folder, resolved.recipe, corpus, device, base, allow)
+            start = _take_up(folder, resolved.recipe, corpus, means, base, allow)
         elif resume:
             raise ModelError(f"{folder}: --resume, but there is no run here")
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise RecipeError(f"{folder}: holds something else than a run; choose another --output")
         else:
-            start = _begin(resolved.recipe, device, base)
+            start = _begin(resolved.recipe, means, base)
             folder.mkdir(exist_ok=True)
-        run = Run(folder, resolved, corpus, start)
+        run = Run(folder, resolved, corpus, start, precision)
         if run.finished:  # perhaps killed between its last checkpoint and its last word
             run._status("finished", exit_code=0)
         yield run
@@ -350,9 +387,9 @@ def _aside(folder: Path) -> Path:
     return aside
 
 
-def _begin(recipe: Recipe, device: torch.device, base: Base | None) -> Start:
+def _begin(recipe: Recipe, means: Means, base: Base | None) -> Start:
     """A run's first moment: fresh networks, or the base's."""
-    state = State(recipe, first_resolution(recipe), device)
+    state = means.state(recipe, first_resolution(recipe))
     if base is None:
         return Start(state)
     load_base(state, base)
@@ -360,11 +397,11 @@ def _begin(recipe: Recipe, device: torch.device, base: Base | None) -> Start:
 
 
 def _take_up(
-    folder: Path, recipe: Recipe, corpus: Corpus, device: torch.device, base: Base | None, allow: Sequence[str]
+    folder: Path, recipe: Recipe, corpus: Corpus, means: Means, base: Base | None, allow: Sequence[str]
 ) -> Start:
     """The newest whole checkpoint of the run in `folder`, or the run's first moment when it has none yet.
 
-    The notes name checkpoints that were passed over because they are damaged.
+    The notes name checkpoints that were passed over because they are damaged, and a precision that changed.
     """
     changed = [
         (key, old, new)
@@ -386,7 +423,7 @@ def _take_up(
     for checkpoint, config in readable:
         try:
             verify(checkpoint)
-            state = _restore(recipe, device, checkpoint, config)
+            state = _restore(recipe, means, checkpoint, config)
         except ModelError as error:
             damaged.append(error)
             continue
@@ -404,16 +441,19 @@ def _take_up(
                 f"{resolution} px\ngive the schedule that it had, or {others}"
             )
         notes = tuple(f"{error}; going on from {checkpoint.name}" for error in damaged)
+        before = provenance.get("precision", means.precision)
+        if before != means.precision:
+            notes += (f"{folder}: trained in {before} so far, goes on in {means.precision}",)
         return Start(state, provenance.get("base"), checkpoint, notes)
     if damaged:
         raise ModelError(f"{damaged[0]}\nno checkpoint of this run can be read; {others}")
-    return _begin(recipe, device, base)
+    return _begin(recipe, means, base)
 
 
-def _restore(recipe: Recipe, device: torch.device, checkpoint: Path, config: dict[str, Any]) -> State:
+def _restore(recipe: Recipe, means: Means, checkpoint: Path, config: dict[str, Any]) -> State:
     """The state that `save` wrote; ModelError where it is damaged or of another architecture than the recipe's."""
     position = config["position"]
-    state = State(recipe, config["architecture"]["resolution"], device)
+    state = means.state(recipe, config["architecture"]["resolution"])
     for role, network in load_networks(checkpoint).items():
         try:
             state.networks[role].load_state_dict(network.state_dict())

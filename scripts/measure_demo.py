@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -43,9 +42,7 @@ def originals(folder: Path, side: int) -> Tensor:
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
         wanted = {row["file"] for row in csv.DictReader(file) if row["kind"] == "original"}
     source = resolve(str(folder))
-    corpus = Corpus.load(
-        replace(source, entries=tuple(entry for entry in source.entries if entry.name in wanted)), resolution=side
-    )
+    corpus = Corpus.load(source.only(lambda entry: entry.name in wanted), resolution=side)
     return corpus.batch(0, len(corpus), resolution=side, seed=0, mirror=False)
 
 

@@ -66,8 +66,8 @@ def schedule(recipe: Recipe) -> Schedule:
     return schedule_of(recipe, first_resolution=4)
 
 
-def state(*overrides: str, resolution: int = 4) -> State:
-    return State(recipe(*overrides), resolution, CPU)
+def state(*overrides: str, resolution: int = 4, reference: bool = False) -> State:
+    return State(recipe(*overrides), resolution, CPU, reference=reference)
 
 
 def pixels(count: int, side: int, seed: int) -> torch.Tensor:

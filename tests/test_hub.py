@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_parquet import table
 
 from animepggan import hub
 from animepggan.errors import HubError, ResourceError
@@ -358,8 +360,12 @@ def test_a_dataset_is_a_corpus(tmp_path: Path, world: Hub) -> None:
     card = {"README.md": b"# faces", "load.pkl": b"no", "sample.PNG": b"1"}
     world.put("datasets/alice/packed", card | {"data/train.zip": packed.getvalue()})
     world.put("datasets/alice/loose", card | {"x/1.jpeg": b"12", "y/2.png": b"4444"})
-    world.put("datasets/alice/tables", {"README.md": b"# faces", "train.parquet": b"no"})
+    table(home := tmp_path / "train.parquet", [{"bytes": b"12345", "path": None}, {"bytes": b"1", "path": "x.png"}])
+    world.put("datasets/alice/tables", card | {"data/train.parquet": home.read_bytes()})
+    table(home, ["a caption"], kind=pa.string())
+    world.put("datasets/alice/captions", card | {"metadata.parquet": home.read_bytes(), "x/1.png": b"123"})
     whole = ["hub:datasets/alice/packed", "hub:datasets/alice/loose", "hub:datasets/alice/tables"]
+    whole.append("hub:datasets/alice/captions")
     parts = [
         "hub:datasets/alice/packed:data/train.zip",
         f"hub:datasets/alice/loose@{COMMIT}:x",
@@ -367,15 +373,18 @@ def test_a_dataset_is_a_corpus(tmp_path: Path, world: Hub) -> None:
     ]
     for env in ({}, {"HF_HUB_OFFLINE": "1"}):
         calls = [{"spec": call, "corpus": True} for call in (*whole, *parts)]
-        packs, loose, tables, one, sub, lone = resolve(tmp_path, *calls, endpoint=world.url, **env).answers
+        packs, loose, tables, captions, one, sub, lone = resolve(tmp_path, *calls, endpoint=world.url, **env).answers
         assert packs["names"] == ["data/train.zip/a.jpg", "data/train.zip/b.png"]
         assert packs["sizes"] == [3, 5]
         assert (packs["name"], packs["commit"]) == ("packed", COMMIT)
         assert (loose["names"], loose["sizes"]) == (["sample.PNG", "x/1.jpeg", "y/2.png"], [1, 2, 4])
-        assert tables["exit"] == 5
-        assert ("out of reach" if env else "parquet") in tables["error"]
+        assert (tables["names"], tables["sizes"]) == (["data/train.parquet/0", "data/train.parquet/1"], [5, 1])
+        assert captions["names"] == ["sample.PNG", "x/1.png"]  # the table only describes them
         assert (one["names"], sub["names"], lone["names"]) == (["a.jpg", "b.png"], ["1.jpeg"], ["sample.PNG"])
-    assert sorted(world.fetched) == sorted(["data/train.zip", "sample.PNG", "sample.PNG", "x/1.jpeg", "y/2.png"])
+    fetched = (
+        "data/train.parquet data/train.zip metadata.parquet sample.PNG sample.PNG sample.PNG x/1.jpeg x/1.png y/2.png"
+    )
+    assert sorted(world.fetched) == fetched.split()
 
 
 def test_each_refusal_says_what_to_do(tmp_path: Path, world: Hub) -> None:

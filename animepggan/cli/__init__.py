@@ -6,6 +6,7 @@ verbs below is all that `animepggan --help` needs. Only this package prints, ask
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
@@ -25,6 +26,7 @@ VERBS = {
     "finetune": "Train a base model further on one character.",
     "sample": "Draw pictures.",
     "interpolate": "Draw a film that walks from face to face.",
+    "evaluate": "Measure how good a model's pictures are.",
     "data": "Make and look after pictures to train on.",
     "recipes": "List, show, copy and check recipes.",
 }
@@ -36,7 +38,7 @@ USAGE = 2
 
 @click.group(
     cls=Verbs,
-    package=__name__,
+    load=lambda name: importlib.import_module(f"{__name__}.{name}"),
     verbs=VERBS,
     subcommand_metavar="VERB ...",
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -35,6 +36,7 @@ class Options:
     settings: tuple[str, ...]
     seed: int | None
     precision: str
+    reference: bool
     resume: bool
     restart: bool
     allow: tuple[str, ...]
@@ -81,6 +83,7 @@ def training_options(function: Command) -> Command:
                 show_default=True,
                 help="bf16: convolutions in bfloat16, weights in float32.",
             ),
+            click.option("--reference", is_flag=True, help="Train by the plain step: same numbers, slower."),
             device_options,
             click.option(
                 "--resume", is_flag=True, help="Go on with the run in the output folder; fail if there is none."
@@ -99,8 +102,9 @@ def training_options(function: Command) -> Command:
 
 
 def load_corpus(console: Console, resolved: Resolved) -> Corpus:
-    """Decode the recipe's pictures, with a bar; DataError where it names none."""
+    """The recipe's pictures, from the cache or decoded with a bar; DataError where it names none."""
     from animepggan.corpus import Corpus
+    from animepggan.corpus.names import printable
     from animepggan.errors import DataError
 
     recipe = resolved.recipe
@@ -110,13 +114,14 @@ def load_corpus(console: Console, resolved: Resolved) -> Corpus:
             "--data takes a folder, a zip, a tar, demo:general, demo:yui, or hub:datasets/owner/name"
         )
     _draw_demo(console, recipe.data)
-    bar = console.bar(0, "pictures", "decoding")
+    bars: list[tqdm[Any]] = []  # none where nothing has to be decoded
 
     def progress(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
+        if not bars:
+            bars.append(stack.enter_context(console.bar(total, "pictures", "decoding")))
+        bars[0].update(done - bars[0].n)
 
-    with bar:
+    with ExitStack() as stack:
         corpus = Corpus.load(
             recipe.data,
             resolution=recipe.resolution,
@@ -124,10 +129,14 @@ def load_corpus(console: Console, resolved: Resolved) -> Corpus:
             background=recipe.background,
             max_bad=recipe.max_bad,
             progress=progress,
+            say=console.say,
         )
-    console.say(f"corpus: {len(corpus)} pictures, {corpus.distinct} of them different, from {recipe.data}")
+    count = f"{len(corpus)} pictures"
+    if len(corpus) < len(corpus.names):
+        count = f"{len(corpus.names)} pictures in {len(corpus)} clusters"
+    console.say(f"corpus: {count}, {corpus.distinct} of them different, from {printable(recipe.data)}")
     for bad in corpus.bad[:3]:
-        console.warn(f"left out {bad.name}: {bad.reason}")
+        console.warn(f"left out {bad}")
     if len(corpus.bad) > 3:
         console.warn(f"left out {len(corpus.bad) - 3} more pictures")
     return corpus
@@ -176,6 +185,8 @@ def train(
         resolved,
         corpus,
         device=device,
+        precision=options.precision,
+        reference=options.reference,
         base=base,
         resume=options.resume,
         restart=options.restart,
@@ -188,7 +199,7 @@ def train(
         else:
             verb = "continuing" if run.state.images_seen else "starting"
             console.say(f"{verb} {folder} at {run.state.images_seen} of {run.schedule.total_images} images")
-            _watch(console, run, options.precision)
+            _watch(console, run)
         checkpoint = run.last_checkpoint
         console.result(
             f"{folder}\n{checkpoint}",
@@ -201,14 +212,14 @@ def train(
         )
 
 
-def _watch(console: Console, run: Run, precision: str) -> None:
+def _watch(console: Console, run: Run) -> None:
     total = run.schedule.total_images / 1000
     with console.bar(run.schedule.total_images, "img", "training") as bar:
         bar.unit_scale = True
         bar.update(run.state.images_seen)
         bar.start_t, bar.initial = time.time(), run.state.images_seen
         last_line = 0.0
-        for event in run.train(precision):
+        for event in run.train():
             moment = event.progress.moment
             where = f"{moment.resolution} px {moment.phase.name}"
             if moment.phase.name == "fade":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -14,12 +14,12 @@ class Verbs(click.Group):
     def __init__(
         self,
         *arguments: Any,
-        package: str,
+        load: Callable[[str], Any],  # name -> its module
         verbs: dict[str, str],  # name -> the line that stands for it in the help, in the help's order
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self.package = package
+        self.load = load
         self.verbs = verbs
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -30,7 +30,7 @@ class Verbs(click.Group):
         """The command of one verb, from its module."""
         if name not in self.verbs:
             return None
-        command = importlib.import_module(f"{self.package}.{name}").command
+        command = self.load(name).command
         assert isinstance(command, click.Command)
         return command
 

@@ -1,4 +1,4 @@
-"""One picture file to a square of RGB pixels: every mode to the same colors, or a DecodeError that says why not.
+"""One picture file to RGB pixels: every mode to the same colors, or a DecodeError that says why not.
 
 Only seven openers are enabled, a picture is refused by its header when it is too large, and it is always decoded
 fully: half a picture is a bad picture.
@@ -7,15 +7,25 @@ fully: half a picture is a bad picture.
 from __future__ import annotations
 
 import hashlib
+import io
+import logging
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 MAX_PIXELS = 85_000_000  # width times height; below Pillow's own warning
 MAX_SIDE = 32_768  # pixels
+
+# Pillow logs some damage as an error, which without a handler would go to the terminal; it comes as an exception, too.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _ORIENTATION = 0x0112  # the Exif tag
 _TRANSPOSE = {
@@ -27,27 +37,54 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
+_REASONS = {
+    "truncated": "cut off",
+    "could not create decoder object": "damaged or cut off",  # all that is said of a WebP
+    "decompressed data too large": "too large: text or a profile that unpacks to over 1 MiB",
+}
+"""Pillow's words in ours."""
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  # TIFF tags
+_MAX_SCANS = 100  # of a JPEG; encoders make about ten
+_INVISIBLE = 3  # of 255; what the roundings of a profile that says sRGB come to
 
 
 class DecodeError(Exception):
     """A file that is no usable picture; `str(error)` is the reason, a few words."""
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A whole picture: its first frame, upright."""
+
+    image: Image.Image  # mode RGB, laid over the background
+    format: str  # one of FORMATS
+    mode: str  # of the file's pixels, in Pillow's word: 1, L, LA, P, RGB, RGBA, CMYK, I;16, ...
+    transparent: bool  # whether the file has an alpha channel or a transparent color
+
+
+def open_picture(stream: BinaryIO, *, background: tuple[int, int, int] = (255, 255, 255)) -> Picture:
+    """Decode a picture as a whole, at the size that it has. Raises as `decode` does."""
+    with _words_for_damage(), _open(stream) as file:
+        mode, transparent = file.mode, file.has_transparency_data
+        return Picture(_to_rgb(_upright(file), file, background), str(file.format), mode, transparent)
+
+
 def decode(stream: BinaryIO, *, resolution: int, background: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Decode a picture to uint8 `[resolution, resolution, 3]`, RGB.
 
     The first frame, turned upright as its Exif orientation says, is cut to its central square, laid over `background`
-    where it is transparent, and resized with an antialiased Lanczos filter. 16 bits are scaled to 8, never clipped.
-    Raises DecodeError.
+    where it is transparent, and resized with LANCZOS. Raises DecodeError for whatever is wrong with the file, and
+    MemoryError.
     """
-    try:
-        return _decode(stream, resolution, background)
-    except (DecodeError, MemoryError):
-        raise
-    # Pillow's openers raise a dozen types for damaged files, and not always the documented ones.
-    except Exception as error:
-        raise DecodeError(_reason(error)) from error
+    with _words_for_damage(), _open(stream) as file:
+        upright = _upright(file)
+        width, height = upright.size
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        square = _to_rgb(upright.crop((left, top, left + side, top + side)), file, background)
+    if side != resolution:
+        square = square.resize((resolution, resolution), Image.Resampling.LANCZOS)
+    return np.array(square)
 
 
 def fingerprint(pixels: NDArray[np.uint8]) -> str:
@@ -57,23 +94,78 @@ def fingerprint(pixels: NDArray[np.uint8]) -> str:
     return digest.hexdigest()
 
 
-def _decode(stream: BinaryIO, resolution: int, background: tuple[int, int, int]) -> NDArray[np.uint8]:
-    with Image.open(stream, formats=FORMATS) as image:
-        width, height = image.size
-        if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-            raise DecodeError(f"too large: {width}x{height} pixels")
+@contextmanager
+def _words_for_damage() -> Iterator[None]:
+    try:
+        yield
+    except (DecodeError, MemoryError):
+        raise
+    # Pillow's openers raise a dozen types for damaged files, and not always the documented ones.
+    except Exception as error:
+        raise DecodeError(_reason(error)) from error
+
+
+def _open(stream: BinaryIO) -> ImageFile.ImageFile:
+    """The decoded file, refused by its header when it is too large."""
+    _refuse_large_webp(stream)
+    image = Image.open(stream, formats=FORMATS)
+    try:
+        _refuse_large(*image.size)
+        if image.format == "TIFF":  # a tile is decoded as a whole, however little of it is inside the picture
+            _refuse_large(_number(image, _TILE_WIDTH), _number(image, _TILE_LENGTH), "tiles of ")
+        if image.format == "JPEG":
+            _refuse_many_scans(stream)
         _scale_transparent_color(image)
         image.load()
-        # Only now: some files keep their orientation behind the pixels, and TIFFs are turned while loading.
-        turn = _TRANSPOSE.get(_orientation(image))
-        upright = image.transpose(turn) if turn is not None else image
-        width, height = upright.size
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        square = _to_rgb(upright.crop((left, top, left + side, top + side)), image, background)
-    if side != resolution:
-        square = square.resize((resolution, resolution), Image.Resampling.LANCZOS)
-    return np.array(square)
+    except BaseException:
+        image.close()
+        raise
+    return image
+
+
+def _refuse_large(width: int, height: int, what: str = "") -> None:
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise DecodeError(f"too large: {what}{width}x{height} pixels")
+
+
+def _refuse_many_scans(stream: BinaryIO) -> None:
+    """Each scan of a JPEG goes over all of its pixels: a small file with thousands of them would take hours."""
+    at = stream.tell()
+    stream.seek(0)
+    scans = stream.read().count(b"\xff\xda")  # inside compressed pixels this pair of bytes does not occur
+    stream.seek(at)
+    if scans > _MAX_SCANS:
+        raise DecodeError(f"too many scans: {scans}")
+
+
+def _number(image: Image.Image, tag: int) -> int:
+    """The value of a TIFF's tag, 0 where it has none."""
+    value = getattr(image, "tag_v2", {}).get(tag, 0)
+    return int(value[0] if isinstance(value, tuple) else value)
+
+
+def _upright(image: ImageFile.ImageFile) -> Image.Image:
+    # Asked for after loading: some files keep their orientation behind the pixels, and TIFFs are turned while loading.
+    turn = _TRANSPOSE.get(_orientation(image))
+    return image.transpose(turn) if turn is not None else image
+
+
+def _refuse_large_webp(stream: BinaryIO) -> None:
+    """Pillow's opener takes the memory for a WebP's canvas before it tells the size, so its header is read here."""
+    start = stream.tell()
+    head = stream.read(30)
+    stream.seek(start)
+    if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
+        return
+    kind = head[12:16]
+    if kind == b"VP8X":
+        _refuse_large(1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little"))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        _refuse_large(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
+    elif kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", head, 26)
+        _refuse_large(width & 0x3FFF, height & 0x3FFF)
 
 
 def _scale_transparent_color(image: ImageFile.ImageFile) -> None:
@@ -99,7 +191,45 @@ def _to_rgb(image: Image.Image, file: ImageFile.ImageFile, background: tuple[int
         return _from_16_bit(image, file, background)
     if image.mode in ("I", "F", "LAB"):
         raise DecodeError(f"pixels of mode {image.mode} have no agreed color")
-    return _over(image.convert("RGBA"), background) if image.has_transparency_data else image.convert("RGB")
+    transparent = image.has_transparency_data
+    layers = image.convert("RGBA") if transparent else image
+    transform = _transform(file.info.get("icc_profile"), image.mode)
+    if transform is not None:
+        colors = transform.apply(layers.convert(transform.input_mode))
+        if transparent:
+            colors.putalpha(layers.getchannel("A"))
+        layers = colors
+    return _over(layers, background) if transparent else layers.convert("RGB")
+
+
+@lru_cache(maxsize=32)
+def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From the colors of an ICC profile to sRGB; None where that changes nothing, or the profile is of no use."""
+    if not profile:
+        return None
+    try:
+        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        space = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[opened.profile.xcolor_space.strip()]
+        if (space == "CMYK") != (mode == "CMYK") or (space == "L" and mode not in ("1", "L", "LA")):
+            return None
+        transform = ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), space, "RGB")
+        if space != "CMYK":  # most are sRGB, in one of its many spellings
+            samples = _samples(space)
+            change = np.asarray(transform.apply(samples), np.int16) - np.asarray(samples.convert("RGB"), np.int16)
+            if np.abs(change).max() <= _INVISIBLE:
+                return None
+    except Exception:  # a damaged profile is no reason to lose the picture, whatever it raises
+        return None
+    return transform
+
+
+def _samples(mode: str) -> Image.Image:
+    """Colors from all over the cube, or all grays."""
+    ramp = np.arange(256, dtype=np.uint8)
+    if mode == "L":
+        return Image.fromarray(ramp[None])
+    steps = ramp[::51]
+    return Image.fromarray(np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3))
 
 
 def _over(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
@@ -131,5 +261,8 @@ def _reason(error: Exception) -> str:
         return f"too large: more than {MAX_PIXELS // 1_000_000} megapixels"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    for words, reason in _REASONS.items():
+        if words in str(error).lower():
+            return reason
     lines = str(error).strip().splitlines()
     return f"cannot be decoded: {lines[0] if lines else type(error).__name__}"

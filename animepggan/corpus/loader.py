@@ -1,4 +1,4 @@
-"""The corpus in memory: every picture decoded once, and batches that are a function of the images seen.
+"""The corpus as training sees it: batches that are a function of the images seen, from the pyramid on disk.
 
 Which pictures a step shows, how they are mirrored and where they are cut follows from (seed, images_seen) alone, and
 picture i of a run looks the same whatever the batch sizes, so a resumed run sees what the unbroken one would have seen.
@@ -6,14 +6,11 @@ picture i of a run looks the same whatever the batch sizes, so a resumed run see
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
-import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,50 +18,113 @@ from numpy.typing import NDArray
 from PIL import ImageColor
 from torch import Tensor
 
-from animepggan.corpus.decode import DecodeError, decode, fingerprint
-from animepggan.corpus.spec import READ_ERRORS, TAKES, Bad, Entry, Source, printable, resolve
-from animepggan.errors import DataError, ResourceError
+from animepggan.corpus.names import printable
+from animepggan.corpus.pyramid import (
+    Clusters,
+    Pixels,
+    halve,
+    identify,
+    no_pictures,
+    open_pyramid,
+    some,
+)
+from animepggan.corpus.spec import Bad, Source, resolve
+from animepggan.errors import DataError
 from animepggan.streams import stream
 
 Progress = Callable[[int, int], None]
 """Called as progress(done, total), in pictures, from the thread that loads."""
 
-_CHUNK = 32  # pictures a task decodes
-_NAMED = 3  # bad pictures that an error names
+
+class Store(Protocol):
+    """Where a corpus' pixels are: a pyramid, or memory."""
+
+    clusters: Clusters | None
+
+    @property
+    def sides(self) -> list[int]:
+        """Pixels, of each level, from the top one down."""
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+
+    def take(self, pictures: NDArray[Any], side: int) -> Pixels:
+        """These pictures at the side of a level: uint8 `[n, side, side, 3]`, a copy."""
+
+    def cut(self, picture: int, x: int, y: int, side: int) -> Pixels:
+        """A square of a picture at the top level: uint8 `[side, side, 3]`."""
+
+    def ahead(self, pictures: NDArray[Any], side: int) -> None:
+        """Say which pictures will be taken next."""
+
+
+class InMemory:
+    """Pictures that are in memory already."""
+
+    clusters: Clusters | None = None
+
+    def __init__(self, pictures: Tensor) -> None:  # uint8 [n, 3, side, side]
+        self.pictures = np.ascontiguousarray(pictures.permute(0, 2, 3, 1).numpy())
+
+    @property
+    def sides(self) -> list[int]:
+        return [self.pictures.shape[1]]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def take(self, pictures: NDArray[Any], side: int) -> Pixels:
+        taken: Pixels = self.pictures[pictures]
+        return taken
+
+    def cut(self, picture: int, x: int, y: int, side: int) -> Pixels:
+        return self.pictures[picture, y : y + side, x : x + side]
+
+    def ahead(self, pictures: NDArray[Any], side: int) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Deal:
+    """An epoch: what comes when. For a million clusters 5 MB, and 4 each for draws and corners where there are any."""
+
+    order: NDArray[np.uint32]  # clusters, by place in the epoch
+    flips: NDArray[np.bool_]  # by place
+    draws: NDArray[np.float32] | None  # by place, in [0, 1): which member of the cluster
+    corners: NDArray[np.uint16] | None  # [n, 2] by place: left and top of the box
 
 
 class Corpus:
-    """The images of one training run: uint8 pixels at the top resolution, and how to deal them."""
+    """The images of one training run, and how to deal them. A cluster of copies and near copies counts as one."""
 
     def __init__(
         self,
-        pictures: Tensor,  # uint8 [n, 3, side, side]
+        pictures: Tensor | Store,  # a tensor: uint8 [n, 3, side, side]
         names: Sequence[str],  # of the n pictures, sorted
         *,
         name: str,  # short, for a run's folder
         spec: str,
         commit: str | None = None,  # of the hub repository
-        random_shift: int = 0,  # pixels; side is the resolution plus this
+        resolution: int | None = None,  # pixels; None: that of the pictures
+        random_shift: int = 0,  # pixels; the pictures' side is the resolution plus this
         bad: Sequence[Bad] = (),
         skipped: Sequence[Bad] = (),
+        identity: tuple[str, int] | None = None,  # fingerprint, and how many are distinct; None: worked out
     ) -> None:
         self.name = name
         self.spec = spec
         self.commit = commit
-        self.names = list(names)
+        self.names = names
         self.bad = list(bad)  # opened and found unusable
         self.skipped = list(skipped)  # left out unopened
         self.random_shift = random_shift
-        self.resolution = pictures.shape[-1] - random_shift
-        self._pictures = pictures
-        self._level = (self.resolution, pictures)  # the last resolution asked for, and its pixels
+        self._store: Store = InMemory(pictures) if isinstance(pictures, Tensor) else pictures
+        self.resolution = self._store.sides[0] - random_shift if resolution is None else resolution
+        if identity is None:
+            side = self.resolution + random_shift
+            identity = identify(names, lambda some: _at(self._store, some, side), self._store.clusters)
+        self.fingerprint, self.distinct = identity
         self._deal = lru_cache(maxsize=2)(self._deal_epoch)
-        digests = [fingerprint(picture.numpy()) for picture in pictures]
-        self.distinct = len(set(digests))
-        whole = hashlib.sha256()
-        for picture_name, digest in zip(self.names, digests, strict=True):
-            whole.update(picture_name.encode("utf-8", "surrogatepass") + b"\0" + digest.encode())
-        self.fingerprint = whole.hexdigest()
 
     @classmethod
     def load(
@@ -72,159 +132,158 @@ class Corpus:
         data: str | Source,
         *,
         resolution: int,  # pixels, of the last stage
-        random_shift: int = 0,  # pixels
+        top: int | None = None,  # pixels, at least `resolution`: of the pyramid to read from; None: the same
+        random_shift: int = 0,  # pixels; only without `top`
         background: str = "#ffffff",  # under transparent pictures
         max_bad: float = 0.01,  # share of the pictures that may be unusable, 0 to 1
         workers: int | None = None,  # threads that decode; 0: the calling one; None: one a core
+        check: bool = False,  # every sum of what is in the cache
         progress: Progress | None = None,
+        say: Callable[[str], object] = lambda text: None,  # told what has changed, and of waiting
     ) -> Corpus:
-        """Decode every picture of a SPEC (or a resolved Source).
+        """Open the pictures of a SPEC (or a resolved Source); what is not in the cache yet is decoded first.
 
-        Raises DataError when there are no pictures or more than `max_bad` of them are unusable, ResourceError when
-        they would not fit into memory, and whatever `spec.resolve` raises.
+        With `top` the pictures are the 2x2 means of those of that side, so that one pyramid serves several resolutions.
+        These are other pixels than sources resized to `resolution` itself, which is why this is never chosen by what
+        happens to be in the cache.
+
+        Raises DataError when there are no pictures or more than `max_bad` of them are unusable, ResourceError when the
+        cache's disk is full or cannot be written, and whatever `spec.resolve` raises.
         """
         source = data if isinstance(data, Source) else resolve(data)
-        if not source.entries:
-            raise _no_pictures(source)
-        side = resolution + random_shift
-        _check_memory(len(source), side)
-        pixels = np.empty((len(source), 3, side, side), np.uint8)
-        bad = _decode_all(source.entries, pixels, _color(background), workers, progress)
-        if len(bad) > max_bad * len(source):
-            raise _too_many_bad(source, list(bad.values()), max_bad)
-        good = [index for index in range(len(source)) if index not in bad]
-        if not good:
-            raise _no_pictures(source, list(bad.values()))
-        if bad:
-            for place, index in enumerate(good):  # in place: a second array might not fit
-                pixels[place] = pixels[index]
+        top = resolution if top is None else top
+        if top < resolution or top % resolution or (random_shift and top > resolution):
+            raise ValueError(f"a pyramid of {top} px cannot serve {resolution} px with a shift of {random_shift}")
+        pyramid = open_pyramid(
+            source,
+            side=top + random_shift,
+            halved=not random_shift,
+            background=_color(background),
+            check=check,
+            workers=workers,
+            progress=progress,
+            say=say,
+        )
+        total = len(pyramid) + pyramid.bad_count
+        if pyramid.bad_count > max_bad * total:
+            raise _too_many_bad(source.spec, pyramid.bad, total, max_bad)
+        if not len(pyramid):
+            raise no_pictures(source.spec, [*pyramid.bad, *pyramid.skipped])
         return cls(
-            torch.from_numpy(pixels[: len(good)]),
-            [source.entries[index].name for index in good],
+            pyramid,
+            pyramid.names,
             name=source.name,
             spec=source.spec,
             commit=source.commit,
+            resolution=resolution,
             random_shift=random_shift,
-            bad=list(bad.values()),
-            skipped=source.skipped,
+            bad=pyramid.bad,
+            skipped=pyramid.skipped,
+            identity=pyramid.identity(resolution + random_shift),
         )
 
     def __len__(self) -> int:
-        return len(self.names)
+        """How many pictures an epoch shows: clusters, each once."""
+        clusters = self._store.clusters
+        return len(self._store) if clusters is None else len(clusters)
 
     def require(self, batch_size: int) -> None:
         """Raise DataError unless there are at least as many pictures as a batch takes."""
         if len(self) < batch_size:
             count = f"{len(self)} picture" + ("s" if len(self) != 1 else "")
+            if len(self) < len(self.names):
+                count = f"{len(self.names)} pictures in {len(self)} cluster" + ("s" if len(self) != 1 else "")
             raise DataError(
                 f"{printable(self.spec)} has {count}, fewer than a batch of {batch_size}\n"
                 f"add pictures, or take smaller batches: --set schedule.batch_size={len(self)}"
             )
 
+    def pictures(self, indices: Sequence[int] | NDArray[Any], *, resolution: int | None = None) -> Pixels:
+        """Pictures by their place in `names`: uint8 `[n, resolution, resolution, 3]`; None: at the corpus' own.
+
+        Neither mirrored nor cut: with a random shift they are as large as they are decoded, and `resolution` is left
+        out.
+        """
+        side = self.resolution + self.random_shift if resolution is None else resolution
+        return _at(self._store, np.asarray(indices, np.int64), side)
+
     def batch(self, images_seen: int, batch_size: int, *, resolution: int, seed: int, mirror: bool) -> Tensor:
         """Pictures `images_seen` to `images_seen + batch_size` of the run: float32 `[batch_size, 3, resolution,
-        resolution]` in [-1, 1].
+        resolution]` in [-1, 1], channels last in memory.
 
-        Every epoch shows each picture once, in an order of its own. `resolution` is the corpus' own divided by a power
-        of two; lower ones are rounded 2x2 means. With `mirror` half of the pictures are flipped, left to right.
+        Every epoch shows each cluster once, by a member drawn by weight, in an order of its own. `resolution` is the
+        corpus' own divided by a power of two; lower ones are rounded 2x2 means. With `mirror` half of the pictures are
+        flipped, left to right.
         """
-        picks: list[Tensor] = []  # a row a picture: index, flip, x, y
+        index, flip, corners = self._picks(images_seen, batch_size, seed)
+        if corners is not None:
+            side = self.resolution
+            boxes = zip(index.tolist(), corners.tolist(), strict=True)
+            pixels = np.stack([self._store.cut(i, x, y, side) for i, (x, y) in boxes])
+            while pixels.shape[1] > resolution:
+                pixels = halve(pixels)
+        else:
+            pixels = _at(self._store, index, resolution)
+        if mirror:
+            pixels[flip] = pixels[flip][:, :, ::-1]
+        following, _, _ = self._picks(images_seen + batch_size, batch_size, seed)
+        self._store.ahead(following, self._store.sides[0] if self.random_shift else _side_for(self._store, resolution))
+        # In numpy: torch would share this little among threads, which wait for each other on a machine with other work.
+        values = pixels.astype(np.float32)
+        values /= 127.5
+        values -= 1
+        return torch.from_numpy(values).permute(0, 3, 1, 2)
+
+    def _picks(
+        self, images_seen: int, batch_size: int, seed: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.uint16] | None]:
+        """Which pictures come, whether they are flipped, and their boxes' left and top (None: they are not cut)."""
+        index: list[NDArray[Any]] = []
+        flips: list[NDArray[np.bool_]] = []
+        corners: list[NDArray[np.uint16]] = []
         at, end = images_seen, images_seen + batch_size
         while at < end:
             epoch, place = divmod(at, len(self))
-            rows = self._deal(seed, epoch)[place : place + end - at]
-            picks.append(rows)
-            at += len(rows)
-        index, flip, x, y = torch.cat(picks).unbind(1)
-        if self.random_shift:
-            side, all_pictures = self.resolution, self._pictures
-            boxes = zip(index.tolist(), x.tolist(), y.tolist(), strict=True)
-            pixels = torch.stack([all_pictures[i, :, v : v + side, u : u + side] for i, u, v in boxes])
-            while pixels.shape[-1] > resolution:
-                pixels = halve(pixels)
-        else:
-            pixels = self._at(resolution)[index]
-        if mirror:
-            pixels = torch.where(flip.bool()[:, None, None, None], pixels.flip(3), pixels)
-        return pixels.float().div_(127.5).sub_(1)
+            deal = self._deal(seed, epoch)
+            part = slice(place, place + end - at)
+            shown = deal.order[part]
+            at += len(shown)
+            flips.append(deal.flips[part])
+            if deal.corners is not None:
+                corners.append(deal.corners[part])
+            if self._store.clusters is not None and deal.draws is not None:
+                shown = self._store.clusters.pick(shown, deal.draws[part])
+            index.append(shown)
+        return (
+            np.concatenate(index).astype(np.int64),
+            np.concatenate(flips),
+            np.concatenate(corners) if corners else None,
+        )
 
-    def _deal_epoch(self, seed: int, epoch: int) -> Tensor:
-        """int64 `[n, 4]`: which picture comes when in an epoch, whether it is flipped, and its box's left and top."""
+    def _deal_epoch(self, seed: int, epoch: int) -> _Deal:
         n, choices = len(self), self.random_shift + 1
-        order = torch.randperm(n, generator=stream("order", seed, epoch))
-        flips = torch.randint(2, (n,), generator=stream("mirror", seed, epoch))
-        shifts = torch.randint(choices, (n, 2), generator=stream("shift", seed, epoch))
-        return torch.cat([order[:, None], flips[:, None], shifts], dim=1)
-
-    def _at(self, resolution: int) -> Tensor:
-        """All pictures at `resolution`, uint8; the last resolution asked for is kept."""
-        if self._level[0] != resolution:
-            level = torch.empty((len(self), 3, resolution, resolution), dtype=torch.uint8)
-            for start in range(0, len(self), _CHUNK):
-                part = self._pictures[start : start + _CHUNK]
-                while part.shape[-1] > resolution:
-                    part = halve(part)
-                level[start : start + _CHUNK] = part
-            self._level = (resolution, level)
-        return self._level[1]
+        order = torch.randperm(n, generator=stream("order", seed, epoch)).numpy().astype(np.uint32)
+        flips = torch.randint(2, (n,), generator=stream("mirror", seed, epoch)).numpy().astype(np.bool_)
+        draws = corners = None
+        if self._store.clusters is not None:
+            draws = torch.rand(n, generator=stream("member", seed, epoch)).numpy()
+        if self.random_shift:
+            shifts = torch.randint(choices, (n, 2), generator=stream("shift", seed, epoch))
+            corners = shifts.numpy().astype(np.uint16)
+        return _Deal(order, flips, draws, corners)
 
 
-def halve(pictures: Tensor) -> Tensor:
-    """uint8 `[..., 2h, 2w]` to uint8 `[..., h, w]`: means of 2x2 pixels, halves rounded up."""
-    wide = pictures.to(torch.int16)
-    rows = wide[..., 0::2, :] + wide[..., 1::2, :]
-    return ((rows[..., 0::2] + rows[..., 1::2] + 2) >> 2).to(torch.uint8)
+def _side_for(store: Store, resolution: int) -> int:
+    """The side of the level to take pictures of `resolution` from: the smallest that is not smaller."""
+    return min(side for side in store.sides if side >= resolution)
 
 
-def _decode_all(
-    entries: Sequence[Entry],
-    pixels: NDArray[np.uint8],  # [n, 3, side, side], filled in
-    background: tuple[int, int, int],
-    workers: int | None,
-    progress: Progress | None,
-) -> dict[int, Bad]:
-    """Decode `entries` into `pixels`; the unusable ones by index, in order."""
-    bad: dict[int, Bad] = {}
-
-    def work(start: int) -> int:
-        chunk = entries[start : start + _CHUNK]
-        for index, entry in enumerate(chunk, start):
-            try:
-                with entry.open() as file:
-                    picture = decode(file, resolution=pixels.shape[-1], background=background)
-            except DecodeError as error:
-                bad[index] = Bad(entry.name, str(error))
-            except READ_ERRORS as error:
-                bad[index] = Bad(entry.name, getattr(error, "strerror", None) or str(error))
-            else:
-                pixels[index] = picture.transpose(2, 0, 1)
-        return len(chunk)
-
-    starts = range(0, len(entries), _CHUNK)
-    done = 0
-    # Pillow warns on standard error about oddities of files; what matters comes as an exception.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        if workers == 0:
-            for start in starts:
-                done += work(start)
-                if progress:
-                    progress(done, len(entries))
-        else:
-            # Threads, not processes: Pillow decodes and resizes without the interpreter's lock.
-            pool = ThreadPoolExecutor(workers or _cores())
-            try:
-                for task in as_completed([pool.submit(work, start) for start in starts]):
-                    done += task.result()
-                    if progress:
-                        progress(done, len(entries))
-            finally:
-                pool.shutdown(cancel_futures=True)
-    return dict(sorted(bad.items()))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _at(store: Store, pictures: NDArray[np.int64], resolution: int) -> Pixels:
+    """uint8 `[n, resolution, resolution, 3]`."""
+    pixels = store.take(pictures, _side_for(store, resolution))
+    while pixels.shape[1] > resolution:
+        pixels = halve(pixels)
+    return pixels
 
 
 def _color(background: str) -> tuple[int, int, int]:
@@ -235,45 +294,9 @@ def _color(background: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _check_memory(count: int, side: int) -> None:
-    # A lower level, of at most a quarter of the pixels, is kept beside the top one.
-    needed = count * 3 * side * side * 5 // 4
-    available = _available_memory()
-    if needed > available:
-        raise ResourceError(
-            f"{count:,} pictures at {side}x{side} pixels need {needed / 1e9:.1f} GB of memory, "
-            f"{available / 1e9:.1f} GB are available\ntake a smaller resolution or fewer pictures"
-        )
-
-
-def _available_memory() -> int:
-    """Bytes that can be had without swapping."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _no_pictures(source: Source, bad: Sequence[Bad] = ()) -> DataError:
-    left = [*bad, *source.skipped]
-    endings = "jpg, png, webp, bmp, tiff, gif or avif"
-    if not left:
-        return DataError(f"{printable(source.spec)} holds no pictures ({endings})\n{TAKES}")
-    return DataError(f"{printable(source.spec)} holds no usable pictures ({endings})\n{_some(left)}")
-
-
-def _too_many_bad(source: Source, bad: Sequence[Bad], max_bad: float) -> DataError:
-    share = len(bad) / len(source)
+def _too_many_bad(spec: str, bad: Sequence[Bad], total: int, max_bad: float) -> DataError:
     return DataError(
-        f"{printable(source.spec)}: {len(bad)} of {len(source)} pictures are unusable, "
-        f"more than max_bad allows ({max_bad:g})\n{_some(bad)}\n"
-        f"remove them, or train without them: --set max_bad={math.ceil(share * 100) / 100:g}"
+        f"{printable(spec)}: {len(bad)} of {total} pictures are unusable, "
+        f"more than max_bad allows ({max_bad:g})\n{some(bad)}\n"
+        f"remove them, or train without them: --set max_bad={math.ceil(len(bad) / total * 100) / 100:g}"
     )
-
-
-def _some(bad: Sequence[Bad]) -> str:
-    more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-    return "; ".join(map(str, bad[:_NAMED])) + more

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import click
 
 from animepggan.cli.verbs import Verbs
@@ -15,6 +17,11 @@ VERBS = {
 }
 
 
-@click.group(cls=Verbs, package=__name__, verbs=VERBS, subcommand_metavar="VERB ...")
+@click.group(
+    cls=Verbs,
+    load=lambda name: importlib.import_module(f"{__name__}.{name}"),
+    verbs=VERBS,
+    subcommand_metavar="VERB ...",
+)
 def command() -> None:
     """Make and look after pictures to train on."""

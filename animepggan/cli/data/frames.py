@@ -1,0 +1,144 @@
+"""`animepggan data frames`: stills out of videos."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from animepggan.cli.common import Console, common_options, output_option
+from animepggan.errors import DataError
+
+if TYPE_CHECKING:
+    from animepggan.corpus.frames import Taken
+
+DEFAULT_FOLDER = Path("data/stills")
+
+PIPELINE = """\b
+From episodes to a character, face by face:
+  animepggan data frames season1/ -o data/stills
+  animepggan data crop data/stills -o data/faces --size 256
+  animepggan data curate data/faces -o data/yui
+  animepggan finetune --base MODEL --data data/yui/corpus.jsonl
+"""
+
+
+def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+    """`1:02:03.5`, `2:03` or `123` to seconds."""
+    if text is None:
+        return None
+    if re.fullmatch(r"(?:(?:\d+:)?[0-5]?\d:)?[0-5]?\d(?:\.\d+)?|\d+(?:\.\d+)?", text, re.ASCII) is None:
+        raise click.BadParameter(f"{text!r} is not a time; write 1:02:03, 2:03.5 or 123.")
+    seconds = 0.0
+    for part in text.split(":"):
+        seconds = 60 * seconds + float(part)
+    return seconds
+
+
+def _check_every(_: click.Context, __: click.Parameter, every: float) -> float:
+    if not math.isfinite(every):  # which no range of click's refuses
+        raise click.BadParameter(f"{every} is not a number of seconds.")
+    return every
+
+
+@click.command(epilog=PIPELINE)
+@click.argument("videos", metavar="VIDEO...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "--every",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    callback=_check_every,
+    help="Between two stills of a scene; 0: only one where each begins.",
+)
+@click.option("--start", metavar="TIME", callback=_seconds, help="Skip what is before, as 1:30 or 90.")
+@click.option("--end", metavar="TIME", callback=_seconds, help="Skip what is after.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["png", "jpeg"]),
+    default="png",
+    show_default=True,
+    help="jpeg is smaller and loses a little.",
+)
+@click.option(
+    "--quality", metavar="Q", type=click.IntRange(1, 100), help="Of jpeg, 1 to 100.  [default: 95]", default=None
+)
+@output_option(f"{DEFAULT_FOLDER}")
+@common_options
+def command(
+    console: Console,
+    videos: tuple[Path, ...],
+    every: float,
+    start: float | None,
+    end: float | None,
+    file_format: Literal["png", "jpeg"],
+    quality: int | None,
+    output: Path | None,
+) -> None:
+    """Take still pictures out of videos: where scenes begin, and between.
+
+    VIDEO is a file, or a folder of them. A still that looks like an earlier one of its video is left out, and one of a
+    single color too. Interlaced frames are deinterlaced, pixels that are not square made so. Needs `pip install
+    "animepggan[video]"`.
+
+    Stills are named by video and time, episode01-00h12m03.480s.png. Started again, it skips the videos that are done.
+    """
+    if quality is not None and file_format != "jpeg":
+        raise click.UsageError("--quality is for --format jpeg.")
+    if end is not None and end <= (start or 0):
+        raise click.UsageError("--end is not after --start.")
+
+    from animepggan.corpus.frames import Wanted, open_job
+    from animepggan.corpus.spec import Bad
+
+    folder = output or DEFAULT_FOLDER
+    wanted = Wanted(every, start or 0.0, end, file_format, 95 if quality is None else quality)
+    taken: list[Taken] = []
+    unreadable: list[Bad] = []
+    with open_job(videos, folder, wanted) as job, console.bar(math.ceil(job.seconds), "s", "frames") as bar:
+        for result in job.run(bar.update):
+            if isinstance(result, Bad):
+                unreadable.append(result)
+                console.warn(f"nothing taken from {result}")
+            else:
+                taken.append(result)
+                _tell(console, result)
+    if not taken:
+        raise DataError("no video could be read; the lines above say why")
+    stills = sum({video.name: video.stills for video in taken}.values())
+    console.say(f"{stills} stills of {len(taken)} video{'s' * (len(taken) > 1)}")
+    console.result(
+        str(folder),
+        {
+            "folder": folder,
+            "stills": stills,
+            "videos": [{**asdict(video), "stills": video.stills} for video in taken],
+            "unreadable": [{"name": bad.name, "reason": bad.reason} for bad in unreadable],
+        },
+    )
+
+
+def _tell(console: Console, taken: Taken) -> None:
+    from animepggan.corpus.names import printable
+    from animepggan.corpus.video import clock
+
+    shown = printable(taken.video)
+    if taken.before:
+        console.say(f"{shown}: done before, {taken.stills} stills")
+    else:
+        left = [f"{taken.repeats} repeats"] if taken.repeats else []
+        left += [f"{taken.blank} of a single color"] if taken.blank else []
+        console.say(
+            f"{shown}: {taken.stills} stills up to {clock(taken.seconds)}, {taken.scenes} where a scene begins"
+            + (f"; left out: {', '.join(left)}" if left else "")
+        )
+    if taken.damaged:
+        console.warn(f"{shown}: {taken.damaged} damaged places, passed over")
+    if taken.problem:
+        console.warn(f"{shown}: {taken.problem}; what was read is kept")

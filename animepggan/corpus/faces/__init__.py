@@ -1,0 +1,1 @@
+"""Faces in pictures: find them (`detector`), align them (`align`), cut them out (`crop`)."""

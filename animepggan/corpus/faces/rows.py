@@ -1,0 +1,94 @@
+"""Faces as JSON: the lines of `crops.jsonl`, and landmarks that a user gives in the same form."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Any
+
+from animepggan.corpus.description import read_lines
+from animepggan.corpus.faces.face import Box, Face, Landmarks, Point, middle
+from animepggan.corpus.names import printable
+from animepggan.errors import DataError
+
+POINTS = ("eye_left_image", "eye_right_image", "nose", "mouth")
+_FORM = '{"source": "a.png", "landmarks": {' + ", ".join(f'"{name}": [x, y]' for name in POINTS) + "}}"
+
+
+def face_values(face: Face) -> dict[str, Any]:
+    """`score`, `box` and `landmarks` as in `crops.jsonl`: pixels of the source, to a hundredth."""
+    named = zip(POINTS, face.landmarks.points(), strict=True)
+    return {
+        "score": round(face.score, 4),
+        "box": _rounded(face.box),
+        "landmarks": {name: _rounded(point) for name, point in named},
+    }
+
+
+def _rounded(values: Point | Box) -> list[float]:
+    return [round(value, 2) for value in values]
+
+
+class Given:
+    """The faces of a landmarks file, by the name of the picture that they are in."""
+
+    def __init__(self, path: Path) -> None:
+        """Read `path`; DataError names the line of the first mistake."""
+        self.faces: dict[str, list[Face]] = {}
+        shown = printable(str(path))
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            for line, value in read_lines(path):
+                try:
+                    source = value.get("source")
+                    if not isinstance(source, str) or not source:
+                        raise ValueError("has no `source`, the name of the picture")
+                    self.faces.setdefault(source, []).append(face_of(value))
+                except ValueError as error:
+                    raise DataError(f"{shown}, line {line}: {error}\na line reads {_FORM}") from error
+        except OSError as error:
+            raise DataError(f"{shown}: {error.strerror or error}") from error
+        if not self.faces:
+            raise DataError(f"{shown} holds no landmarks\na line reads {_FORM}")
+        self.identity = f"landmarks sha256:{digest[:16]}"
+
+
+def face_of(value: dict[str, Any]) -> Face:
+    """The face on a line; `score` and `box` may be missing. ValueError says what is wrong."""
+    given = value.get("landmarks")
+    if not isinstance(given, dict):
+        raise ValueError("has no `landmarks`")
+    for name in POINTS:
+        if name not in given:
+            raise ValueError(f"its landmarks lack `{name}`")
+    points = [_numbers(given[name], 2, name) for name in POINTS]
+    landmarks = Landmarks(*((point[0], point[1]) for point in points))
+    score = value.get("score", 1.0)
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+        raise ValueError("`score` is no number from 0 to 1")
+    if "box" in value:
+        x0, y0, x1, y1 = _numbers(value["box"], 4, "box")
+        if x0 >= x1 or y0 >= y1:
+            raise ValueError("`box` is no box: it reads [x0, y0, x1, y1]")
+        box = (x0, y0, x1, y1)
+    else:
+        box = _guess(landmarks)
+    return Face(box, float(score), landmarks)
+
+
+def _numbers(value: Any, count: int, name: str) -> list[float]:
+    good = isinstance(value, list) and len(value) == count
+    if not good or not all(
+        isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < 1e6 for number in value
+    ):
+        raise ValueError(f"`{name}` is not a list of {count} numbers")
+    return [float(number) for number in value]
+
+
+def _guess(landmarks: Landmarks) -> Box:
+    """A box about the face of these landmarks: twice as wide as its eyes are apart."""
+    (x0, y0), (x1, y1) = landmarks.eye_left_image, landmarks.eye_right_image
+    half = max(1.0, math.hypot(x1 - x0, y1 - y0))
+    x, y = middle(landmarks.eyes, landmarks.mouth)
+    return x - half, y - half, x + half, y + half

@@ -1,0 +1,127 @@
+"""Pictures in parquet tables, as the hub's viewer and its `datasets` library write them: a column of {bytes, path}.
+
+Needs pyarrow (extra `parquet`), imported when the first table is opened. Rows are read in order, some at a time: of a
+table a thread holds a few rows and the page of the file that they are in, never the whole, and no row group either
+where it has pages.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from animepggan.errors import DataError
+
+ENDING = ".parquet"
+_ROWS = 8  # read at once
+_BUFFER = 1 << 20  # bytes of the file read at once
+
+_here = threading.local()
+"""Each thread goes through a table at its own pace; it keeps one place in one table."""
+
+
+class Table:
+    """A parquet file with a column of pictures. Raises ValueError for what is no parquet, DataError without pyarrow."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        file = _open(path)
+        with file:
+            self.column = _picture_column(file.schema_arrow)  # None: it has no pictures
+            groups = range(file.metadata.num_row_groups)
+            counts = (int(file.metadata.row_group(group).num_rows) for group in groups)
+            self._starts = [0, *accumulate(counts)]  # of the row groups, and the end
+        self._damage: dict[int, int] = {}  # row group -> its first row that could not be read
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def read(self, row: int) -> BinaryIO:
+        """The picture file in `row`. Quick in order; OSError where there is none or the table is damaged."""
+        group = bisect_right(self._starts, row) - 1
+        if row >= self._damage.get(group, len(self)):
+            raise OSError("its table is damaged here")
+        place: _Place | None = getattr(_here, "place", None)
+        if place is None or place.table is not self or place.group != group or row < place.start:
+            _here.place = None  # closes the table before
+            place = _here.place = _Place(self, group, self._starts[group])
+        try:
+            data = place.forward_to(row)
+        except (OSError, ValueError, StopIteration) as error:  # pyarrow's own are of these
+            _here.place = None
+            self._damage[group] = place.start + len(place.rows)
+            raise OSError("its table is damaged here") from error
+        if data is None:
+            raise OSError("there is no picture in this row of its table")
+        if not data:
+            raise OSError("empty (0 bytes)")
+        return io.BytesIO(data)
+
+
+class _Place:
+    """Where a thread is in a row group."""
+
+    def __init__(self, table: Table, group: int, start: int) -> None:
+        self.table, self.group = table, group
+        self.start, self.rows = start, list[Any]()
+        self._file = _open(table.path)
+        self._batches: Iterator[Any] = self._file.iter_batches(
+            batch_size=_ROWS, row_groups=[group], columns=[f"{table.column}.bytes"]
+        )
+
+    def forward_to(self, row: int) -> bytes | None:
+        while row >= self.start + len(self.rows):
+            batch = next(self._batches)
+            self.start += len(self.rows)
+            self.rows = batch.column(0).field("bytes")
+        value = self.rows[row - self.start].as_py()
+        assert value is None or isinstance(value, bytes)
+        return value
+
+
+def _open(path: Path) -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise DataError(
+            f"{path.name}: reading parquet tables needs pyarrow, which is not installed\n"
+            'pip install "animepggan[parquet]"'
+        ) from error
+    return pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
+
+
+def _picture_column(schema: Any) -> str | None:
+    """The name of the column with pictures: by its type and, where it is told, by what the type stands for."""
+    import pyarrow
+
+    kinds = _told_kinds(schema.metadata or {})
+    names = [
+        column.name
+        for column in schema
+        if pyarrow.types.is_struct(column.type)
+        and {"bytes", "path"} <= {part.name for part in column.type}
+        and _is_binary(column.type.field("bytes").type)
+        and kinds.get(column.name, "Image") == "Image"  # sound has the same type
+    ]
+    return "image" if "image" in names else names[0] if names else None
+
+
+def _is_binary(kind: Any) -> bool:
+    import pyarrow
+
+    return bool(pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind))
+
+
+def _told_kinds(metadata: dict[bytes, bytes]) -> dict[str, str]:
+    """What the `datasets` library says each column is (`Image`, `Audio`, ...)."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return {name: str(feature["_type"]) for name, feature in features.items() if "_type" in feature}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}

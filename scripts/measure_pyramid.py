@@ -1,0 +1,304 @@
+"""What the pyramid costs: building it, reading batches from it beside a training step, and opening one of a million.
+
+Builds into folders of its own, which are removed. The pictures are those of `demo:general` (drawn first where they are
+not in the cache), for encoding drawn at 256 px, or those of `--data`. Exits with 1 where a promise is not kept: reading
+under 3 % of a 64 px step at the demo's widths; a million pictures opened in 5 s and known of in 150 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from measuring import machine
+from numpy.typing import NDArray
+from PIL import Image
+
+from animepggan.corpus import Corpus
+from animepggan.corpus.demo import cached, draw
+from animepggan.corpus.pyramid.index import FILE, Names, write
+from animepggan.corpus.pyramid.levels import ArrayLevel, Shape, encode
+from animepggan.corpus.pyramid.shelf import BUDGET, place_of
+from animepggan.corpus.spec import Entry, Source, resolve, stamp_of
+from animepggan.recipe import load, schedule_of
+from animepggan.training import State
+from animepggan.training.loop import step
+
+LARGEST_SHARE = 0.03  # of a step, for reading its batch
+MOST_SECONDS, MOST_MB = 5.0, 150.0  # for a million pictures
+STEP_RESOLUTION = 64  # pixels
+COUNT = 1_000_000
+WALKED = 100_000  # files
+WIDE = 256  # pixels: the largest level that is read
+
+
+Result = TypeVar("Result")
+
+
+def timed(work: Callable[[], Result], into: list[float]) -> Result:
+    """What a call returns; how many seconds it took goes into a list."""
+    start = time.perf_counter()
+    result = work()
+    into.append(time.perf_counter() - start)
+    return result
+
+
+def spread(taken: list[float]) -> str:
+    low, middle, high = statistics.quantiles(taken, n=4)
+    return f"{middle * 1e3:8.3f} ms ({low * 1e3:.3f} to {high * 1e3:.3f})"
+
+
+def build(spec: str) -> None:
+    """Build rates: into arrays at 64, 128 and 256 px, and into WebP at 256 px."""
+    print("\nbuilding")
+    for side, budget in ((64, "64"), (128, "64"), (WIDE, "64"), (WIDE, "0")):
+        with tempfile.TemporaryDirectory() as cache, environment(ANIMEPGGAN_CACHE=cache, **{BUDGET: budget}):
+            start, busy = time.perf_counter(), time.process_time()
+            count = len(Corpus.load(spec, resolution=side).names)
+            cold, busy = time.perf_counter() - start, time.process_time() - busy
+            start = time.perf_counter()
+            Corpus.load(spec, resolution=side)
+            warm = time.perf_counter() - start
+            size = sum(path.stat().st_size for path in Path(cache).rglob("*") if path.is_file())
+        kind = "arrays" if budget != "0" else "arrays up to 128 px, WebP"
+        print(
+            f"  {side:3d} px, {kind:26s}{count / cold:6.0f} pictures/s ({count:,} in {cold:.1f} s, "
+            f"{busy / count * 1e3:.1f} ms busy each), {size / 1e6:.0f} MB; opened again in {warm:.3f} s"
+        )
+
+
+def read(spec: str) -> float:
+    """Batch read times at every side beside a step at 64 px, interleaved; the largest share up to that side."""
+    recipe = load("demo", overrides=[f"resolution={STEP_RESOLUTION}"]).recipe
+    schedule = schedule_of(recipe, first_resolution=4)
+    state = State(recipe, STEP_RESOLUTION, torch.device("cpu"))
+    phase = next(
+        phase for phase in schedule.phases if phase.resolution == STEP_RESOLUTION and phase.name == "stabilize"
+    )
+    size = phase.batch_size
+    corpora = {
+        "arrays": Corpus.load(spec, resolution=WIDE),
+        "cut at random (shift 8)": Corpus.load(spec, resolution=STEP_RESOLUTION, random_shift=8),
+    }
+    with environment(ANIMEPGGAN_CACHE=os.environ["ANIMEPGGAN_CACHE"] + "/encoded", **{BUDGET: "0"}):
+        corpora["encoded"] = Corpus.load(spec, resolution=WIDE)
+    rows = [("arrays", side) for side in (4, 8, 16, 32, 64, 128, WIDE)]
+    rows += [("cut at random (shift 8)", side) for side in (4, 16, STEP_RESOLUTION)] + [("encoded", WIDE)]
+    reads: dict[tuple[str, int], list[float]] = {row: [] for row in rows}
+    steps: list[float] = []
+    times = 24
+    for number in range(times):
+        seen = phase.start + number * size
+        moment = schedule.at(seen)
+        timed(partial(step, state, schedule, moment, corpora["arrays"]), steps)
+        for name, side in rows:
+            batch = partial(corpora[name].batch, seen, size, resolution=side, seed=0, mirror=True)
+            timed(batch, reads[name, side])
+    # The first calls map the files and warm up torch.
+    steps, reads = steps[4:], {row: taken[4:] for row, taken in reads.items()}
+    middle = statistics.median(steps)
+    print(f"\nreading a batch of {size}, {torch.get_num_threads()} threads, files in the system's memory; interleaved")
+    print(f"  step at {STEP_RESOLUTION} px, demo widths      {spread(steps)}")
+    for (name, side), taken in reads.items():
+        share = statistics.median(taken) / middle
+        print(f"  {name:24s}{side:4d} px {spread(taken)}  {share:7.2%} of that step")
+    return max(statistics.median(taken) / middle for (_, side), taken in reads.items() if side <= STEP_RESOLUTION)
+
+
+def encoded(spec: str | None, folder: Path) -> None:
+    """How fast encoded pictures are read when all cores decode them, and why they are WebP."""
+    if spec is None:
+        draw("general", folder / "drawn", count=512, size=WIDE)
+        spec = str(folder / "drawn")
+    with environment(ANIMEPGGAN_CACHE=str(folder / "cache"), **{BUDGET: "0"}):
+        corpus = Corpus.load(spec, resolution=WIDE)
+    count = min(len(corpus.names), 512)
+    chosen = np.random.default_rng(0).permutation(len(corpus.names))[:count]
+    start = time.perf_counter()
+    for part in np.array_split(chosen, count // 16):
+        corpus.pictures(part)
+    print(f"\nencoded level of {WIDE} px: {count / (time.perf_counter() - start):.0f} pictures/s read, batches of 16")
+    pixels = list(corpus.pictures(chosen[:64]))
+    for name, save in {
+        "PNG, effort 1": lambda picture: saved(picture, "PNG", compress_level=1),
+        "PNG, effort 6": lambda picture: saved(picture, "PNG", compress_level=6),
+        "WebP, as stored": encode,
+        "WebP, effort 4": lambda picture: saved(picture, "WEBP", lossless=True, method=4),
+    }.items():
+        writing: list[float] = []
+        reading: list[float] = []
+        data = [timed(partial(save, picture), writing) for picture in pixels]
+        for coded in data:
+            timed(partial(decoded, coded), reading)
+        share = sum(map(len, data)) / sum(picture.nbytes for picture in pixels)
+        print(f"  {name:16s} {share:5.1%} of the pixels' bytes, written {spread(writing)}, read {spread(reading)}")
+
+
+def decoded(coded: bytes) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(coded)))
+
+
+def saved(picture: NDArray[np.uint8], kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind, **options)
+    return file.getvalue()
+
+
+def million(folder: Path) -> tuple[float, float]:
+    """Make a pyramid of a million pictures of 4 px, and open it in another process: seconds and MB."""
+    listing = folder / "million.tar"
+    listing.write_bytes(bytes(10240))  # an empty tar: the index is what is measured, not the listing
+    print(f"\n{COUNT:,} pictures of 4 px, in a process of their own")
+    walk = folder / "walk"
+    for number in range(WALKED):
+        path = walk / f"{number // 1000:03d}" / f"{number:06d}.png"
+        if number % 1000 == 0:
+            path.parent.mkdir(parents=True)
+        path.touch()
+    taken: list[float] = []
+    before = time.process_time()
+    for _ in range(3):
+        timed(lambda: resolve(str(walk)).stamp, taken)
+    busy = (time.process_time() - before) / 3
+    print(
+        f"  before that, a folder's files are looked at for changes: {min(taken) / WALKED * 1e6:.1f} us a file "
+        f"({busy / WALKED * 1e6:.1f} of them busy), by {WALKED:,} files; an archive is one file"
+    )
+    worst = 0.0, 0.0
+    for clusters in (False, True):
+        make_million(listing, clusters)
+        lines = subprocess.run(
+            [sys.executable, __file__, "--open", str(listing)], check=True, capture_output=True, text=True
+        ).stdout
+        found = json.loads(lines)
+        assert found["pictures"] == COUNT
+        print(
+            f"  {'in clusters of three' if clusters else 'each on its own':22s} opened in {found['seconds']:.3f} s, "
+            f"{found['open_mb']:.0f} MB resident then, {found['mb']:.0f} MB after batches of three epochs, "
+            f"{found['peak_mb']:.0f} MB at most; names all read: {found['names_mb']:.0f} MB"
+        )
+        worst = max(worst[0], found["seconds"]), max(worst[1], found["mb"])
+    return worst
+
+
+def make_million(listing: Path, clusters: bool) -> None:
+    """The pyramid of `listing`, as if it held a million pictures; the level is a sparse file."""
+    source = resolve(str(listing))
+    folder = place_of(source, Shape(4, True, (255, 255, 255)))
+    folder.mkdir(parents=True, exist_ok=True)
+    level = ArrayLevel(folder, 1, 4)
+    level.seal(COUNT)
+    blob, ends = Names.packed(f"series-{number // 1000:04d}/episode/face-{number:07d}.jpg" for number in range(COUNT))
+    random = np.random.default_rng(0)
+    chunks = -(-COUNT // 64)
+    arrays = {
+        "names": blob,
+        "ends": ends,
+        "rows": np.arange(COUNT, dtype=np.uint32),
+        "stamps": random.integers(0, 1 << 63, COUNT, np.uint64),
+        "digests": random.integers(0, 256, (COUNT, 32), np.uint8),
+        "counts": np.full(chunks, 64, np.uint8),
+        "sums-4": random.integers(0, 256, (chunks, 32), np.uint8),
+        "bad": np.empty(0, np.uint8),
+        "skipped": np.empty(0, np.uint8),
+    }
+    if clusters:
+        starts = np.append(np.arange(0, COUNT, 3), COUNT).astype(np.uint32)
+        inside = np.arange(COUNT) % 3 + 1
+        sizes = np.repeat(np.diff(starts), np.diff(starts))
+        arrays |= {
+            "members": np.arange(COUNT, dtype=np.uint32),
+            "starts": starts,
+            "shares": np.arange(COUNT) // 3 + inside / sizes,
+        }
+    facts = {"spec": source.spec, "stamp": source.stamp, "generation": 1, "sides": [4], "kinds": ["array"]}
+    facts |= {"rows": COUNT, "bad": 0, "passing": False, "distinct": COUNT, "fingerprint": "0" * 64}
+    write(folder / FILE, facts, arrays)
+
+
+def open_million(listing: str) -> None:
+    """In a process of its own: JSON of what it took."""
+    small = Source.of([Entry("a.png", lambda: io.BytesIO(encode(np.zeros((4, 4, 3), np.uint8))), stamp_of(1))])
+    Corpus.load(small, resolution=4).batch(0, 1, resolution=4, seed=0, mirror=True)  # what any corpus loads
+    before = resident()
+    start = time.perf_counter()
+    corpus = Corpus.load(listing, resolution=4)
+    corpus.batch(0, 16, resolution=4, seed=0, mirror=True)
+    taken = time.perf_counter() - start
+    opened = resident()
+    peak = opened
+    for epoch in range(3):
+        for at in np.linspace(0, len(corpus) - 20, 2000).astype(int).tolist():
+            corpus.batch(epoch * len(corpus) + at, 16, resolution=4, seed=0, mirror=True)
+            peak = max(peak, resident())
+    after = resident()
+    assert sum(1 for _ in corpus.names) == COUNT
+    found = {"pictures": len(corpus.names), "seconds": taken, "open_mb": opened - before, "mb": after - before}
+    print(json.dumps({**found, "peak_mb": peak - before, "names_mb": resident() - before}))
+
+
+def resident() -> float:
+    """MB of this process that are in memory, mapped files included."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Environment variables for the time of a block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def main() -> int:
+    """Print what was measured; 1 where a promise is not kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data", metavar="SPEC", help="your own pictures, a folder or an archive (default demo:general)"
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--open", metavar="TAR", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.open:
+        open_million(arguments.open)
+        return 0
+    print(f"{machine()}, {arguments.threads} thread(s)")
+    spec = arguments.data or str(cached("general"))
+    with tempfile.TemporaryDirectory() as folder:
+        build(spec)
+        with environment(ANIMEPGGAN_CACHE=f"{folder}/read"):
+            share = read(spec)
+        encoded(arguments.data, Path(folder, "encoded"))
+        with environment(ANIMEPGGAN_CACHE=f"{folder}/million"):
+            opened, memory = million(Path(folder))
+    print(
+        f"\nlargest share of a step, up to {STEP_RESOLUTION} px: {share:.2%}, under {LARGEST_SHARE:.0%} is promised; "
+        f"a million pictures: {opened:.2f} s of {MOST_SECONDS:g}, {memory:.0f} MB of {MOST_MB:g}"
+    )
+    return 0 if share < LARGEST_SHARE and opened <= MOST_SECONDS and memory <= MOST_MB else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
