@@ -1,6 +1,9 @@
 """Adversarial losses and penalties: tensors and callables in, tensors out.
 
-WGAN-GP as in Gulrajani et al. 2017 (arXiv:1704.00028), with the drift term of Karras et al. 2018, section A.1.
+- wgan-gp: Gulrajani et al. 2017 (arXiv:1704.00028), with the drift term of Karras et al. 2018, section A.1;
+- r1-logistic: the non-saturating loss of Goodfellow et al. 2014 (arXiv:1406.2661) with the R1 penalty of Mescheder et
+  al. 2018 (arXiv:1801.04406), taken every so many steps (Karras et al. 2020, arXiv:1912.04958, appendix B);
+- r3: the relativistic pairing loss with R1 and R2 of Huang et al. 2024 (arXiv:2501.05441).
 """
 
 from __future__ import annotations
@@ -10,15 +13,16 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 class DiscriminatorLoss(NamedTuple):
     """What the discriminator minimises, and its parts; scalars."""
 
     total: Tensor
-    wasserstein: Tensor  # mean score of the fakes minus that of the reals: the negated estimate of the distance
+    wasserstein: Tensor  # mean score of the fakes minus that of the reals: WGAN's negated estimate of the distance
     gradient_penalty: Tensor  # weighted
-    drift: Tensor  # weighted
+    drift: Tensor  # weighted; of WGAN-GP only
 
 
 def gradient_penalty(
@@ -62,3 +66,32 @@ def wgan_gp_discriminator(
 def wgan_generator(fake_scores: Tensor) -> Tensor:
     """The generator's loss, minus the mean score of its pictures; a scalar."""
     return -fake_scores.mean()
+
+
+def logistic_discriminator(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """The mean of -log sigmoid(real) and -log(1 - sigmoid(fake)), added; scores [n], a scalar."""
+    return functional.softplus(-real_scores).mean() + functional.softplus(fake_scores).mean()
+
+
+def logistic_generator(fake_scores: Tensor) -> Tensor:
+    """The non-saturating loss, the mean of -log sigmoid(fake); scores [n], a scalar."""
+    return functional.softplus(-fake_scores).mean()
+
+
+def relativistic(higher: Tensor, lower: Tensor) -> Tensor:
+    """The mean of -log sigmoid(higher - lower) over pairs; scores [n], a scalar.
+
+    The discriminator wants real scores higher than those of the fakes they are paired with, the generator the reverse
+    (Huang et al. 2024, section 2).
+    """
+    return functional.softplus(lower - higher).mean()
+
+
+def squared_gradient(discriminator: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:
+    """Mean over the pictures [n, 3, r, r] of the squared norm of the score's gradient; a scalar.
+
+    At real pictures it is R1, at drawn ones R2 (Mescheder et al. 2018, equation 9), there with the weight gamma / 2.
+    """
+    pictures = pictures.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(discriminator(pictures).sum(), pictures, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean()

@@ -136,10 +136,10 @@ def test_parameters_disk_and_memory(tmp_path: Path) -> None:
 
 
 def test_memory_covers_what_a_step_keeps() -> None:
-    """Against autograd itself, on real tensors of the discriminator's step."""
+    """Against autograd itself, on real tensors of the plain step."""
     given = recipe("network.fmap_max=32", "network.fmap_base=512", "schedule.batch_size=16")
     kept = count_step(given, 8, 16).kept
-    both = State(given, 8, CPU)
+    both = State(given, 8, CPU, reference=True)
     seen: dict[int, int] = {}
     alive = []
 

@@ -214,13 +214,19 @@ def test_a_second_start_decodes_nothing_and_lists_nothing(tmp_path: Path, monkey
 
 def test_what_pixels_depend_on_is_told_apart(tmp_path: Path, cache: Path, decoded: list[str]) -> None:
     root = folder_of(tmp_path / "set", 2)
-    for options in ({}, {"resolution": 8}, {"random_shift": 2}, {"background": "#000000"}):
+    for options in (
+        {},
+        {"resolution": 8},
+        {"random_shift": 2},
+        {"resolution": 8, "random_shift": 8},
+        {"background": "#000000"},
+    ):
         before = len(decoded)
         load(root, **options)
         assert len(decoded) == before + 2, options
         load(root, **{"background": "white", **options})
         assert len(decoded) == before + 2, options
-    assert len([path for path in cache.iterdir() if path.is_dir()]) == 4
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 5
 
 
 def test_one_pyramid_serves_lower_resolutions(
@@ -389,7 +395,7 @@ def test_any_history_ends_in_the_same_corpus(
     random = np.random.default_rng(int(budget) + 7)
     root = tmp_path / "set"
     folder_of(root, 6)
-    for turn in range(25):
+    for turn in range(16):
         for number in random.integers(0, 40, random.integers(1, 9)).tolist():
             path = root / f"{number:03d}.png"
             match int(random.integers(0, 4)):
@@ -428,7 +434,7 @@ def test_any_history_ends_in_the_same_corpus(
 
 BUILD = """
     import sys, time
-    from animepggan.corpus.pyramid import build, open_pyramid
+    from animepggan.corpus.pyramid import build, open_pyramid, shelf
     from animepggan.corpus.spec import resolve
     real, count = build.decode, 0
     def slow(stream, **options):
@@ -437,10 +443,12 @@ BUILD = """
         time.sleep(float(sys.argv[2]))
         return real(stream, **options)
     build.decode = slow
+    builds, real_build = [], build.build
+    shelf.build = lambda *arguments, **options: builds.append(real_build(*arguments, **options))
     build.rows_of_chunk = lambda side: 4
     source = resolve(sys.argv[1])
     pyramid = open_pyramid(source, side=16, workers=2, say=lambda text: print(text, flush=True))
-    print(count, pyramid.identity(16)[0])
+    print(count, pyramid.identity(16)[0], len(builds))
 """
 
 
@@ -463,7 +471,7 @@ def test_a_build_that_was_killed_goes_on(tmp_path: Path, cache: Path, monkeypatc
         index.Index(only_folder(cache) / index.FILE)
     out, errors = in_another_process(BUILD, str(root), "0").communicate(timeout=60)
     assert re.search(r"going on with a build that was stopped: \d+ of 120 are done", out), out + errors
-    count, fingerprint = out.splitlines()[-1].split()
+    count, fingerprint, _ = out.splitlines()[-1].split()
     assert int(count) <= 120 - 70
     monkeypatch.setenv("ANIMEPGGAN_CACHE", str(tmp_path / "fresh"))
     assert load(root).fingerprint == fingerprint
@@ -533,8 +541,8 @@ def test_one_builds_while_others_wait_and_say_so(tmp_path: Path) -> None:
     outputs = [child.communicate(timeout=100) for child in children]
     ended = [output.splitlines() for output, _ in outputs]
     assert all(child.returncode == 0 for child in children), outputs
-    counts = Counter(int(lines[-1].split()[0]) for lines in ended)
-    assert counts == {60: 1, 0: 2}
+    counts = Counter((int(lines[-1].split()[0]), int(lines[-1].split()[2])) for lines in ended)
+    assert counts == {(60, 1): 1, (0, 0): 2}
     assert len({lines[-1].split()[1] for lines in ended}) == 1
     assert sum("another process is decoding it" in line for lines in ended for line in lines) == 2
 
@@ -652,6 +660,9 @@ def test_another_format_has_a_folder_of_its_own(
     load(root)
     assert len(decoded) == 4
     assert {path: path.stat().st_mtime_ns for path in old.iterdir()} == before
+    monkeypatch.setattr(shelf, "FORMAT", 1)
+    load(root)  # one of another format that stands in its place is not read either
+    assert len(decoded) == 6
 
 
 # ---------------------------------------------------------------- the disk
@@ -923,6 +934,15 @@ def test_a_drawn_member_is_of_its_cluster(pictures: list[tuple[int | None, float
         after = before + weights[picked] / sum(weights[member] for member in group)
         assert before - 1e-6 <= draw <= after + 1e-6
     assert [groups[key][0] for key in groups] == clusters.first.tolist()
+
+
+def test_draws_at_the_edges() -> None:
+    clusters = Clusters.of([1, 2, 1, 2, 2], [1.0, 1e308, 1.0, 1e308, 1e308])
+    assert clusters is not None
+    draws = {0.0: (0, 1), 0.25: (0, 1), 0.5: (2, 3), 0.75: (2, 4), np.nextafter(np.float32(1), np.float32(0)): (2, 4)}
+    for draw, members in draws.items():
+        picked = clusters.pick(np.array([0, 1], np.uint32), np.array([draw, draw], np.float32))
+        assert tuple(picked.tolist()) == members, draw
 
 
 # ---------------------------------------------------------------- a large one

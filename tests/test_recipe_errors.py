@@ -62,7 +62,7 @@ def errors(text: str, *overrides: str, **settings: object) -> list[str]:
         ("network: {group_size: 1}", "2: network.group_size: needs a whole number of at least 2, or batch, not 1"),
         ("network: {group_size: 4.0}", "2: network.group_size: needs a whole number of at least 2, or batch, not 4.0"),
         ("network: {norm: none}", '2: network.norm: needs after or before, not the text "none"'),
-        ("objective: {name: lsgan}", '2: objective.name: needs wgan-gp, not the text "lsgan"'),
+        ("objective: {name: lsgan}", '2: objective.name: needs wgan-gp, r1-logistic or r3, not the text "lsgan"'),
         ("schedule: {batch_size: 8.5}", "2: schedule.batch_size: needs a whole number, not 8.5"),
         ("schedule: {batch_size: 0}", "2: schedule.batch_size: needs at least 1, not 0"),
         ("schedule: {batch_size: {}}", "2: schedule.batch_size: needs an entry, not an empty map"),

@@ -338,7 +338,7 @@ class PoisonedFrom(Corpus):
 def test_a_run_that_diverges_keeps_its_checkpoints_and_can_go_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     sound = corpus()
-    poisoned = PoisonedFrom(sound._pictures, sound.names, name="blobs", spec="blobs/")
+    poisoned = PoisonedFrom(sound._store, sound.names, name="blobs", spec="blobs/")
     with pytest.raises(DivergedError):
         train(folder, resolve(), poisoned)
     assert status(folder) == {

@@ -22,12 +22,14 @@ from torch.nn import functional
 from animepggan import cli
 from animepggan.checkpoint import Loaded
 from animepggan.errors import ModelError, RecipeError
+from animepggan.networks import Generator
 from animepggan.sampling import draw as drawing
 from animepggan.sampling.draw import draw, mean_features, to_uint8
 from animepggan.sampling.fold import fold
 from animepggan.sampling.grid import columns_for, grid
 from animepggan.sampling.latents import latent_of, latents_of
 from animepggan.sampling.seeds import SEED_LIMIT, parse_seeds, seeds_from
+from animepggan.sampling.wide import WideConvolution, WideUpsampling
 
 
 def pictures(model: Loaded, seeds: Any, **options: Any) -> NDArray[np.uint8]:
@@ -103,6 +105,49 @@ def test_folding_leaves_the_generator_as_it_was() -> None:
         assert torch.equal(value, before[name])
 
 
+@pytest.mark.parametrize("channels", [(5, 7), (300, 256)])
+def test_wide_convolutions_are_the_plain_ones(channels: tuple[int, int]) -> None:
+    """In float64 to its last digits: odd and even places, edges and corners."""
+    out, into = channels
+    torch.manual_seed(0)
+    weight, bias = torch.randn(out, into, 3, 3).double(), torch.randn(out).double()
+    for height, width in ((4, 4), (8, 6), (2, 10)):
+        features = torch.randn(2, into, height, width).double()
+        expected = functional.conv2d(features, weight, bias, padding=1)
+        assert torch.allclose(WideConvolution(weight, bias, torch.float64)(features), expected, rtol=0, atol=1e-10)
+        expected = functional.conv2d(functional.interpolate(features, scale_factor=2), weight, bias, padding=1)
+        assert torch.allclose(WideUpsampling(weight, bias, torch.float64)(features), expected, rtol=0, atol=1e-10)
+
+
+def kinds(folded: Generator) -> list[str]:
+    return [type(layer).__name__ for name, layer in folded.named_modules() if "conv" in name.split(".")[-1]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "alpha"), [({}, 1.0), ({}, 0.4), ({"norm": "before", "norm_first": False, "norm_latent": False}, 1.0)]
+)
+def test_full_width_is_drawn_to_five_digits(changes: dict[str, Any], alpha: float) -> None:
+    """256 channels at 64 px: every kind of layer there is."""
+    model = generator(tiny(64, latent_dim=64, fmap_base=8192, fmap_max=256, **changes))
+    latents = torch.stack(list(latents_of(range(2), 64)))
+    with torch.inference_mode():
+        expected = model(latents, alpha)
+        for dtype, allowed in ((torch.float32, 1e-5), (torch.bfloat16, 0.03)):
+            folded = fold(model, dtype)
+            drawn = folded(latents.to(dtype), alpha).float()
+            assert (drawn - expected).norm() <= allowed * expected.norm()
+            assert ("WideConvolution" in kinds(folded)) == (dtype == torch.float32)
+            assert "WideUpsampling" in kinds(folded)
+
+
+def test_narrow_layers_are_folded_as_they_are() -> None:
+    assert set(kinds(fold(generator(tiny(64)), torch.float32))) == {
+        "LatentToFeatures",
+        "EqualizedConv2d",
+        "ConvTranspose2d",
+    }
+
+
 def test_values_become_bytes_by_rounding_and_cutting_off() -> None:
     values = torch.tensor([-9.0, -1.0, -0.999, 0.0, 0.5, 0.999, 1.0, 9.0]).reshape(1, 1, 1, 8).expand(1, 3, 1, 8)
     # (x + 1) * 127.5; 127.5 rounds to even
@@ -119,6 +164,30 @@ def test_the_same_seed_is_the_same_face_whatever_the_count(precision: str) -> No
     for seeds in ([20], [3, 20, 3], range(15, 21)):
         for seed, picture in zip(seeds, pictures(model, seeds, precision=precision), strict=True):
             assert furthest(picture, many[seed]) <= allowed
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_large_pictures_are_finished_a_few_at_a_time(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "CPU_CHUNK_PIXELS", 3 * 128**2)
+    model = loaded(128, alpha=0.6, fmap_base=512)
+    counts = []
+    finish = Generator.from_block
+
+    def counted(self: Generator, side: int, features: torch.Tensor, alpha: float) -> torch.Tensor:
+        counts.append((side, len(features)))
+        return finish(self, side, features, alpha)
+
+    monkeypatch.setattr(Generator, "from_block", counted)
+    drawn = pictures(model, range(10), precision=precision)
+    filled = [(32, 3), (32, 1)]
+    assert counts == ([(32, 3), (32, 3), (32, 2), (32, 2)] if precision == "fp32" else [*filled, *filled, (32, 3)])
+    monkeypatch.undo()
+    latents = torch.stack(list(latents_of(range(10), model.generator.latent_dim)))
+    expected = to_uint8(model.generator(latents, 0.6))
+    assert np.abs(drawn.astype(int) - expected).mean() < (0.01 if precision == "fp32" else 2)
+    for seed in (0, 9):
+        alone = pictures(model, [seed], precision=precision)[0]
+        assert furthest(alone, drawn[seed]) <= (1 if precision == "fp32" else 0)
 
 
 def test_bf16_draws_nearly_the_same_pictures() -> None:
@@ -379,7 +448,8 @@ def test_sample_imports_neither_timm_nor_torchvision(model: Path, tmp_path: Path
     code = (
         "import sys; from animepggan import cli\n"
         f"assert cli.main(['sample', {str(model)!r}, '--count', '1', '-o', {str(tmp_path)!r}]) == 0\n"
-        "heavy = {'timm', 'torchvision', 'huggingface_hub', 'av', 'tensorboard', 'scipy', 'animepggan.training'}\n"
+        "heavy = {'timm', 'torchvision', 'huggingface_hub', 'av', 'tensorboard', 'scipy', 'sympy', 'torch._dynamo'}\n"
+        "heavy |= {'animepggan.training', 'animepggan.recipe', 'animepggan.corpus', 'pydantic', 'yaml'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -39,11 +40,25 @@ def take(state: State, moment: Moment, pictures: Any = None) -> Progress:
     return step(state, schedule(state.recipe), moment, pictures or corpus())
 
 
-def inputs_of(network: nn.Module) -> list[tuple[Any, ...]]:
-    """What the network is called with from here on."""
-    seen: list[tuple[Any, ...]] = []
-    network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments))
-    return seen
+@pytest.fixture(params=["fast", "reference"])
+def written(request: pytest.FixtureRequest) -> str:
+    """Either way that the step is written."""
+    return request.param
+
+
+def watch(patch: pytest.MonkeyPatch, written: str, name: str) -> list[tuple[tuple[Any, ...], Any]]:
+    """The arguments and the result of each call of one of its functions by the loop, from here on."""
+    calls: list[tuple[tuple[Any, ...], Any]] = []
+    module = getattr(loop, written)
+    function = getattr(module, name)
+
+    def watched(*arguments: Any) -> Any:
+        result = function(*arguments)
+        calls.append((arguments, result))
+        return result
+
+    patch.setattr(module, name, watched)
+    return calls
 
 
 # One step
@@ -90,15 +105,20 @@ def test_real_pictures_fade_in_as_generated_ones_do() -> None:
     torch.testing.assert_close(cross_fade(real, 0.25), 0.75 * blurred + 0.25 * real)
 
 
-def test_in_a_fade_in_both_networks_get_alpha_and_the_discriminator_faded_pictures() -> None:
-    both = state(resolution=8)
-    judged, drawn = inputs_of(both.discriminator), inputs_of(both.generator)
+def test_in_a_fade_in_both_networks_get_alpha_and_the_discriminator_faded_pictures(
+    monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    both = state(resolution=8, reference=written == "reference")
+    drawn, learnt = watch(monkeypatch, written, "generate"), watch(monkeypatch, written, "wgan_gp")
+    judged = watch(monkeypatch, written, "discriminate")
     take(both, FADING)
     plain = corpus().batch(20, 4, resolution=8, seed=0, mirror=False)
-    torch.testing.assert_close(judged[0][0], cross_fade(plain, 0.25))
-    assert not torch.allclose(judged[0][0], plain)
-    assert [alpha for _, alpha in judged] == [0.25] * 4  # real, fake, between, and the generator's
-    assert [alpha for _, alpha in drawn] == [0.25] * 2
+    (_, real, fake, _, alpha, *_), _ = learnt[0]
+    torch.testing.assert_close(real, cross_fade(plain, 0.25))
+    assert not torch.allclose(real, plain)
+    assert torch.equal(fake, drawn[0][1])
+    assert torch.equal(judged[-1][0][1], drawn[1][1])
+    assert {alpha, *(arguments[2] for arguments, _ in drawn + judged)} == {0.25}
 
 
 def test_pictures_are_asked_for_by_moment_and_recipe() -> None:
@@ -113,28 +133,73 @@ def test_pictures_are_asked_for_by_moment_and_recipe() -> None:
     assert asked == [(20, 4, {"resolution": 8, "seed": 7, "mirror": True})]
 
 
-def test_every_step_draws_other_latents_for_either_network() -> None:
+def test_every_step_draws_other_latents_for_either_network(monkeypatch: pytest.MonkeyPatch) -> None:
     both = state()
-    drawn = inputs_of(both.generator)
+    drawn = watch(monkeypatch, "fast", "generate")
     for images_seen in (0, 4):
         take(both, Moment(images_seen, STEADY.phase, 1.0, 0.001))
-    latents = [latent for latents, _ in drawn for latent in latents]
+    latents = [latent for arguments, _ in drawn for latent in arguments[1]]
     assert len({tuple(latent.tolist()) for latent in latents}) == 16
     assert torch.stack(latents).mean().abs() < 0.5
 
 
-def test_the_penalty_is_taken_at_other_points_for_every_pair_and_step() -> None:
+def test_shared_latents_are_drawn_once_a_step_and_judged_twice(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    both = state("objective.shared_latents=true", "schedule.n_critic=2", reference=written == "reference")
+    drawn, learnt = watch(monkeypatch, written, "generate"), watch(monkeypatch, written, "wgan_gp")
+    judged = watch(monkeypatch, written, "discriminate")
+    before = weights(both.generator)
+    take(both, STEADY)
+    assert not drawn[0][1].requires_grad  # the generator is not trained in this one
+    learning = len(judged)
+    take(both, Moment(4, STEADY.phase, 1.0, 0.001))
+    assert len(drawn) == len(learnt) == 2
+    assert not learnt[1][0][2].requires_grad
+    assert torch.equal(learnt[1][0][2], drawn[1][1])
+    assert judged[-1][0][1] is drawn[1][1]
+    assert len(judged) > learning
+    assert not any(torch.equal(value, before[name]) for name, value in weights(both.generator).items())
+
+
+def test_the_penalty_is_taken_at_other_points_for_every_pair_and_step(monkeypatch: pytest.MonkeyPatch) -> None:
     both = state()
-    judged = inputs_of(both.discriminator)
+    learnt = watch(monkeypatch, "fast", "wgan_gp")
     for images_seen in (0, 4, 8):
         take(both, Moment(images_seen, STEADY.phase, 1.0, 0.001))
-    weights_of_fakes = []
-    for real, fake, between in ((judged[n][0], judged[n + 1][0], judged[n + 2][0]) for n in (0, 4, 8)):
-        shares = ((between - real) * (fake - real)).sum((1, 2, 3)) / (fake - real).square().sum((1, 2, 3))
-        torch.testing.assert_close(between, torch.lerp(real, fake, shares[:, None, None, None]))
-        weights_of_fakes += shares.tolist()
+    weights_of_fakes = [share for arguments, _ in learnt for share in arguments[3].tolist()]
     assert len({round(share, 4) for share in weights_of_fakes}) == 12
     assert all(0 <= share <= 1 for share in weights_of_fakes)
+
+
+def test_either_way_of_writing_the_step_trains_alike() -> None:
+    given = recipe("schedule.learning_rate=0.0001")
+
+    def trained(reference: bool) -> tuple[list[Progress], dict[str, Tensor]]:
+        both = State(given, 4, CPU, reference=reference)
+        return list(run(both, schedule(given), corpus())), everything(both)
+
+    (plain, plain_weights), (fast, fast_weights) = trained(True), trained(False)
+    for one, other in zip(plain, fast, strict=True):
+        assert other.loss_discriminator == pytest.approx(one.loss_discriminator, rel=1e-3)
+        assert other.gradient_penalty == pytest.approx(one.gradient_penalty, rel=1e-3)
+        assert other.loss_generator == pytest.approx(one.loss_generator, rel=1e-3, abs=1e-4)
+    assert plain_weights.keys() == fast_weights.keys()
+    for name, value in plain_weights.items():
+        if name.startswith("generator/"):
+            torch.testing.assert_close(fast_weights[name], value, atol=2e-4, rtol=1e-2, msg=name)
+
+
+def test_a_frozen_layer_of_the_discriminator_stays_frozen(written: str) -> None:
+    both = state(resolution=8, reference=written == "reference")
+    frozen = {name for name, _ in both.discriminator.named_parameters() if name.startswith(("blocks.8", "from_rgb"))}
+    for name in frozen:
+        both.discriminator.get_parameter(name).requires_grad_(False)
+    before = weights(both.discriminator)
+    for _ in range(2):
+        take(both, FADING)
+    after = weights(both.discriminator)
+    assert {name for name, value in after.items() if torch.equal(value, before[name])} == frozen
+    requiring = {name for name, value in both.discriminator.named_parameters() if value.requires_grad}
+    assert requiring == set(after) - frozen
 
 
 def test_the_parts_of_the_loss() -> None:
@@ -148,11 +213,13 @@ def test_the_parts_of_the_loss() -> None:
     assert far.gradient_penalty == pytest.approx(10, rel=0.1)
 
 
-def test_wasserstein_is_reals_minus_fakes() -> None:
+def test_wasserstein_is_reals_minus_fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     both = state()
-    scores = []
-    both.discriminator.register_forward_hook(lambda *arguments: scores.append(arguments[2].mean().item()))
-    assert take(both, STEADY).wasserstein == pytest.approx(scores[0] - scores[1], abs=1e-6)
+    before = copy.deepcopy(both.discriminator)
+    learnt = watch(monkeypatch, "fast", "wgan_gp")
+    progress = take(both, STEADY)
+    _, real, fake, *_ = learnt[0][0]
+    assert progress.wasserstein == pytest.approx((before(real).mean() - before(fake).mean()).item(), abs=1e-6)
 
 
 def test_bfloat16_keeps_weights_and_moments_in_float32() -> None:
@@ -384,16 +451,21 @@ def test_a_generator_loss_that_is_not_finite_is_named(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("role", ["discriminator", "generator"])
-def test_a_gradient_that_is_not_finite_is_named_and_reaches_no_weight(role: str, value: float) -> None:
+def test_a_gradient_that_is_not_finite_is_named_and_reaches_no_weight(
+    role: str, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     both = state(resolution=8)
     take(both, FADING)
+    parameter = both.networks[role].get_parameter("blocks.8.conv1.weight")
+    descend = loop._descend
 
-    def poison(gradient: Tensor) -> Tensor:
-        poisoned = gradient.clone()
-        poisoned[0, 0, 0, 0] = value
-        return poisoned
+    def poisoned(state: State, of: str, loss: Tensor) -> None:
+        if of == role:
+            assert parameter.grad is not None
+            parameter.grad[0, 0, 0, 0] = value
+        descend(state, of, loss)
 
-    both.networks[role].get_parameter("blocks.8.conv1.weight").register_hook(poison)
+    monkeypatch.setattr(loop, "_descend", poisoned)
     before = everything(both)
     with pytest.raises(DivergedError, match=rf"the gradient of {role}\.blocks\.8\.conv1\.weight is not finite"):
         take(both, FADING)

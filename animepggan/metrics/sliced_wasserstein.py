@@ -7,6 +7,9 @@ at the top level that the finest detail does.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -19,6 +22,7 @@ PATCHES = 128  # a picture
 DIRECTIONS = 128
 REPEATS = 4
 SCALE = 1000.0
+CHUNK = 64  # pictures whose pyramids are held at once
 
 
 def _blurred(pictures: Tensor) -> Tensor:
@@ -44,16 +48,61 @@ def laplacian_pyramid(pictures: Tensor) -> dict[int, Tensor]:
     return levels
 
 
-def _patches(level: Tensor, generator: torch.Generator) -> Tensor:
-    """Random 7x7 patches, every channel with mean 0 and deviation 1 over all of them: [n * 128, 147]."""
-    n, channels, side, _ = level.shape
-    corners = torch.randint(0, side - PATCH + 1, (2, n * PATCHES, 1, 1), generator=generator)
+Clouds = dict[int, Tensor]
+"""Patches of a set by level, the finest first: [n * 128, 147], every channel with mean 0 and deviation 1."""
+
+
+def clouds(chunks: Iterable[Tensor], count: int, side: int, *, which: int = 0, seed: int = 0) -> Clouds:
+    """Random 7x7 patches of `count` pictures that come as chunks [m, 3, side, side] in [-1, 1].
+
+    `side` is a power of two from 16 on. The two sets of a comparison are number 0 and number 1 (`which`), so that
+    their patches come from other places.
+    """
+    resolutions = [side >> halving for halving in range((side // LOWEST).bit_length())]
+    corners = {
+        r: torch.randint(
+            0, r - PATCH + 1, (2, count * PATCHES, 1, 1), generator=stream(f"swd/patches/{which}", seed, r)
+        )
+        for r in resolutions
+    }
+    patches: dict[int, list[Tensor]] = {r: [] for r in resolutions}
+    at = 0
+    with torch.no_grad():
+        for chunk in chunks:
+            for r, level in laplacian_pyramid(chunk).items():
+                patches[r].append(_cut(level, corners[r][:, at * PATCHES : (at + len(chunk)) * PATCHES]))
+            at += len(chunk)
+    return {r: _normalized(torch.cat(patches.pop(r))) for r in resolutions}
+
+
+def _cut(level: Tensor, corners: Tensor) -> Tensor:
+    """128 patches of each picture, by their corners [2, n * 128, 1, 1]: [n * 128, 7, 7, 3]."""
     steps = torch.arange(PATCH)
-    picture = torch.arange(n).repeat_interleave(PATCHES)[:, None, None]
-    patches = level.permute(0, 2, 3, 1)[picture, corners[0] + steps[:, None], corners[1] + steps]
+    picture = torch.arange(len(level)).repeat_interleave(PATCHES)[:, None, None]
+    return level.permute(0, 2, 3, 1)[picture, corners[0] + steps[:, None], corners[1] + steps]
+
+
+def _normalized(patches: Tensor) -> Tensor:
     mean = patches.mean(dim=(0, 1, 2))
     deviation = patches.std(dim=(0, 1, 2), unbiased=False)
-    return ((patches - mean) / deviation.clamp_min(1e-8)).reshape(n * PATCHES, PATCH * PATCH * channels)
+    return ((patches - mean) / deviation.clamp_min(1e-8)).flatten(1)
+
+
+def distances(first: Clouds, second: Clouds, *, seed: int = 0) -> dict[int, float]:
+    """The distance, times 1000, of two sets of as many pictures at each level, by its resolution."""
+    found: dict[int, float] = {}
+    for resolution in first:
+        generator = stream("swd/directions", seed, resolution)
+        total = 0.0
+        for _ in range(REPEATS):
+            directions = functional.normalize(
+                torch.randn(first[resolution].shape[1], DIRECTIONS, generator=generator), dim=0
+            )
+            # numpy sorts with the processor's vectors, torch does not.
+            projected = [np.sort((directions.T @ sets[resolution].T).numpy(), axis=1) for sets in (first, second)]
+            total += float(np.abs(projected[0] - projected[1]).mean(dtype=np.float64))
+        found[resolution] = SCALE * total / REPEATS
+    return found
 
 
 def sliced_wasserstein(first: Tensor, second: Tensor, *, seed: int = 0) -> dict[int, float]:
@@ -67,21 +116,8 @@ def sliced_wasserstein(first: Tensor, second: Tensor, *, seed: int = 0) -> dict[
         raise ValueError(
             f"two sets of one shape from {LOWEST} px on, not {tuple(first.shape)} and {tuple(second.shape)}"
         )
-    distances: dict[int, float] = {}
-    with torch.no_grad():
-        pyramids = laplacian_pyramid(first), laplacian_pyramid(second)
-        for resolution in pyramids[0]:
-            clouds = [
-                _patches(pyramid[resolution], stream(f"swd/patches/{which}", seed, resolution))
-                for which, pyramid in enumerate(pyramids)
-            ]
-            generator = stream("swd/directions", seed, resolution)
-            total = 0.0
-            for _ in range(REPEATS):
-                directions = functional.normalize(
-                    torch.randn(clouds[0].shape[1], DIRECTIONS, generator=generator), dim=0
-                )
-                projected = [torch.sort(cloud @ directions, dim=0).values for cloud in clouds]
-                total += (projected[0] - projected[1]).abs().mean().item()
-            distances[resolution] = SCALE * total / REPEATS
-    return distances
+    sets = [
+        clouds(torch.split(pictures, CHUNK), len(pictures), side, which=which, seed=seed)
+        for which, pictures in enumerate((first, second))
+    ]
+    return distances(*sets, seed=seed)

@@ -109,10 +109,21 @@ class Generator(nn.Module):
 
     def from_first(self, features: Tensor, alpha: float = 1.0) -> Tensor:
         """The pictures that continue from `first_features`: [n, c, 4, 4] -> [n, 3, r, r]."""
+        return self.from_block(4, self.up_to(4, features), alpha)
+
+    def up_to(self, side: int, features: Tensor) -> Tensor:
+        """The output of the block at `side`, from `first_features`: [n, c, 4, 4] -> [n, c', side, side]."""
         features = self.blocks["4"].second(features)  # type: ignore[operator]
+        for name, block in self.blocks.items():
+            if 4 < int(name) <= side:
+                features = block(features)
+        return features
+
+    def from_block(self, side: int, features: Tensor, alpha: float = 1.0) -> Tensor:
+        """The pictures that continue from the block at `side`, 4 or below the last: [n, c, s, s] -> [n, 3, r, r]."""
         previous = features
-        for side, block in self.blocks.items():
-            if side != "4":
+        for name, block in self.blocks.items():
+            if int(name) > side:
                 previous, features = features, block(features)
         pictures: Tensor = self.to_rgb[str(self.resolution)](features)
         if alpha < 1.0 and self.resolution > 4:

@@ -168,10 +168,20 @@ class OptimizerOptions(_Strict):
 class ObjectiveOptions(_Strict):
     """The adversarial loss and its penalties."""
 
-    name: Literal["wgan-gp"] = Field(default="wgan-gp", description="the loss: wgan-gp")
-    gradient_penalty: float = Field(default=10.0, ge=0, description="weight of the gradient penalty (lambda)")
-    penalty_target: float = Field(default=1.0, gt=0, description="norm that the penalty pulls the gradient to (gamma)")
-    drift: float = Field(default=0.001, ge=0, description="weight of the squared score of real images")
+    name: Literal["wgan-gp", "r1-logistic", "r3"] = Field(
+        default="wgan-gp", description="the loss: wgan-gp, r1-logistic or r3 (relativistic, with R1 and R2)"
+    )
+    gradient_penalty: float = Field(default=10.0, ge=0, description="wgan-gp: weight of the gradient penalty (lambda)")
+    penalty_target: float = Field(
+        default=1.0, gt=0, description="wgan-gp: norm that the penalty pulls the gradient to (gamma)"
+    )
+    drift: float = Field(default=0.001, ge=0, description="wgan-gp: weight of the squared score of real images")
+    r1_gamma: float = Field(default=1.0, ge=0, description="r1-logistic, r3: weight (gamma) of R1, and of R2 in r3")
+    r1_every: int = Field(default=16, ge=1, description="r1-logistic: steps from one R1 penalty to the next")
+    shared_latents: bool = Field(
+        default=False,
+        description="the generator's step takes the latents of the discriminator's: one drawing a step, not two",
+    )
 
 
 class EmaOptions(_Strict):

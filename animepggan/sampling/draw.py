@@ -22,21 +22,17 @@ Precision = Literal["fp32", "bf16"]
 
 MEAN_SEEDS = 4096
 """Truncation pulls toward the mean of seeds 0 to 4095."""
-CPU_CHUNK_PIXELS = 1 << 17  # 2 pictures at 256: the features of more do not stay in the cache
+LARGEST_CHUNK = 8  # pictures: the lower blocks, whose weights are large, take them together,
+TOGETHER = 32  # pixels a side, up to this one; the higher ones, whose features are large, a few at a time
+CPU_CHUNK_PIXELS = 1 << 16  # 1 picture at 256: the features of more do not stay in the cache
 GPU_CHUNK_PIXELS = 1 << 20
-LARGEST_CHUNK = 16  # pictures
+FILLED_CHUNK = 4  # pictures, in bfloat16: see `draw`
 
 
 def to_uint8(pictures: Tensor) -> NDArray[np.uint8]:
     """Pictures [n, 3, h, w] of values in [-1, 1], cut off outside, to [n, h, w, 3] of 0 to 255."""
     scaled = pictures.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     return scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-
-def chunk_size(resolution: int, device: torch.device) -> int:
-    """How many pictures of `resolution` are drawn at once."""
-    pixels = CPU_CHUNK_PIXELS if device.type == "cpu" else GPU_CHUNK_PIXELS
-    return max(1, min(LARGEST_CHUNK, pixels // resolution**2))
 
 
 @torch.inference_mode()
@@ -88,7 +84,7 @@ def _draw(
     factor: int,
 ) -> Iterator[NDArray[np.uint8]]:
     weight = next(generator.parameters())
-    size = chunk_size(generator.resolution, weight.device)
+    size = LARGEST_CHUNK if weight.dtype == torch.float32 else FILLED_CHUNK
     remaining = iter(latents)
     while chunk := list(islice(remaining, size)):
         count = len(chunk)
@@ -101,12 +97,19 @@ def _draw(
                 features = (mean + truncation * (features.float() - mean)).to(weight.dtype)
             # Convolutions of a channels-last tensor take two thirds of the time on a CPU.
             features = features.contiguous(memory_format=torch.channels_last)
-            pictures = generator.from_first(features, loaded.alpha)[:count].float()
-            if factor > 1:
-                pictures = functional.avg_pool2d(pictures, factor)
-            if not bool(pictures.isfinite().all()):
-                raise ModelError(
-                    f"{loaded.path}: draws numbers that are not finite: the weights are damaged or diverged"
-                )
-            drawn = to_uint8(pictures)
-        yield from drawn
+            side = min(TOGETHER, max(4, generator.resolution // 2))
+            features = generator.up_to(side, features)
+        pixels = CPU_CHUNK_PIXELS if weight.device.type == "cpu" else GPU_CHUNK_PIXELS
+        step = max(1, pixels // generator.resolution**2)
+        for start in range(0, count, step):
+            with torch.inference_mode():
+                few = features[start : start + step]  # of a filled chunk, what fills it too
+                pictures = generator.from_block(side, few, loaded.alpha)[: count - start].float()
+                if factor > 1:
+                    pictures = functional.avg_pool2d(pictures, factor)
+                if not bool(pictures.isfinite().all()):
+                    raise ModelError(
+                        f"{loaded.path}: draws numbers that are not finite: the weights are damaged or diverged"
+                    )
+                drawn = to_uint8(pictures)
+            yield from drawn

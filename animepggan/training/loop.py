@@ -1,13 +1,15 @@
 """The one training loop, for pretraining and fine-tuning alike: a generator of `Progress`.
 
 The loop changes the state and says what it did; logging, previews, checkpoints and bars are callers of it. Each step is
-a function of (recipe, seed, images_seen): see `schedule` for what holds and `streams` for what is drawn.
+a function of (recipe, seed, images_seen): see `schedule` for what holds and `streams` for what is drawn. What a step
+computes is written twice, plainly in `reference` and quickly in `fast`; the state says which one it is trained by.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,10 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from animepggan.errors import DivergedError
+from animepggan.networks import Discriminator
 from animepggan.networks.layers import downsample, upsample
-from animepggan.objectives import wgan_generator, wgan_gp_discriminator
+from animepggan.objectives import (
+    DiscriminatorLoss,
+    logistic_discriminator,
+    logistic_generator,
+    relativistic,
+    squared_gradient,
+    wgan_generator,
+)
 from animepggan.schedule import Moment, Schedule, Stage
 from animepggan.streams import stream
+from animepggan.training import fast, reference
 from animepggan.training.state import State
 
 
@@ -66,38 +77,43 @@ def step(state: State, schedule: Schedule, moment: Moment, corpus: Pictures, *, 
     """One discriminator step and, every `n_critic`-th time, one generator step."""
     recipe = state.recipe
     images_seen, batch_size, alpha = moment.images_seen, moment.batch_size, moment.alpha
-    autocast = torch.autocast(state.device.type, torch.bfloat16, enabled=precision == "bf16")
+    written = reference if state.reference else fast
+    steps_of_phase = (images_seen - moment.phase.start) // batch_size + 1
+    trains_generator = steps_of_phase % recipe.schedule.n_critic == 0
+    shared = recipe.objective.shared_latents and trains_generator
     for optimizer in state.optimizers.values():
         optimizer.param_groups[0]["lr"] = moment.learning_rate
 
     real = corpus.batch(images_seen, batch_size, resolution=moment.resolution, seed=recipe.seed, mirror=recipe.mirror)
-    real = cross_fade(real.to(state.device, memory_format=torch.channels_last), alpha)
+    real = cross_fade(real.to(state.device, memory_format=state.memory_format), alpha)
+    with torch.set_grad_enabled(shared):
+        fake = written.generate(state.generator, _latents(state, "latents/discriminator", moment), alpha, precision)
     mix = torch.rand(batch_size, generator=stream("mix", recipe.seed, images_seen)).to(state.device)
-    with autocast:
-        with torch.no_grad():
-            fake = state.generator(_latents(state, "latents/discriminator", moment), alpha).float()
-        loss = wgan_gp_discriminator(
-            lambda pictures: state.discriminator(pictures, alpha).float(),
-            real,
-            fake,
-            mix,
-            penalty=recipe.objective.gradient_penalty,
-            target=recipe.objective.penalty_target,
-            drift=recipe.objective.drift,
-        )
+    state.optimizers["discriminator"].zero_grad()
+    if recipe.objective.name == "wgan-gp":
+        loss = written.wgan_gp(state.discriminator, real, fake.detach(), mix, alpha, recipe.objective, precision)
+    else:
+        due = (steps_of_phase - 1) % recipe.objective.r1_every == 0
+        loss = _logistic(state, written.discriminate, real, fake.detach(), alpha, precision, penalized=due)
     _descend(state, "discriminator", loss.total)
 
-    loss_generator = None
-    steps_of_phase = (images_seen - moment.phase.start) // batch_size + 1
-    if steps_of_phase % recipe.schedule.n_critic == 0:
-        state.discriminator.requires_grad_(False)
-        with autocast:
-            fake = state.generator(_latents(state, "latents/generator", moment), alpha)
-            generator_loss = wgan_generator(state.discriminator(fake, alpha).float())
+    generator_loss = None
+    if trains_generator:
+        if not shared:
+            fake = written.generate(state.generator, _latents(state, "latents/generator", moment), alpha, precision)
+        with _frozen(state.discriminator):
+            scores = written.discriminate(state.discriminator, fake, alpha, precision)
+            if recipe.objective.name == "wgan-gp":
+                generator_loss = wgan_generator(scores)
+            elif recipe.objective.name == "r1-logistic":
+                generator_loss = logistic_generator(scores)
+            else:
+                generator_loss = relativistic(scores, written.discriminate(state.discriminator, real, alpha, precision))
+            state.optimizers["generator"].zero_grad()
+            generator_loss.backward()  # type: ignore[no-untyped-call]
+        del fake
         _descend(state, "generator", generator_loss)
-        state.discriminator.requires_grad_(True)
         state.average(batch_size * recipe.schedule.n_critic, images_seen + batch_size)
-        loss_generator = generator_loss.item()
 
     state.images_seen += batch_size
     state.alpha = moment.phase.alpha_at(state.images_seen)
@@ -105,12 +121,46 @@ def step(state: State, schedule: Schedule, moment: Moment, corpus: Pictures, *, 
         moment=moment,
         images_seen=state.images_seen,
         loss_discriminator=loss.total.item(),
-        loss_generator=loss_generator,
+        loss_generator=None if generator_loss is None else generator_loss.item(),
         wasserstein=-loss.wasserstein.item(),
         gradient_penalty=loss.gradient_penalty.item(),
         drift=loss.drift.item(),
         stage_ended=schedule.stage_ending(images_seen, state.images_seen),
     )
+
+
+def _logistic(
+    state: State,
+    discriminate: Callable[[Discriminator, Tensor, float, str], Tensor],
+    real: Tensor,
+    fake: Tensor,
+    alpha: float,
+    precision: str,
+    *,
+    penalized: bool,  # whether this step is one of those that R1 is taken at, for itself and those between
+) -> DiscriminatorLoss:
+    """The discriminator's loss of r1-logistic and r3, its gradient left in the parameters."""
+    objective, discriminator = state.recipe.objective, state.discriminator
+    real_scores, fake_scores = (discriminate(discriminator, pictures, alpha, precision) for pictures in (real, fake))
+    at: tuple[Tensor, ...]  # where the squared gradient is penalized
+    if objective.name == "r3":
+        adversarial, at, weight = relativistic(real_scores, fake_scores), (real, fake), 1
+    else:
+        adversarial, at, weight = logistic_discriminator(real_scores, fake_scores), (), objective.r1_every
+        if penalized:
+            at = (real,)
+    adversarial.backward()  # type: ignore[no-untyped-call]
+    penalty = torch.zeros(())
+    if objective.r1_gamma:
+        for pictures in at:
+            with torch.autocast(state.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                squared = squared_gradient(lambda seen: discriminator(seen, alpha).to(seen.dtype), pictures)
+            part = objective.r1_gamma / 2 * weight * squared
+            part.backward()  # type: ignore[no-untyped-call]
+            penalty = penalty + part.detach().cpu()
+    adversarial = adversarial.detach()
+    wasserstein = (fake_scores.mean() - real_scores.mean()).detach()
+    return DiscriminatorLoss(adversarial + penalty.to(adversarial), wasserstein, penalty, torch.zeros(()))
 
 
 def _latents(state: State, purpose: str, moment: Moment) -> Tensor:
@@ -119,20 +169,30 @@ def _latents(state: State, purpose: str, moment: Moment) -> Tensor:
     return torch.randn(moment.batch_size, state.recipe.latent_dim, generator=generator).to(state.device)
 
 
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """No parameter of `network` requires a gradient for the time of the block."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
 def _descend(state: State, role: str, loss: Tensor) -> None:
-    """One optimiser step on `loss`; DivergedError before a number that is not finite reaches a weight."""
+    """One optimiser step along the gradients; DivergedError before a number that is not finite reaches a weight."""
     if not math.isfinite(loss.item()):
         raise DivergedError(_diverged(state, f"the {role}'s loss is {loss.item()}"))
     network: nn.Module = state.networks[role]
-    optimizer = state.optimizers[role]
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
     gradients = {name: value.grad for name, value in network.named_parameters() if value.grad is not None}
     largest = nn.utils.get_total_norm(gradients.values(), norm_type=math.inf)
     if not math.isfinite(largest.item()):
         name = next(name for name, gradient in gradients.items() if not gradient.isfinite().all())
         raise DivergedError(_diverged(state, f"the gradient of {role}.{name} is not finite"))
-    optimizer.step()
+    state.optimizers[role].step()
 
 
 def _diverged(state: State, what: str) -> str:

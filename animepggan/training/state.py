@@ -27,11 +27,16 @@ def initialize(network: nn.Module, role: str, seed: int) -> None:
 
 
 class State:
-    """The networks at the resolution now trained, their optimisers, and `images_seen`."""
+    """The networks at the resolution now trained, their optimisers, and `images_seen`.
 
-    def __init__(self, recipe: Recipe, resolution: int, device: torch.device) -> None:
+    `reference` asks for the plain step; the tensors and what becomes of them are the same either way.
+    """
+
+    def __init__(self, recipe: Recipe, resolution: int, device: torch.device, *, reference: bool = False) -> None:
         self.recipe = recipe
         self.device = device
+        self.reference = reference
+        self.memory_format = torch.contiguous_format if reference else torch.channels_last
         self.images_seen = 0
         self.alpha = 1.0  # reached by the last step
         self._build(resolution)
@@ -54,7 +59,7 @@ class State:
         initialize(self.discriminator, "discriminator", self.recipe.seed)
         self.generator_ema.load_state_dict(self.generator.state_dict())
         for network in self.networks.values():
-            network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(device=self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
         self.optimizers = {
             "generator": self._optimizer(self.generator),
             "discriminator": self._optimizer(self.discriminator),
@@ -72,7 +77,12 @@ class State:
     def _optimizer(self, network: nn.Module) -> torch.optim.Adam:
         options = self.recipe.optimizer
         return torch.optim.Adam(
-            network.parameters(), lr=0.0, betas=(options.beta1, options.beta2), eps=options.eps, fused=True
+            network.parameters(),
+            lr=0.0,
+            betas=(options.beta1, options.beta2),
+            eps=options.eps,
+            fused=not self.reference,
+            foreach=False if self.reference else None,
         )
 
     def grow(self, resolution: int) -> None:

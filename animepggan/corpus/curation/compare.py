@@ -21,7 +21,7 @@ from torch.nn import functional
 
 SIDE = 48
 """Pixels a side at which pictures are compared."""
-NOISE = 6.0
+NOISE = 5.0
 """Of 255: what is left of a change of encoding after averaging 3 x 3 pixels."""
 MISPLACED = 0.5
 """Pixels of SIDE: how far edges may be from where they should be."""
@@ -37,6 +37,7 @@ _MOST_SHIFT, _MOST_ZOOM = 0.2, 0.15  # of half a side; of the size
 _GAIN = 1.4  # how much the contrast may differ, either way
 _SEEN = 0.3  # share of a block that both pictures must show for it to count
 _PAIRS = 512  # compared at once
+_CAUTION = 0.88  # of the valley: joining two different pictures is worse than missing a near copy
 _SMOOTH = 0.10  # of the logarithm of a difference: the kernel that smooths their histogram
 
 
@@ -54,9 +55,9 @@ def compare(thumbnails: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[
 
 
 def valley(differences: NDArray[np.float32]) -> float:
-    """The limit between near copies and others: where, from LOWEST to HIGHEST, the fewest differences lie.
+    """The limit between near copies and others: a little below where, from LOWEST to HIGHEST, the fewest lie.
 
-    A set without near copies thins out downward and gets LOWEST; one of nothing but copies gets HIGHEST.
+    A set without near copies thins out downward and gets LOWEST; one of nothing but copies gets nearly HIGHEST.
     """
     grid = np.linspace(np.log(LOWEST), np.log(HIGHEST), 61)
     values = np.log(np.maximum(differences[differences < 2 * HIGHEST], 1e-3).astype(np.float64))
@@ -64,7 +65,7 @@ def valley(differences: NDArray[np.float32]) -> float:
     for start in range(0, len(values), 4096):
         part = values[start : start + 4096, None]
         density += np.exp(-0.5 * ((grid - part) / _SMOOTH) ** 2).sum(axis=0)
-    return float(np.exp(grid[density.argmin()]))
+    return float(max(LOWEST, _CAUTION * np.exp(grid[density.argmin()])))
 
 
 def _chunks(count: int) -> Iterator[slice]:

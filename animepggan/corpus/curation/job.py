@@ -37,9 +37,9 @@ class Curation:
     clusters: list[list[int]]  # of copies and near copies, single pictures too; the representative first
     distances: dict[int, float]  # from the representative, in units of noise; 0 of exact copies of it
     copy_of: dict[int, int]  # the first picture with the same pixels, of all but that one
-    scores: dict[int, float]  # how suspicious, in robust deviations from the set's median
+    scores: dict[int, float]  # how suspicious: the set's median is 0, nine tenths of it are below 1
     near_limit: float  # in units of noise
-    stranger_limit: float  # in robust deviations
+    stranger_limit: float  # a score
     differences: NDArray[np.float32]  # of all pairs compared, in no order
 
     @property
@@ -87,7 +87,7 @@ class Curation:
 
     def _status(self, place: int, head: int, strange: bool) -> tuple[Status, str]:
         if strange:
-            score = f"{self.scores[place]:.1f} deviations from the set, over {self.stranger_limit:.1f}"
+            score = f"unlike the set: a score of {self.scores[place]:.1f}, over {self.stranger_limit:.1f}"
             return "stranger", f"{score}; its cluster is judged as one" if place != head else score
         if place == head:
             return "keep", ""
@@ -105,7 +105,7 @@ def curate(
     keep: NDArray[np.float32] | None = None,  # embeddings of examples, of `examples`
     reject: NDArray[np.float32] | None = None,
     near_limit: float | None = None,  # in units of noise; None: from the set
-    stranger_limit: float | None = None,  # in robust deviations; None: from the set
+    stranger_limit: float | None = None,  # a score; None: strangers.CAUTIOUS
     workers: int | None = None,  # threads that decode; 0: the calling one; None: one a core
     scratch: Path | None = None,  # folder for memory maps, 11 kB a picture; None: the system's temporary one
     progress: Progress | None = None,
@@ -162,7 +162,7 @@ def _curate(
     # The strangers' neighborhood is made of clusters: copies of one picture are no neighbors of it.
     single = np.unique(heads)
     scored = strangers.score(embeddings, single, keep, reject)
-    cut = strangers.limit(scored[single]) if stranger_limit is None else stranger_limit
+    cut = strangers.CAUTIOUS if stranger_limit is None else stranger_limit
 
     place = looks.places.tolist()
     members: dict[int, list[int]] = defaultdict(list)  # places by the index of the representative, it first

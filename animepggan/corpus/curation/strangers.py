@@ -18,17 +18,16 @@ from animepggan.corpus.curation.neighbors import distance_to
 
 SHARE = 0.05
 """A group of strangers larger than this share of the set is taken to belong."""
-CAUTIOUS = 6.0
-"""Robust deviations above the median from which a picture is left out of training, unless the limit is given."""
-MOST = SHARE
-"""Share of the set that is ever left out by itself."""
+CAUTIOUS = 3.5
+"""Score from which a picture is left out of training, unless the limit is given: so many times as far above the median
+as the picture at nine tenths of the set is. Where many pictures are strange that one is far out itself, and few are
+left out: a set of which much is wrong needs a person to look at it."""
 
 _RIDGE = 1.0  # of the mean variance, added to every direction's
 _ROUNDS, _TRIMMED = 3, 0.1
 _LANDMARKS = 4000  # pictures that stand for the set as neighbors
 _FITTED = 20_000  # pictures that the covariance is taken from
 _EXAMPLES = 3  # nearest examples that a picture is compared to
-_DEVIATION = 1.4826  # of a normal distribution, in median absolute deviations
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def score(
     keep: NDArray[np.float32] | None = None,  # [k, d] of examples that belong
     reject: NDArray[np.float32] | None = None,  # [r, d] of examples that do not
 ) -> NDArray[np.float32]:
-    """How suspicious each picture is: float32 [n], in robust deviations from the median of the set.
+    """How suspicious each picture is: float32 [n]; the set's median is 0, its nine tenths are below 1.
 
     Examples that belong replace the set as the neighborhood; the distance to those that do not is subtracted.
     """
@@ -84,20 +83,12 @@ def score(
     return suspicion
 
 
-def limit(scores: NDArray[np.float32]) -> float:
-    """The score from which pictures are left out: CAUTIOUS, or higher so that no more than MOST of the set is."""
-    if not len(scores):
-        return CAUTIOUS
-    return float(max(CAUTIOUS, np.nextafter(np.quantile(scores, 1 - MOST, method="higher"), np.float32(np.inf))))
-
-
 def _spread(rows: NDArray[np.float32], most: int) -> NDArray[np.float32]:
     """At most so many rows, evenly from the whole."""
     return rows[:: -(-len(rows) // most)] if len(rows) > most else rows
 
 
 def _standard(values: NDArray[np.float32], single: NDArray[np.int64]) -> NDArray[np.float32]:
-    """In robust deviations from the median, both of the pictures that stand for the set."""
-    median = np.median(values[single])
-    deviation = _DEVIATION * np.median(np.abs(values[single] - median))
-    return np.asarray((values - median) / max(float(deviation), 1e-6), np.float32)
+    """With the median of the pictures that stand for the set at 0, and nine tenths of them below 1."""
+    median, most = np.quantile(values[single], (0.5, 0.9))
+    return np.asarray((values - median) / max(float(most - median), 1e-6), np.float32)

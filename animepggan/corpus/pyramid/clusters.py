@@ -41,7 +41,6 @@ class Clusters:
         total = np.cumsum(weight)
         before = np.concatenate([[0.0], total])[starts]
         shares = cluster + (total - before[cluster]) / (before[1:] - before[:-1])[cluster]
-        shares[starts[1:] - 1] = np.arange(1, count + 1)
         return cls(members.astype(np.uint32), starts.astype(np.uint32), shares)
 
     def __len__(self) -> int:

@@ -1,0 +1,223 @@
+"""`animepggan data curate`: find copies, near copies and strangers, and write a description to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from animepggan.cli.common import Console, apply_threads, common_options, device_options, output_option, resolve_device
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from animepggan.corpus.curation import Curation
+    from animepggan.report.sheet import Section, Tile
+
+CLUSTERS, MEMBERS, SUSPECTS = 60, 8, 120
+"""Shown on the sheet at most: clusters, pictures of a cluster, suspicious pictures."""
+
+
+@click.command()
+@click.argument("data", metavar="SPEC")
+@click.option(
+    "--backbone",
+    metavar="NAME",
+    help="hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors or efficientnet-lite0.  "
+    "[default: DINOv2 small from the hub, else efficientnet-lite0]",
+)
+@click.option("--keep", metavar="SPEC", help="Example pictures of who belongs: strangers are found better.")
+@click.option("--reject", metavar="SPEC", help="Example pictures of who does not belong.")
+@click.option(
+    "--near-limit",
+    metavar="X",
+    type=click.FloatRange(min=0),
+    help="Difference up to which pictures are near copies, in units of noise.  [default: from the set, 0.55 to 0.95]",
+)
+@click.option(
+    "--stranger-limit", metavar="X", type=float, help="Score above which pictures are left out.  [default: 3.5]"
+)
+@click.option("--workers", metavar="N", type=click.IntRange(min=0), help="Threads; 0: one.  [default: all cores]")
+@device_options
+@output_option("data/curated-NAME, after the set")
+@common_options
+def command(
+    console: Console,
+    data: str,
+    backbone: str | None,
+    keep: str | None,
+    reject: str | None,
+    near_limit: float | None,
+    stranger_limit: float | None,
+    workers: int | None,
+    device: str,
+    threads: int | None,
+    output: Path | None,
+) -> None:
+    """Find copies, near copies and strangers in SPEC, and write PATH/corpus.jsonl, which --data takes.
+
+    Nothing is deleted: in training a cluster of copies counts as one picture, and strangers are left out. Edit that
+    file by hand where it is wrong; PATH/sheet.html shows what was found, the most suspicious pictures first.
+    """
+    from animepggan.corpus.curation import curate, examples
+    from animepggan.corpus.curation.look import SEEN
+    from animepggan.corpus.demo.cache import cache_folder
+    from animepggan.corpus.description import write
+    from animepggan.corpus.names import printable
+    from animepggan.corpus.spec import resolve
+    from animepggan.errors import DataError
+    from animepggan.interop.backbones import choose
+
+    source = resolve(data)
+    if not len(source):
+        raise DataError(f"{printable(data)} holds no pictures (jpg, png, webp, bmp, tiff, gif or avif)")
+    folder = output or Path("data", f"curated-{source.name}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise click.BadParameter(f"{folder} is a file; name a folder.", param_hint="--output") from error
+    apply_threads(threads)
+    eye = choose(backbone, cache=cache_folder(), device=resolve_device(device)).at(SEEN)
+    console.say(f"looking with {eye.label}")
+    given = [None if spec is None else examples(resolve(spec), eye, workers=workers) for spec in (keep, reject)]
+    with console.bar(len(source), "picture", "looking") as bar:
+        curation = curate(
+            source,
+            eye,
+            keep=given[0],
+            reject=given[1],
+            near_limit=near_limit,
+            stranger_limit=stranger_limit,
+            workers=workers,
+            scratch=folder,
+            progress=lambda phase, done: bar.update(done) if phase == "looking" else None,
+        )
+    description, sheet = folder / "corpus.jsonl", folder / "sheet.html"
+    write(description, curation.rows(), base=source.base)
+    _write_sheet(sheet, curation, workers)
+    counts = _counts(curation)
+    console.say("; ".join(f"{name} {value}" for name, value in counts))
+    console.say(f"look at {printable(str(sheet))}")
+    console.result(
+        str(description),
+        {
+            "description": description,
+            "sheet": sheet,
+            "backbone": eye.label,
+            "near_limit": curation.near_limit,
+            "stranger_limit": curation.stranger_limit,
+            **{name.replace(" ", "_"): value for name, value in counts},
+        },
+    )
+
+
+def _counts(curation: Curation) -> list[tuple[str, int]]:
+    from collections import Counter
+
+    statuses = Counter(row.status for row in curation.rows())
+    return [
+        ("pictures", len(curation.entries)),
+        ("clusters", len(curation.clusters)),
+        ("copies", statuses["copy"]),
+        ("near copies", statuses["near"]),
+        ("strangers", statuses["stranger"]),
+        ("bad", statuses["bad"]),
+    ]
+
+
+def _write_sheet(path: Path, curation: Curation, workers: int | None) -> None:
+    from animepggan.report.sheet import write_sheet
+
+    clusters = [members[:MEMBERS] for members in curation.clusters[:CLUSTERS] if len(members) > 1]
+    suspects = curation.suspects[:SUSPECTS]
+    shown = sorted({place for some in (*clusters, suspects) for place in some})
+    pictures = dict(zip(shown, _thumbnails(curation, shown, workers), strict=True))
+    title = f"{curation.source.name}: {len(curation.entries):,} pictures, {len(curation.clusters):,} clusters"
+    note = f"Seen with {curation.backbone}. Nothing was deleted; corpus.jsonl may be edited by hand."
+    write_sheet(path, title, note, _sections(curation, clusters, suspects, pictures))
+
+
+def _sections(
+    curation: Curation, clusters: list[list[int]], suspects: list[int], pictures: dict[int, NDArray[np.uint8] | None]
+) -> Iterator[Section]:
+    import numpy as np
+
+    from animepggan.corpus.names import printable
+    from animepggan.report.sheet import Section, Tile
+
+    out = set(curation.strangers)
+
+    def tiles(places: Sequence[int], captions: dict[int, str]) -> list[Tile]:
+        found = ((place, pictures[place]) for place in places)
+        return [
+            Tile(picture, f"{captions[place]} {printable(curation.entries[place].name)}", place in out)
+            for place, picture in found
+            if picture is not None
+        ]
+
+    yield Section("In the set", table=[(name, f"{value:,}") for name, value in _counts(curation)])
+    near = curation.differences[np.isfinite(curation.differences)]
+    yield Section(
+        "Differences of neighbors",
+        f"In units of noise; up to {curation.near_limit:.2f} a near copy.",
+        drawing=histogram(np.minimum(near, 3), curation.near_limit),
+    )
+    scores = np.array(list(curation.scores.values()), np.float32)
+    yield Section(
+        "Scores of strangers",
+        f"The median is 0, nine tenths are below 1; over {curation.stranger_limit:.1f} left out.",
+        drawing=histogram(scores, curation.stranger_limit),
+    )
+    marks = {place: f"{curation.scores[place]:.1f}" for place in suspects}
+    yield Section(
+        "The most suspicious first", "Framed: left out of training.", rows=[tiles(suspects, marks)] if suspects else []
+    )
+    if clusters:
+        marks = {place: f"{curation.distances[place]:.2f}" for members in clusters for place in members}
+        note = "The largest first; the representative, then its copies with their differences from it."
+        yield Section("Clusters", note, rows=(tiles(members, marks) for members in clusters))
+
+
+def histogram(values: NDArray[np.float32], limit: float) -> str:
+    """An SVG of how often each value occurs, on a logarithmic scale of counts, with a line at `limit`."""
+    import numpy as np
+
+    if not len(values):
+        return ""
+    low, high = float(min(values.min(), limit)), float(max(values.max(), limit)) + 1e-6
+    counts, _ = np.histogram(values, bins=80, range=(low, high))
+    heights = np.log1p(counts) / np.log1p(counts.max()) * 100
+    bars = "".join(
+        f'<rect x="{index * 8}" y="{104 - height:.1f}" width="7" height="{height:.1f}" fill="#888"/>'
+        for index, height in enumerate(heights)
+        if height
+    )
+    at = (limit - low) / (high - low) * 640
+    return (
+        '<svg viewBox="0 0 640 122" width="640" role="img" aria-label="histogram">'
+        f'{bars}<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="106" stroke="#d33" stroke-width="2"/>'
+        f'<text x="0" y="119" font-size="12" fill="#777">{low:.2f}</text>'
+        f'<text x="{min(max(at, 40), 560):.1f}" y="119" font-size="12" fill="#d33">{limit:.2f}</text>'
+        f'<text x="640" y="119" font-size="12" fill="#777" text-anchor="end">{high:.2f}</text></svg>\n'
+    )
+
+
+def _thumbnails(curation: Curation, places: Sequence[int], workers: int | None) -> Iterator[NDArray[np.uint8] | None]:
+    """[h, w, 3] of each; None of one that is gone by now."""
+    import numpy as np
+
+    from animepggan.corpus.decode import open_picture
+    from animepggan.corpus.spec import Bad, Entry
+    from animepggan.corpus.sweep import sweep
+    from animepggan.report.sheet import THUMBNAIL
+
+    def thumbnail(_: Entry, file: BinaryIO) -> NDArray[Any]:
+        image = open_picture(file).image
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        return np.array(image)
+
+    for _, found in sweep([curation.entries[place] for place in places], thumbnail, workers=workers):
+        yield None if isinstance(found, Bad) else found

@@ -1,0 +1,289 @@
+"""How good a set of pictures is, against a reference that is prepared once and serves any number of sets.
+
+    reference = prepare(data, embedder=backbone, seed=0)
+    measures = evaluate(pictures, reference, seed=0).measures
+
+Nothing here draws, prints or reads files: `cli.evaluate` and `run` do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from animepggan.corpus.names import printable
+from animepggan.errors import DataError
+from animepggan.metrics.clusters import held_out, one_of_each
+from animepggan.metrics.distances import Embeddings, frechet_distance, kernel_distance, require_fidelity
+from animepggan.metrics.diversity import cluster_diversity, ms_ssim
+from animepggan.metrics.likeness import NEAR, Gallery, thumbnails
+from animepggan.metrics.manifolds import LEAST, manifolds
+from animepggan.metrics.memorization import CALIBRATION, Memorization, Training
+from animepggan.metrics.pool import Bar, Embedder, Pool, embed, silent
+from animepggan.metrics.sliced_wasserstein import CHUNK, LOWEST, Clouds, clouds, distances
+
+MOST = 10_000
+"""Reference pictures that are embedded, unless more samples are measured."""
+FEW = 50
+"""Pictures below which the numbers say little."""
+LARGEST_SWD = 2048  # pictures a set
+SWD_BYTES = 1 << 30  # and of pixels
+
+
+@dataclass(frozen=True)
+class Measures:
+    """One set of pictures in numbers. What could not be measured is None, and `notes` say why."""
+
+    kid: float | None  # 0: the same distribution; not scaled
+    kid_std: float | None
+    frechet: float | None
+    precision: float | None  # 0 to 1, as the next ones; 1 is best
+    recall: float | None
+    density: float | None  # 1 is the reference's own
+    coverage: float | None
+    cluster_diversity: float | None  # 1 is the reference's own
+    swd: dict[str, float]  # times 1000, by the resolution of the level
+    ms_ssim: float | None  # 0 to 1; 1: all pictures are the same
+    ms_ssim_reference: float | None
+    copied_share: float | None  # 0 to 1
+    blend_share: float | None  # 0 to 1; at least the share that is copied
+    nearest: float | None  # median distance to the nearest training picture, 0 (a copy) to 1
+    nearest_new: float | None  # the same for new pictures
+    features: str | None  # which backbone
+    reference: str  # which pictures
+    reference_n: int
+    training: str | None  # of which training pictures copies were looked for
+    training_n: int
+    resolution: int  # pixels at which all was measured
+    n: int
+    seed: int
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """For a file or a log: plain values, no nan."""
+        return {**asdict(self), "notes": list(self.notes)}
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The numbers, and what a sheet of the most suspicious pictures is made of."""
+
+    measures: Measures
+    memorization: Memorization | None
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Real pictures, ready to be compared with."""
+
+    name: str
+    pictures: NDArray[np.uint8]  # [k, r, r, 3], some of them, in random order
+    ms_ssim: float  # their own
+    n: int
+    embeddings: Embeddings | None  # [n, dimension]
+    embedder: Embedder | None
+    training: Training | None
+    batch_size: int
+    notes: tuple[str, ...] = ()
+    _clouds: dict[tuple[int, int], Clouds] = field(default_factory=dict, repr=False)
+
+    @property
+    def resolution(self) -> int:
+        return int(self.pictures.shape[1])
+
+    def clouds(self, count: int, seed: int) -> Clouds:
+        """Patches of the first `count` pictures; those asked for last are kept."""
+        if (count, seed) not in self._clouds:
+            self._clouds.clear()
+            self._clouds[count, seed] = _clouds(self.pictures[:count], 1, seed)
+        return self._clouds[count, seed]
+
+
+def prepare(
+    data: Pool,
+    *,
+    train: Pool | None = None,  # what the model was trained on; None: `data` (less what is held out)
+    embedder: Embedder | None = None,  # None: only what needs no backbone
+    hold_out: float | None = None,  # clusters of `data`, or below 1 a share of them: the reference, and not training
+    memorization: bool = True,  # whether to look for copies of training pictures
+    most: int = MOST,  # pictures of the reference
+    seed: int = 0,
+    batch_size: int = 32,  # pictures that are embedded at once
+) -> Reference:
+    """Choose the reference: a picture of each cluster of `data`, none of them a copy of a training picture.
+
+    Where `data` is what was trained on and nothing is held out, the reference is the training pictures themselves, and
+    what new pictures are like is learned from each of some of them against all but its own cluster.
+
+    Raises DataError where too little is left, ModelError without torch-fidelity.
+    """
+    if embedder is not None:
+        require_fidelity()
+    if len(data) < 2:
+        raise DataError(f"{printable(data.spec)}: {len(data)} picture is too few to measure against")
+    notes: list[str] = []
+    own = train is None or train.corpus.fingerprint == data.corpus.fingerprint
+    trained = data if train is None or own else train
+    out = held_out(data.clusters, data.names, hold_out, seed) if hold_out is not None else None
+    order = one_of_each(data.clusters, data.names, seed)
+    if out is not None:
+        order = order[out[order]]
+    training = None
+    if memorization:
+        indices = np.arange(len(trained))
+        if own and out is not None:
+            indices = np.flatnonzero(~out)
+        gallery = trained.gallery if len(indices) == len(trained) else Gallery(trained.thumbs[indices])
+        training, order = _calibrated(data, trained, gallery, indices, order, own and out is None, seed, notes)
+    order = order[:most]
+    if len(order) < 2:
+        raise DataError(f"{printable(data.spec)}: {len(order)} picture is left of it: too few to measure against")
+    if len(order) < FEW:
+        notes.append(f"the reference has {len(order)} pictures: below {FEW} the numbers say little")
+    kept = min(len(order), LARGEST_SWD, max(2, SWD_BYTES // (3 * data.resolution**2)))
+    name = f"{data.spec}: {len(order)} pictures, one a cluster"
+    if out is not None:
+        name += f", {int(out.sum())} held out with seed {seed}"
+    pictures = data.pictures(order[:kept])
+    return Reference(
+        name=name,
+        pictures=pictures,
+        ms_ssim=ms_ssim(pictures, seed=seed),
+        n=len(order),
+        embeddings=None if embedder is None else data.embeddings(order, embedder, batch_size),
+        embedder=embedder,
+        training=training,
+        batch_size=batch_size,
+        notes=tuple(notes),
+    )
+
+
+def _calibrated(
+    data: Pool,
+    trained: Pool,
+    gallery: Gallery,  # of the training pictures
+    indices: NDArray[np.int64],  # of those in `trained`
+    order: NDArray[np.int64],  # of the pictures in `data` that may be the reference
+    leave_one_out: bool,
+    seed: int,
+    notes: list[str],  # added to
+) -> tuple[Training, NDArray[np.int64]]:
+    """How near new pictures come to the training pictures, and `order` without copies of these."""
+    if not leave_one_out:
+        new = gallery.find(data.thumbs[order])
+        copies = new.distances[:, 0] < NEAR
+        left = order[~copies]
+        if len(left) >= 2:
+            if len(left) < len(order):
+                notes.append(
+                    f"{len(order) - len(left)} of {len(order)} reference pictures are left out: "
+                    "copies or near copies of training pictures"
+                )
+            training = Training(gallery, trained, indices, new, left_out=True)
+            if training.count < FEW:
+                notes.append(f"copies are told by {training.count} new pictures: below {FEW} the shares are rough")
+            return training, left
+        notes.append("every reference picture is a copy of a training picture: measured against the training set")
+    clusters = trained.clusters[indices]
+    asked = one_of_each(clusters, [trained.names[index] for index in indices], seed)[:CALIBRATION]
+    new = gallery.find(gallery.thumbs[asked], groups=(clusters[asked], clusters))
+    training = Training(gallery, trained, indices, new, left_out=False)
+    if training.count < FEW:
+        notes.append(f"copies are told by {training.count} clusters: below {FEW} the shares are rough")
+    return training, order
+
+
+def evaluate(
+    pictures: NDArray[np.uint8],  # [n, r, r, 3], r the reference's; may be mapped from a file
+    reference: Reference,
+    *,
+    seed: int = 0,
+    bar: Bar = silent,
+) -> Evaluation:
+    """Measure a set of pictures. ValueError where it is empty or of another resolution than the reference."""
+    count, side = pictures.shape[:2]
+    if not count or pictures.shape[1:] != reference.pictures.shape[1:] or pictures.dtype != np.uint8:
+        raise ValueError(f"uint8 pictures of {reference.resolution} px wanted, not {pictures.dtype} {pictures.shape}")
+    notes = list(reference.notes)
+    if count < FEW:
+        notes.append(f"{count} pictures: below {FEW} the numbers say little")
+    measures: dict[str, Any] = dict.fromkeys(
+        ("kid", "kid_std", "frechet", "precision", "recall", "density", "coverage", "cluster_diversity")
+    )
+    # Any part of a set has to be as good a sample as any other.
+    order = np.random.default_rng(seed).permutation(count)
+    if reference.embedder is not None and reference.embeddings is not None:
+        if min(count, reference.n) < LEAST:
+            notes.append(f"measures of embeddings need {LEAST} pictures on both sides")
+        else:
+            found = embed(lambda part: pictures[part], count, reference.embedder, reference.batch_size, bar)[order]
+            measures |= _of_embeddings(found, reference.embeddings, seed, notes)
+    few = min(count, len(reference.pictures))
+    part = pictures[np.sort(order[:few])]
+    swd: dict[str, float] = {}
+    if side >= LOWEST and side & (side - 1) == 0:
+        bar("patches", 0, 1)
+        found_swd = distances(_clouds(part, 0, seed), reference.clouds(few, seed), seed=seed)
+        swd = {str(resolution): distance for resolution, distance in found_swd.items()}
+    bar("memorization", 0, 1)
+    memorization = reference.training.judge(thumbnails(pictures)) if reference.training is not None else None
+    training = reference.training
+    return Evaluation(
+        Measures(
+            **measures,
+            swd=swd,
+            ms_ssim=ms_ssim(part, seed=seed) if few > 1 else None,
+            ms_ssim_reference=reference.ms_ssim,
+            copied_share=memorization.copied_share if memorization else None,
+            blend_share=memorization.blend_share if memorization else None,
+            nearest=memorization.distance if memorization else None,
+            nearest_new=training.distance if training else None,
+            features=reference.embedder.label if reference.embedder else None,
+            reference=reference.name,
+            reference_n=reference.n,
+            training=training.pool.spec if training else None,
+            training_n=len(training.gallery) if training else 0,
+            resolution=reference.resolution,
+            n=count,
+            seed=seed,
+            notes=tuple(notes),
+        ),
+        memorization,
+    )
+
+
+def _of_embeddings(found: Embeddings, real: Embeddings, seed: int, notes: list[str]) -> dict[str, float | None]:
+    if min(len(found), len(real)) <= real.shape[1]:
+        notes.append(
+            f"the Fréchet distance of {len(found)} and {len(real)} pictures in {real.shape[1]} dimensions "
+            "is too large, as that of any set so small: compare it at equal n only"
+        )
+    kid, kid_std = kernel_distance(found, real, seed=seed)
+    lie = manifolds(found, real)
+    spread = cluster_diversity(found, real, seed=seed)
+    return {
+        "kid": kid,
+        "kid_std": kid_std,
+        "frechet": frechet_distance(found, real),
+        "precision": lie.precision,
+        "recall": lie.recall,
+        "density": lie.density,
+        "coverage": lie.coverage,
+        "cluster_diversity": None if math.isnan(spread) else spread,
+    }
+
+
+def _clouds(pictures: NDArray[np.uint8], which: int, seed: int) -> Clouds:
+    def chunks() -> Iterator[Tensor]:
+        for start in range(0, len(pictures), CHUNK):
+            values = torch.from_numpy(np.array(pictures[start : start + CHUNK]))
+            yield values.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+    return clouds(chunks(), len(pictures), pictures.shape[1], which=which, seed=seed)

@@ -1,0 +1,227 @@
+"""Time and memory of the training step against the plain reference step.
+
+A case is a width, a resolution, a phase and a variant of the step. Each runs in a process of its own, which takes plain
+and fast steps by turns, so that whatever else the machine does falls on both, and keeps the ratio of every turn. Peak
+memory is measured in further processes, one an implementation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from measuring import machine
+
+WIDTHS = {"small": (2048, 64), "full": (8192, 512)}  # fmap_base, fmap_max
+RESOLUTIONS = {"small": (4, 8, 16, 32, 64, 128), "full": (4, 8, 16)}
+VARIANTS = {
+    "after": "fp32, pooling after the activation",
+    "before": "fp32, pooling before it, shared latents",
+    "bf16": "bf16, pooling before it, shared latents",
+}
+BATCH_SIZE = 16  # the recipes'
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured: the fast step of a variant, and the plain fp32 step of the same networks."""
+
+    widths: str
+    resolution: int
+    phase: str
+    variant: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.widths}/{self.resolution}/{self.phase}/{self.variant}"
+
+
+class Noise:
+    """Stands in for a corpus: reading pictures is no part of the step."""
+
+    def __init__(self) -> None:
+        self.kept: dict[int, Any] = {}
+
+    def batch(self, images_seen: int, batch_size: int, *, resolution: int, seed: int, mirror: bool) -> Any:
+        import torch
+
+        if resolution not in self.kept:
+            self.kept[resolution] = torch.rand(batch_size, 3, resolution, resolution) * 2 - 1
+        return self.kept[resolution]
+
+
+class Stepper:
+    """One implementation of a case's step."""
+
+    def __init__(self, case: Case, batch_size: int, *, plain: bool) -> None:
+        import torch
+
+        from animepggan.recipe import Recipe, schedule_of
+        from animepggan.schedule import Moment
+        from animepggan.training import State
+
+        fmap_base, fmap_max = WIDTHS[case.widths]
+        recipe = Recipe.model_validate(
+            {
+                "name": "benchmark",
+                "resolution": case.resolution,
+                "network": {"fmap_base": fmap_base, "fmap_max": fmap_max, "fused_down": case.variant != "after"},
+                "schedule": {"batch_size": batch_size},
+                "objective": {"shared_latents": not plain and case.variant != "after"},
+            }
+        )
+        self.state = State(recipe, case.resolution, torch.device("cpu"), reference=plain)
+        self.schedule = schedule_of(recipe, first_resolution=4)
+        phase = next(
+            phase
+            for phase in self.schedule.phases
+            if phase.resolution == case.resolution and phase.name == {"fade": "fade", "steady": "stabilize"}[case.phase]
+        )
+        self.moment = Moment(phase.start, phase, 0.5 if case.phase == "fade" else 1.0, 0.001)
+        self.precision = "bf16" if case.variant == "bf16" and not plain else "fp32"
+        self.pictures = Noise()
+
+    def __call__(self) -> float:
+        """Take a step; seconds."""
+        from animepggan.training.loop import step
+
+        started = time.perf_counter()
+        step(self.state, self.schedule, self.moment, self.pictures, precision=self.precision)
+        return time.perf_counter() - started
+
+
+def cases() -> Iterator[Case]:
+    """All, in the table's order."""
+    for variant in VARIANTS:
+        for widths, resolutions in RESOLUTIONS.items():
+            for resolution in resolutions:
+                for phase in ("steady", "fade"):
+                    if phase == "steady" or resolution > 4:
+                        yield Case(widths, resolution, phase, variant)
+
+
+def time_case(case: Case, batch_size: int, seconds: float) -> dict[str, Any]:
+    """Steps by turns, for `seconds` and five turns at least."""
+    plain, fast = Stepper(case, batch_size, plain=True), Stepper(case, batch_size, plain=False)
+    for stepper in (plain, fast) * 2:
+        stepper()
+    turns = max(1, round(0.05 / fast()))  # steps of each a turn: a very short one says little
+    rounds: list[tuple[float, float]] = []
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until or len(rounds) < 5:
+        order = (plain, fast) if len(rounds) % 2 else (fast, plain)
+        taken = {stepper: sum(stepper() for _ in range(turns)) / turns for stepper in order}
+        rounds.append((taken[plain], taken[fast]))
+    return {
+        "ratios": [one / other for one, other in rounds],
+        "plain_seconds": statistics.median(one for one, _ in rounds),
+        "fast_seconds": statistics.median(other for _, other in rounds),
+    }
+
+
+def memory_of(case: Case, batch_size: int, *, plain: bool) -> float:
+    """Bytes by which three steps raise the process's peak."""
+
+    def peak() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+    Stepper(Case("small", 4, "steady", case.variant), 4, plain=plain)()  # what torch loads at the first step
+    stepper = Stepper(case, batch_size, plain=plain)
+    before = peak()
+    for _ in range(3):
+        stepper()
+    return peak() - before
+
+
+def child(what: str, case: Case, options: argparse.Namespace) -> Any:
+    """`what` of `case`, from a process of its own."""
+    request = json.dumps([what, asdict(case), options.batch_size, options.seconds, options.threads])
+    command = [sys.executable, str(Path(__file__).resolve()), "--child", request]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+
+
+def answer(request: str) -> None:
+    """In the child: measure, print."""
+    import torch
+
+    what, fields, batch_size, seconds, threads = json.loads(request)
+    torch.set_num_threads(threads)
+    case = Case(**fields)
+    if what == "time":
+        print(json.dumps(time_case(case, batch_size, seconds)))
+    else:
+        print(json.dumps(memory_of(case, batch_size, plain=what == "plain")))
+
+
+def table(results: dict[str, dict[str, Any]], conditions: str) -> str:
+    """In Markdown."""
+    lines = [
+        conditions,
+        "",
+        "| step | widths | resolution | phase | plain, s | fast, s | times as fast (quartiles) | memory, MB (plain) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for case in cases():
+        if case.key in results:
+            found = results[case.key]
+            low, middle, high = statistics.quantiles(found["ratios"], n=4)
+            lines.append(
+                f"| {VARIANTS[case.variant]} | {case.widths} | {case.resolution} | {case.phase} "
+                f"| {found['plain_seconds']:.4f} | {found['fast_seconds']:.4f} "
+                f"| **{middle:.2f}** ({low:.2f}-{high:.2f}) "
+                f"| {found['fast_memory'] / 1e6:.0f} ({found['plain_memory'] / 1e6:.0f}) |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="scripts/benchmark", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", metavar="PART", help="cases whose name holds PART: small/16/fade/bf16")
+    parser.add_argument("--seconds", type=float, default=20.0, help="to measure a case for, five turns at least")
+    parser.add_argument("--threads", type=int, default=2, help="torch's threads")
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="images a step, the recipes' by default")
+    parser.add_argument("--results", type=Path, default=Path("runs/benchmark.jsonl"), help="what is measured already")
+    parser.add_argument("--again", action="store_true", help="measure what is there already anew")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        answer(options.child)
+        return
+    same = {"threads": options.threads, "batch_size": options.batch_size, "machine": machine().rpartition(", ")[0]}
+    threads = f"{options.threads} thread{'s' * (options.threads > 1)}"
+    conditions = f"{machine()}; {threads}, {options.batch_size} images a step"
+    results: dict[str, dict[str, Any]] = {}
+    if options.results.exists():
+        for line in options.results.read_text(encoding="utf-8").splitlines():
+            found = json.loads(line)
+            if {key: found[key] for key in same} == same:
+                results[found["case"]] = found
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    for case in cases():
+        if (options.only and options.only not in case.key) or (case.key in results and not options.again):
+            continue
+        print(f"measuring {case.key}", file=sys.stderr)
+        found = {
+            "case": case.key,
+            **same,
+            **child("time", case, options),
+            "plain_memory": child("plain", case, options),
+            "fast_memory": child("fast", case, options),
+        }
+        results[case.key] = found
+        with options.results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(found) + "\n")
+    print(table(results, conditions))
+
+
+if __name__ == "__main__":
+    main()

