@@ -182,6 +182,7 @@ def measure_start(pairs: int, cpu_time: bool) -> None:
         config = {"format": FORMAT, "architecture": loaded.config["architecture"], "position": position}
         write_folder(Path(folder, "model"), {"generator_ema": loaded.generator.state_dict()}, config)
         command = ["sample", f"{folder}/model", "--count", "1", "-o", f"{folder}/samples", "--quiet"]
+        command += ["--threads", "1"] * cpu_time  # a thread that waits for the other counts as working
         seconds = rounds(
             {
                 "import torch": lambda: _run("-c", "import torch"),

@@ -687,8 +687,9 @@ def test_space_is_asked_for_before_anything_is_decoded(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_disk_that_fills_up_says_so_and_the_build_goes_on_later(
-    tmp_path: Path, decoded: list[str], workers: int
+    tmp_path: Path, decoded: list[str], workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(build, "rows_of_chunk", lambda side: 4)
     root = folder_of(tmp_path / "set", 200)
     real = levels.ArrayLevel.write
 
@@ -706,8 +707,9 @@ def test_a_disk_that_fills_up_says_so_and_the_build_goes_on_later(
         assert caught.value.exit_code == 6
         assert len(str(caught.value).splitlines()) <= 3
     before = len(decoded)
+    assert before < 160  # no more was begun
     assert len(load(root)) == 200
-    assert len(decoded) - before <= 72
+    assert len(decoded) - before == 72
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -782,13 +784,37 @@ def test_levels_beyond_the_budget_are_encoded_without_loss(
     assert torch.equal(arrays.batch(7, 9, resolution=256, seed=0, mirror=True), batch)
 
 
-def test_the_budget_counts_all_arrays_and_lower_levels_first(tmp_path: Path) -> None:
+def test_the_budget_counts_all_arrays_and_lower_levels_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shape = levels.Shape(512, True, (0, 0, 0))
     upto = {side: sum(3 * 4**power * 100 for power in range(2, side.bit_length())) for side in (64, 128, 256, 512)}
     assert disk.kinds_within(shape, 100, tmp_path, upto[512]) == ["array"] * 8
     assert disk.kinds_within(shape, 100, tmp_path, upto[512] - 1) == ["webp"] + ["array"] * 7
     assert disk.kinds_within(shape, 100, tmp_path, upto[256] - 1) == ["webp", "webp"] + ["array"] * 6
     assert disk.kinds_within(shape, 100, tmp_path, 0) == ["webp", "webp"] + ["array"] * 6
+    usage = shutil.disk_usage(tmp_path)._replace(free=upto[512] * 21 // 20)  # too near to all that there is
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage)
+    assert disk.kinds_within(shape, 100, tmp_path, upto[512]) == ["webp"] + ["array"] * 7
+
+
+@given(st.integers(4, 3000))
+def test_no_chunk_lies_in_two_files(side: int) -> None:
+    assert levels._SHARD % levels.rows_of_chunk(side) == 0
+    assert levels.rows_of_chunk(side) * 3 * side * side <= max(levels.LARGEST_CHUNK, 3 * side * side)
+
+
+def test_an_encoded_level_of_many_files(
+    tmp_path: Path, cache: Path, encoded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(levels, "_SHARD", levels.rows_of_chunk(256))
+    for number in range(20, 50):
+        write(encoded / f"{number:03d}.png", number, 256)
+    corpus = load(encoded, 256)
+    assert len(list((only_folder(cache) / "level-0256.1.webp").iterdir())) == 4
+    assert np.array_equal(pixels_of(corpus), wanted_pixels(encoded, list(corpus.names), 256))
+    (encoded / "003.png").unlink()
+    write(encoded / "020.png", 99, 256)
+    changed = load(encoded, 256)
+    assert np.array_equal(pixels_of(changed), wanted_pixels(encoded, list(changed.names), 256))
 
 
 def test_encoded_pictures_are_decoded_ahead(encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:

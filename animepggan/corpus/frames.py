@@ -433,7 +433,7 @@ def _write(path: Path, choice: _Choice, aspect: Fraction, wanted: Wanted) -> Non
     try:
         with partial.open("wb") as file:
             if wanted.format == "png":
-                image.save(file, "PNG", compress_level=3)  # 6 takes three times as long and saves a tenth
+                image.save(file, "PNG", compress_level=3)  # more takes far longer and saves little
             else:  # the colors of a video are stored at half its size: no second halving
                 image.save(file, "JPEG", quality=wanted.quality, subsampling=0)
         partial.replace(path)

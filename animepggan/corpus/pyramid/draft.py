@@ -156,7 +156,6 @@ def go_on(draft: Draft, chunks: Sequence[Chunk], levels: Sequence[Level], size: 
         for place, one in enumerate(chunk.good):
             index = places.get(one.name, -1)
             if index >= 0 and one.stamp and draft.entries[index].stamp == one.stamp:
-                draft.bad.pop(index, None)
                 draft.keep(index, chunk.number * size + place, one.digest)
         for unfit in chunk.bad:
             index = places.get(unfit.name, -1)

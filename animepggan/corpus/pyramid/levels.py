@@ -37,8 +37,9 @@ DAMAGED = "damaged"
 
 
 def rows_of_chunk(side: int) -> int:
-    """How many pictures are decoded, written and summed up at once, by the top level's side."""
-    return max(1, min(64, LARGEST_CHUNK // (3 * side * side)))
+    """How many pictures are decoded, written and summed up at once, by the top level's side: a power of two."""
+    most = max(1, min(64, LARGEST_CHUNK // (3 * side * side)))
+    return 1 << most.bit_length() - 1  # so that no chunk lies in two files of an encoded level
 
 
 def halve(pictures: Pixels) -> Pixels:
