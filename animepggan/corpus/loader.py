@@ -226,12 +226,12 @@ class Corpus:
             pixels = _at(self._store, index, resolution)
         if mirror:
             pixels[flip] = pixels[flip][:, :, ::-1]
-        following, _, _ = self._picks(images_seen + batch_size, batch_size, seed)
-        self._store.ahead(following, self._store.sides[0] if self.random_shift else _side_for(self._store, resolution))
         # In numpy: torch would share this little among threads, which wait for each other on a machine with other work.
         values = pixels.astype(np.float32)
         values /= 127.5
         values -= 1
+        following, _, _ = self._picks(images_seen + batch_size, batch_size, seed)
+        self._store.ahead(following, self._store.sides[0] if self.random_shift else _side_for(self._store, resolution))
         return torch.from_numpy(values).permute(0, 3, 1, 2)
 
     def _picks(
