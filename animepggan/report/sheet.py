@@ -29,7 +29,7 @@ figure.marked { outline: 3px solid #d33; outline-offset: 1px; }
 img { display: block; width: 128px; height: 128px; object-fit: contain; background: #8882; }
 figcaption { font-size: .72rem; overflow-wrap: anywhere; }
 table { border-collapse: collapse; } td, th { padding: .15rem .8rem .15rem 0; text-align: left; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number { font-variant-numeric: tabular-nums; }
 """
 
 
