@@ -776,6 +776,9 @@ def test_levels_beyond_the_budget_are_encoded_without_loss(
     }
     assert np.array_equal(pixels_of(corpus), wanted_pixels(encoded, list(corpus.names), 256))
     batch = corpus.batch(7, 9, resolution=256, seed=0, mirror=True)
+    shutil.rmtree(folder)  # what is read stays readable
+    assert torch.equal(corpus.batch(7, 9, resolution=256, seed=0, mirror=True), batch)
+    assert np.array_equal(pixels_of(corpus, 64), halve(halve(pixels_of(corpus))))
     monkeypatch.setenv(shelf.BUDGET, "1")
     monkeypatch.setenv("ANIMEPGGAN_CACHE", str(tmp_path / "arrays"))
     arrays = load(encoded, 256)

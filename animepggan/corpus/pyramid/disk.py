@@ -12,7 +12,7 @@ from animepggan.corpus.pyramid.levels import Shape
 from animepggan.errors import ResourceError
 
 LARGEST_ARRAYS_ONLY = 128  # pixels: levels up to here are always arrays
-_WEBP = 0.5  # of the bytes of an array, at most, as drawn and photographed pictures have it
+_WEBP = 0.5  # of an array's bytes, to reckon with: only noise takes more
 
 
 def kinds_within(shape: Shape, pictures: int, folder: Path, budget: int) -> list[str]:

@@ -31,7 +31,7 @@ Kind = Literal["array", "webp"]
 SMALLEST = 4  # pixels
 LARGEST_CHUNK = 4 << 20  # bytes of pixels at the top level
 _HEADER = 128  # bytes; numpy leaves room in it for any number of rows
-_SHARD = 1024  # rows of an encoded level that share a file
+_SHARD = 1 << 14  # rows of an encoded level that share a file: a million are in 62, which are all held open
 DAMAGED = "damaged"
 """A file of this name in a pyramid's folder asks for all sums to be checked when it is next opened."""
 
@@ -160,8 +160,8 @@ class ArrayLevel:
 class WebpLevel:
     """Lossless WebP, many pictures a file; decoded when read, by as many threads as there are cores.
 
-    Of PNG and WebP, each at several efforts, this one was the smallest that is written as fast as pictures are decoded;
-    reading is alike (scripts/measure_pyramid.py).
+    Of PNG and WebP this takes the fewest bytes of what is written about as fast as pictures are decoded; with more
+    effort WebP takes half as many and several times as long (scripts/measure_pyramid.py).
     """
 
     kind: Kind = "webp"
@@ -172,6 +172,7 @@ class WebpLevel:
         self._lock = threading.Lock()
         self._offsets: NDArray[np.uint64] | None = None
         self._lengths: NDArray[np.uint32] | None = None
+        self._files: dict[int, BinaryIO] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._coming: dict[int, Future[Pixels]] = {}  # by row
 
@@ -189,7 +190,9 @@ class WebpLevel:
     def holds(self, first: int, piece: Piece, count: int) -> bool:
         """Whether the file still holds what was written."""
         try:
-            return hashlib.sha256(self._read(first, piece.offset, sum(piece.lengths))).digest() == piece.sum
+            with self._file(first).open("rb") as file:
+                file.seek(piece.offset)
+                return hashlib.sha256(file.read(sum(piece.lengths))).digest() == piece.sum
         except OSError:
             return False
 
@@ -200,8 +203,12 @@ class WebpLevel:
                 os.fsync(file.fileno())
 
     def open(self, offsets: NDArray[np.uint64], lengths: NDArray[np.uint32]) -> None:
-        """Read from where these say, for each row, that it is in its file."""
+        """Read from where these say, for each row, that it is in its file. OSError where a file is gone."""
         self._offsets, self._lengths = offsets, lengths
+        for first in range(0, len(lengths), _SHARD):
+            if lengths[first : first + _SHARD].any():
+                # Held, so that it can be read to the end when another process clears it away.
+                self._files[first // _SHARD] = self._file(first).open("rb")
 
     def is_long_enough(self, offsets: NDArray[np.uint64], lengths: NDArray[np.uint32]) -> bool:
         """Whether every file reaches to the end of its last picture."""
@@ -246,7 +253,10 @@ class WebpLevel:
         assert self._offsets is not None
         assert self._lengths is not None
         try:
-            data = self._read(row, int(self._offsets[row]), int(self._lengths[row]))
+            with self._lock:
+                file = self._files[row // _SHARD]
+                file.seek(int(self._offsets[row]))
+                data = file.read(int(self._lengths[row]))
             picture = np.asarray(Image.open(io.BytesIO(data), formats=("WEBP",)))
             if picture.shape != (self.side, self.side, 3):
                 raise ValueError(f"of shape {picture.shape}")
@@ -257,11 +267,6 @@ class WebpLevel:
                 f"{self._file(row)}: damaged: {error}\nrun the same command again: it will look for damage and mend it"
             ) from error
         return picture
-
-    def _read(self, row: int, offset: int, length: int) -> bytes:
-        with self._file(row).open("rb") as file:
-            file.seek(offset)
-            return file.read(length)
 
     def _file(self, row: int) -> Path:
         return self.path / f"{row // _SHARD:06d}"
