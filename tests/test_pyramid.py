@@ -395,7 +395,7 @@ def test_any_history_ends_in_the_same_corpus(
     random = np.random.default_rng(int(budget) + 7)
     root = tmp_path / "set"
     folder_of(root, 6)
-    for turn in range(16):
+    for turn in range(10):
         for number in random.integers(0, 40, random.integers(1, 9)).tolist():
             path = root / f"{number:03d}.png"
             match int(random.integers(0, 4)):
@@ -996,7 +996,7 @@ def test_what_is_known_of_a_picture_is_small(tmp_path: Path, monkeypatch: pytest
         before, start = resident(), time.perf_counter()
         corpus = Corpus.load(sys.argv[1], resolution=4)
         for epoch in range(3):
-            for place in range(0, len(corpus), 50):
+            for place in range(0, len(corpus), 200):
                 corpus.batch(epoch * len(corpus) + place, 16, **options)
             if epoch == 0:
                 opened = time.perf_counter() - start
