@@ -186,11 +186,8 @@ def _is_model(subject: str) -> bool:
         return False
     path = Path(subject).expanduser()
     if path.is_dir():
-        return any(
-            (path / name).exists()
-            for name in ("config.json", "generator_ema.safetensors", "checkpoints", "recipe.yaml")
-        )
-    return path.suffix.lower() not in (".zip", ".tar", ".parquet", ".jsonl")
+        return any((path / name).exists() for name in OF_MODELS)
+    return path.suffix.lower() not in OF_PICTURES
 
 
 def _plain(name: str) -> str:

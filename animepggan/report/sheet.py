@@ -8,10 +8,15 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from animepggan.corpus.decode import open_picture
+from animepggan.corpus.spec import Bad, Entry
+from animepggan.corpus.sweep import sweep
 
 THUMBNAIL = 128  # pixels, the longer side
 
@@ -95,3 +100,15 @@ def _figure(tile: Tile) -> str:
     marked = ' class="marked"' if tile.marked else ""
     caption = f"<figcaption>{html.escape(tile.caption)}</figcaption>" if tile.caption else ""
     return f'<figure{marked}><img src="data:image/webp;base64,{data}" alt="" loading="lazy">{caption}</figure>\n'
+
+
+def thumbnails(entries: Sequence[Entry], workers: int | None) -> Iterator[NDArray[np.uint8] | None]:
+    """[h, w, 3] of each picture file, in order; None of one that is gone by now."""
+
+    def thumbnail(_: Entry, file: BinaryIO) -> NDArray[np.uint8]:
+        image = open_picture(file).image
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        return np.array(image)
+
+    for _, found in sweep(entries, thumbnail, workers=workers):
+        yield None if isinstance(found, Bad) else found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from animepggan.corpus.check import Report
-    from animepggan.corpus.spec import Bad, Entry
+    from animepggan.corpus.spec import Bad
     from animepggan.report.sheet import Section, Tile
 
 GROUPS, MEMBERS, SAMPLE, LISTED = 24, 6, 72, 200
@@ -203,7 +203,7 @@ def _document(report: Report, sheet: Path, listing: Path) -> dict[str, Any]:
 
 
 def _write_sheet(path: Path, report: Report, workers: int | None) -> None:
-    from animepggan.report.sheet import write_sheet
+    from animepggan.report.sheet import thumbnails, write_sheet
 
     count = len(report.looks)
     spread = sorted(report.looks)[:: max(1, -(-count // SAMPLE))]
@@ -211,8 +211,7 @@ def _write_sheet(path: Path, report: Report, workers: int | None) -> None:
     small = sorted(report.looks, key=lambda index: (_area(report, index), index))[:MEMBERS]
     singles = (spread, small, report.flat[:GROUPS], report.long[:GROUPS])
     shown = sorted({index for some in (*groups, *singles) for index in some})
-    thumbnails = _thumbnails([report.entries[index] for index in shown], workers)
-    pictures = dict(zip(shown, thumbnails, strict=True))
+    pictures = dict(zip(shown, thumbnails([report.entries[index] for index in shown], workers), strict=True))
 
     def tiles(indices: Sequence[int]) -> list[Tile]:
         return [_tile(report, index, picture) for index in indices if (picture := pictures[index]) is not None]
@@ -265,21 +264,3 @@ def _tile(report: Report, index: int, picture: NDArray[np.uint8]) -> Tile:
 
     look = report.looks[index]
     return Tile(picture, f"{printable(report.entries[index].name)} {look.width} x {look.height}")
-
-
-def _thumbnails(entries: Sequence[Entry], workers: int | None) -> Iterator[NDArray[np.uint8] | None]:
-    """[h, w, 3] of each; None of one that is gone by now."""
-    import numpy as np
-
-    from animepggan.corpus.decode import open_picture
-    from animepggan.corpus.spec import Bad
-    from animepggan.corpus.sweep import sweep
-    from animepggan.report.sheet import THUMBNAIL
-
-    def thumbnail(_: Entry, file: BinaryIO) -> NDArray[np.uint8]:
-        image = open_picture(file).image
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
-        return np.array(image)
-
-    for _, found in sweep(entries, thumbnail, workers=workers):
-        yield None if isinstance(found, Bad) else found

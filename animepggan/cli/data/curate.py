@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -129,12 +129,12 @@ def _counts(curation: Curation) -> list[tuple[str, int]]:
 
 
 def _write_sheet(path: Path, curation: Curation, workers: int | None) -> None:
-    from animepggan.report.sheet import write_sheet
+    from animepggan.report.sheet import thumbnails, write_sheet
 
     clusters = [members[:MEMBERS] for members in curation.clusters[:CLUSTERS] if len(members) > 1]
     suspects = curation.suspects[:SUSPECTS]
     shown = sorted({place for some in (*clusters, suspects) for place in some})
-    pictures = dict(zip(shown, _thumbnails(curation, shown, workers), strict=True))
+    pictures = dict(zip(shown, thumbnails([curation.entries[place] for place in shown], workers), strict=True))
     title = f"{curation.source.name}: {len(curation.entries):,} pictures, {len(curation.clusters):,} clusters"
     note = f"Seen with {curation.backbone}. Nothing was deleted; corpus.jsonl may be edited by hand."
     write_sheet(path, title, note, _sections(curation, clusters, suspects, pictures))
@@ -203,21 +203,3 @@ def histogram(values: NDArray[np.float32], limit: float) -> str:
         f'<text x="{min(max(at, 40), 560):.1f}" y="119" font-size="12" fill="#d33">{limit:.2f}</text>'
         f'<text x="640" y="119" font-size="12" fill="#777" text-anchor="end">{high:.2f}</text></svg>\n'
     )
-
-
-def _thumbnails(curation: Curation, places: Sequence[int], workers: int | None) -> Iterator[NDArray[np.uint8] | None]:
-    """[h, w, 3] of each; None of one that is gone by now."""
-    import numpy as np
-
-    from animepggan.corpus.decode import open_picture
-    from animepggan.corpus.spec import Bad, Entry
-    from animepggan.corpus.sweep import sweep
-    from animepggan.report.sheet import THUMBNAIL
-
-    def thumbnail(_: Entry, file: BinaryIO) -> NDArray[Any]:
-        image = open_picture(file).image
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
-        return np.array(image)
-
-    for _, found in sweep([curation.entries[place] for place in places], thumbnail, workers=workers):
-        yield None if isinstance(found, Bad) else found

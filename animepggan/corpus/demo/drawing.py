@@ -18,8 +18,6 @@ import math
 import multiprocessing
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -36,6 +34,7 @@ from animepggan.corpus.demo.credits import credits
 from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.plan import Kind, Picture, general, of_yui
 from animepggan.corpus.demo.styles import missing_extra, render, shifted
+from animepggan.corpus.worker import serve
 from animepggan.errors import BusyError, DataError
 
 COUNTS: dict[Kind, int] = {"general": 8000, "yui": 4077}
@@ -213,26 +212,13 @@ def _in_processes(
         yield from map(work, chunks)
         return
     # Spawned, not forked: the caller may be running torch's threads.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _serve) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), serve) as pool:
         futures = [pool.submit(work, part) for part in chunks]
         try:
             for future in futures:
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _serve() -> None:
-    """Make a worker leave interrupts to the process that started it, and end when that one is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def leave() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=leave, daemon=True).start()
 
 
 @contextmanager

@@ -17,8 +17,6 @@ import json
 import multiprocessing
 import os
 import re
-import signal
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +39,8 @@ from animepggan.corpus.faces.face import Face
 from animepggan.corpus.faces.rows import Given, face_values
 from animepggan.corpus.names import json_line, printable
 from animepggan.corpus.spec import READ_ERRORS, Entry, Source
+from animepggan.corpus.sweep import cores
+from animepggan.corpus.worker import serve
 from animepggan.errors import BusyError, DataError, ModelError, ResourceError
 
 PICTURES, CROPS, REJECTS = "pictures", "crops.jsonl", "rejects.jsonl"
@@ -406,7 +406,7 @@ def _each(
     given = detector.faces if isinstance(detector, Given) else None
     if workers is None:
         many = given is not None or (not isinstance(detector, Given) and detector.in_processes)
-        workers = _cores() if many else 0
+        workers = cores() if many else 0
 
     def task(entry: Entry) -> _Task | dict[str, Any]:
         try:
@@ -463,15 +463,7 @@ _here: tuple[_Work, Detector | None] | None = None  # of a worker process
 def _serve(work: _Work) -> None:
     """Begin a worker: it leaves interrupts to the process that started it, and ends when that one is gone."""
     global _here
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def leave() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=leave, daemon=True).start()
+    serve()
     detector = None
     if work.detector is not None:
         options = work.options
@@ -534,7 +526,3 @@ def _alone(output: Path) -> Iterator[None]:
     finally:
         (output / _LOCK).unlink(missing_ok=True)
         lock.release()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
