@@ -32,7 +32,7 @@ def gradient_penalty(
 
     `real`, `fake`: [n, 3, r, r]. `mix`: [n], uniform in [0, 1], the weight of the fake. The gradient is that of a
     picture's score with respect to the picture, its norm taken over all its pixels and channels (Gulrajani et al. 2017,
-    equation 3).
+    equation 3). `target` is gamma: 1, or 750 in the paper's CIFAR-10 runs.
     """
     between = torch.lerp(real, fake, mix[:, None, None, None]).detach().requires_grad_(True)
     # The sum's gradient is every picture's own only where scores do not share statistics; the minibatch statistic
@@ -44,19 +44,16 @@ def gradient_penalty(
 
 
 def wgan_gp_discriminator(
-    discriminator: Callable[[Tensor], Tensor],
-    real: Tensor,
-    fake: Tensor,
-    mix: Tensor,
+    real_scores: Tensor,
+    fake_scores: Tensor,
+    penalty: Tensor,  # of `gradient_penalty`
     *,
-    penalty: float,  # lambda: 10 in both papers
-    target: float,  # gamma: 1, or 750 in the paper's CIFAR-10 runs
+    weight: float,  # lambda: 10 in both papers
     drift: float,  # epsilon_drift: 0.001, keeps the real scores near 0
 ) -> DiscriminatorLoss:
-    """The discriminator's loss for pictures [n, 3, r, r] in [-1, 1]; `fake` must not require gradients."""
-    real_scores = discriminator(real)
-    wasserstein = discriminator(fake).mean() - real_scores.mean()
-    weighted_penalty = penalty * gradient_penalty(discriminator, real, fake, mix, target)
+    """The discriminator's loss; scores [n]."""
+    wasserstein = fake_scores.mean() - real_scores.mean()
+    weighted_penalty = weight * penalty
     weighted_drift = drift * real_scores.square().mean()
     return DiscriminatorLoss(
         wasserstein + weighted_penalty + weighted_drift, wasserstein, weighted_penalty, weighted_drift

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from animepggan.corpus import Corpus
 from animepggan.recipe import Recipe, Resolved, load, schedule_of
@@ -167,3 +168,15 @@ def listing(folder: Path) -> set[str]:
 
 def names(paths: Sequence[Path]) -> list[str]:
     return [path.name for path in paths]
+
+
+def gradients_of(state: State) -> dict[str, dict[str, Tensor | None]]:
+    """By network and parameter, filled at every step that an optimizer takes: the loop keeps none after it."""
+    found: dict[str, dict[str, Tensor | None]] = {}
+    for role, optimizer in state.optimizers.items():
+
+        def remember(*_: object, role: str = role) -> None:
+            found[role] = {name: value.grad for name, value in state.networks[role].named_parameters()}
+
+        optimizer.register_step_pre_hook(remember)
+    return found

@@ -18,6 +18,7 @@ every pass of a step. There are two ways to compute the products, of which `prod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -117,7 +118,7 @@ class Minimal:
         kernels = self.kernels if turned else self.kernels.transpose(1, 2)
         out = _empty(n, kernels.shape[2], height * times, width * times, like=features)
         for part, result in self._parts(features, out):
-            self._leave(torch.bmm(self._enter(part, turned=turned), kernels), result, turned=turned)
+            self._leave(_bmm(self._enter(part, turned=turned), kernels), result, turned=turned)
         return out
 
     def _gather(self, features: Tensor) -> Tensor:
@@ -125,7 +126,7 @@ class Minimal:
         n, _, height, width = features.shape
         out = _empty(n, self.shape[1], height // 2, width // 2, like=features)
         for part, result in self._parts(features, out):
-            self._enter_transposed(torch.bmm(self._leave_transposed(part), self.kernels), result)
+            self._enter_transposed(_bmm(self._leave_transposed(part), self.kernels), result)
         return out
 
     def _parts(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -142,14 +143,14 @@ class Minimal:
         if self.resample is None:
             order = (3, 1, 2, 0) if turned else (0, 1, 2, 3)
             padded = functional.pad(features, (0, 0, 1, 1, 1, 1))
-            rows = features.new_empty(4, n, height // 2, width + 2, channels)
+            rows = _scratch("rows", features, 4, n, height // 2, width + 2, channels)
             _windows(padded, -3, [rows[place] for place in order])
-            tiles = features.new_empty(4, 4, n, height // 2, width // 2, channels)
+            tiles = _scratch("tiles", features, 4, 4, n, height // 2, width // 2, channels)
             _windows(rows, -2, [tiles[:, place] for place in order])
         else:
-            rows = features.new_empty(3, *features.shape)
+            rows = _scratch("rows", features, 3, *features.shape)
             _differences(features, -3, [*rows])
-            tiles = features.new_empty(3, 3, *features.shape)
+            tiles = _scratch("tiles", features, 3, 3, *features.shape)
             _differences(rows, -2, [*tiles.unbind(1)])
         return tiles.view(len(self.sums), -1, channels)
 
@@ -179,10 +180,10 @@ class Minimal:
         n, channels, height, width = delta.shape
         pairs = delta.permute(0, 2, 3, 1).view(n, height // 2, 2, width, channels)
         count = 4 if self.resample is None else 3
-        rows = delta.new_empty(count, n, height // 2, width, channels)
+        rows = _scratch("rows", delta, count, n, height // 2, width, channels)
         _products(pairs[:, :, 0], pairs[:, :, 1], [*rows])
         pairs = rows.view(count, n, height // 2, width // 2, 2, channels)
-        tiles = delta.new_empty(count, count, n, height // 2, width // 2, channels)
+        tiles = _scratch("tiles transposed", delta, count, count, n, height // 2, width // 2, channels)
         _products(pairs[..., 0, :], pairs[..., 1, :], [*tiles.unbind(1)])
         return tiles.view(count * count, -1, channels)
 
@@ -241,6 +242,24 @@ def _empty(n: int, channels: int, height: int, width: int, *, like: Tensor) -> T
     return torch.empty(
         n, channels, height, width, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
     )
+
+
+_kept: dict[tuple[str, torch.dtype], Tensor] = {}
+
+
+def _scratch(name: str, like: Tensor, *shape: int) -> Tensor:
+    """Memory for what a part of a batch becomes, the same every time: blocks of this size that come and go leave holes
+    in the heap that nothing else fits in.
+    """
+    size = math.prod(shape)
+    kept = _kept.get((name, like.dtype))
+    if kept is None or kept.numel() < size:
+        kept = _kept[name, like.dtype] = like.new_empty(size)
+    return kept[:size].view(shape)
+
+
+def _bmm(tiles: Tensor, kernels: Tensor) -> Tensor:
+    return torch.bmm(tiles, kernels, out=_scratch("products", tiles, *tiles.shape[:2], kernels.shape[2]))
 
 
 def _every_other(values: Tensor, dim: int, start: int, count: int) -> Tensor:

@@ -42,7 +42,7 @@ from animepggan.networks import Discriminator, Generator
 from animepggan.networks.layers import NEGATIVE_SLOPE, EqualizedConv2d, pixel_norm, upsample
 from animepggan.objectives import DiscriminatorLoss
 from animepggan.recipe.model import ObjectiveOptions
-from animepggan.training.convolution import Convolution, product, scaled_like
+from animepggan.training.convolution import Convolution, Minimal, product, scaled_like
 
 EPS = 1e-8  # of pixel norm and the minibatch statistic, as in `networks.layers`
 CHUNK = 1 << 18  # numbers that a chain of operations works on at a time, so that they stay in the cache
@@ -410,8 +410,7 @@ class _Last:
         if linear.weight.requires_grad:
             gradients[linear.weight] = (ends @ seconds.to(ends.dtype))[None] * linear.scale
         if conv1.weight.requires_grad:
-            by_matrix = _unflat(second.t() @ _flat(firsts), self.channels)
-            gradients[conv1.weight] = scaled_like(conv1.weight, by_matrix, conv1.scale)
+            gradients[conv1.weight] = _by_matrix(conv1.weight, second, _flat(firsts), conv1.scale)
         if conv0.weight.requires_grad:
             gradient = gradients[conv0.weight] = torch.empty_like(conv0.weight)
             gradient[:, :-1] = self.product.by_weight([(first, inputs)])
@@ -531,13 +530,15 @@ class _Synthesis:
         outputs = convolution.forward(inputs)
         scale = _finish_(outputs, self.norm)
         if self.keep:
-            self.convolution, self.inputs, self.outputs, self.scale = convolution, inputs, outputs, scale
+            # A wide layer's kernels take more memory than making them anew takes time.
+            self.convolution = None if isinstance(convolution.product, Minimal) else convolution
+            self.inputs, self.outputs, self.scale = inputs, outputs, scale
         return outputs
 
     def backward(self, delta: Tensor, gradients: Gradients) -> Tensor:
         """What `delta`, by the outputs, is by the inputs; `delta` is used up."""
         _unfinish_(delta, self.outputs, self.scale, self.norm)
-        return _through(self.convolution, delta, self.inputs, gradients)
+        return _through(self.convolution or Convolution(self.module, self.dtype), delta, self.inputs, gradients)
 
 
 class _First:
@@ -567,12 +568,9 @@ class _First:
         if module.bias.requires_grad:
             gradients[module.bias] = _total(delta).to(module.bias.dtype)
         if module.weight.requires_grad:
-            by_matrix = (
-                delta.reshape(len(delta), -1).t() @ self.latents
-            )  # rows in the weight's order: out, height, width
-            gradients[module.weight] = scaled_like(
-                module.weight, _unflat(by_matrix.view(len(module.weight), -1), module.weight.shape[1]), module.scale
-            )
+            # Rows in the weight's order: out, height, width.
+            rows = delta.reshape(len(delta), -1)
+            gradients[module.weight] = _by_matrix(module.weight, rows, self.latents, module.scale)
 
 
 def _finish_(features: Tensor, norm: Norm) -> Tensor | None:
@@ -642,6 +640,16 @@ def _flat(features: Tensor) -> Tensor:
 def _unflat(rows: Tensor, channels: int) -> Tensor:
     """[n, 4 * 4 * c] -> [n, c, 4, 4], a view."""
     return rows.view(len(rows), 4, 4, channels).permute(0, 3, 1, 2)
+
+
+def _by_matrix(parameter: nn.Parameter, delta: Tensor, inputs: Tensor, scale: float) -> Tensor:
+    """The gradient of a weight that lies in memory as the matrix from `inputs` [n, i] to what `delta` [n, o] is by."""
+    if delta.dtype != parameter.dtype:
+        product = (delta.t() @ inputs).view(len(parameter), *parameter.shape[2:], -1).permute(0, 3, 1, 2)
+        return scaled_like(parameter, product, scale)
+    gradient = torch.empty_like(parameter)
+    torch.mm(delta.t(), inputs, out=gradient.permute(0, 2, 3, 1).view(delta.shape[1], inputs.shape[1]))
+    return gradient.mul_(scale)
 
 
 def _mask_(delta: Tensor, activated: Tensor) -> Tensor:

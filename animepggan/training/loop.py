@@ -89,7 +89,6 @@ def step(state: State, schedule: Schedule, moment: Moment, corpus: Pictures, *, 
     with torch.set_grad_enabled(shared):
         fake = written.generate(state.generator, _latents(state, "latents/discriminator", moment), alpha, precision)
     mix = torch.rand(batch_size, generator=stream("mix", recipe.seed, images_seen)).to(state.device)
-    state.optimizers["discriminator"].zero_grad()
     if recipe.objective.name == "wgan-gp":
         loss = written.wgan_gp(state.discriminator, real, fake.detach(), mix, alpha, recipe.objective, precision)
     else:
@@ -109,7 +108,6 @@ def step(state: State, schedule: Schedule, moment: Moment, corpus: Pictures, *, 
                 generator_loss = logistic_generator(scores)
             else:
                 generator_loss = relativistic(scores, written.discriminate(state.discriminator, real, alpha, precision))
-            state.optimizers["generator"].zero_grad()
             generator_loss.backward()  # type: ignore[no-untyped-call]
         del fake
         _descend(state, "generator", generator_loss)
@@ -193,6 +191,7 @@ def _descend(state: State, role: str, loss: Tensor) -> None:
         name = next(name for name, gradient in gradients.items() if not gradient.isfinite().all())
         raise DivergedError(_diverged(state, f"the gradient of {role}.{name} is not finite"))
     state.optimizers[role].step()
+    state.optimizers[role].zero_grad()  # at once: the other network's step has no use for these gradients' memory
 
 
 def _diverged(state: State, what: str) -> str:

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
 from animepggan.networks import build_discriminator, build_generator
-from animepggan.objectives import wgan_generator, wgan_gp_discriminator
+from animepggan.objectives import gradient_penalty, wgan_generator, wgan_gp_discriminator
 from animepggan.recipe import Recipe, schedule_of
 from animepggan.schedule import Moment, Phase, Schedule, Stage
 from animepggan.training.loop import step
@@ -199,8 +199,9 @@ def count_step(recipe: Recipe, resolution: int, batch_size: int) -> StepCount:
             with torch.no_grad():
                 fake = generator(latents)
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                penalty = gradient_penalty(discriminator, real, fake, mix, target=1.0)
                 loss = wgan_gp_discriminator(
-                    discriminator, real, fake, mix, penalty=recipe.objective.gradient_penalty, target=1.0, drift=0.0
+                    discriminator(real), discriminator(fake), penalty, weight=1.0, drift=0.0
                 )
             loss.total.backward()  # type: ignore[no-untyped-call]
             discriminator.requires_grad_(False)

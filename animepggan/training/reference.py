@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from animepggan.networks import Discriminator, Generator
 from animepggan.networks.layers import activate, downsample, pixel_norm, upsample
-from animepggan.objectives import DiscriminatorLoss, wgan_gp_discriminator
+from animepggan.objectives import DiscriminatorLoss, gradient_penalty, wgan_gp_discriminator
 from animepggan.recipe.model import ObjectiveOptions
 
 
@@ -50,7 +50,14 @@ def generate(generator: Generator, latents: Tensor, alpha: float, precision: str
     return _at_least_float32(pictures)
 
 
-def discriminate(discriminator: Discriminator, pictures: Tensor, alpha: float, precision: str) -> Tensor:
+def discriminate(
+    discriminator: Discriminator,
+    pictures: Tensor,
+    alpha: float,
+    precision: str,
+    *,
+    batches: int = 1,  # that `pictures` are, one after another: each has minibatch statistics of its own
+) -> Tensor:
     """[n, 3, r, r] -> float32 [n] (Karras et al. 2018, table 2 and figure 2); differentiable twice."""
 
     def halve(block: Any, features: Tensor) -> Tensor:
@@ -70,7 +77,8 @@ def discriminate(discriminator: Discriminator, pictures: Tensor, alpha: float, p
             features = halve(blocks[str(side)], features)
             side //= 2
         last = blocks["4"]
-        features = activate(convolve(last.conv0, last.minibatch(features)))
+        features = torch.cat([last.minibatch(batch) for batch in features.chunk(batches)])
+        features = activate(convolve(last.conv0, features))
         features = activate(convolve(last.conv1, features))
         scores = last.linear(features.flatten(1)).squeeze(1)
     return _at_least_float32(scores)
@@ -87,14 +95,17 @@ def wgan_gp(
 ) -> DiscriminatorLoss:
     """The discriminator's loss, its gradient left in the parameters; `fake` [n, 3, r, r] has no graph."""
     with _autocast(real, precision):  # around all of it: the weights are cast once
-        loss = wgan_gp_discriminator(
+        both = torch.cat([real, fake])
+        real_scores, fake_scores = discriminate(discriminator, both, alpha, precision, batches=2).chunk(2)
+        penalty = gradient_penalty(
             lambda pictures: discriminate(discriminator, pictures, alpha, precision),
             real,
             fake,
             mix,
-            penalty=objective.gradient_penalty,
-            target=objective.penalty_target,
-            drift=objective.drift,
+            objective.penalty_target,
+        )
+        loss = wgan_gp_discriminator(
+            real_scores, fake_scores, penalty, weight=objective.gradient_penalty, drift=objective.drift
         )
     loss.total.backward()  # type: ignore[no-untyped-call]
     return DiscriminatorLoss(*(part.detach() for part in loss))
