@@ -3,6 +3,7 @@
     scripts/measure_curation.py                    demo:yui, and demo:general with copies and strangers planted
     scripts/measure_curation.py --seed 7           the same of other pictures, drawn when not there
     scripts/measure_curation.py --backbone FILE    as `data curate` takes it
+    scripts/measure_curation.py --pictures 150     small sets: yui again and again in parts of so many pictures
 
 Exits 1 when a goal is missed. Drawing takes minutes, looking at 4077 pictures about two.
 """
@@ -35,12 +36,17 @@ from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.drawing import finished
 from animepggan.corpus.demo.styles import render
 from animepggan.corpus.spec import Entry, Source, resolve
+from animepggan.features import Backbone
 from animepggan.interop.backbones import PACKAGED, choose
 
 FIRST = 0.03
 """Share of the pictures, the most suspicious first, among which strangers are looked for."""
 ODD_STYLE = "notionists"
 """The style that the second domain's strangers are drawn in; it is taken out of the rest."""
+PARTS = 4
+"""Small sets that are looked at with --pictures."""
+MOST_LOST = 0.01
+"""Share of her own pictures that may be left out of training."""
 KINDS = ("reencoded", "resized", "cropped", "brightened", "subtitled")
 
 
@@ -74,10 +80,14 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=cache_folder() / "measure", help="where the sets are drawn")
     parser.add_argument("--backbone", default=PACKAGED, help=f"default {PACKAGED}, which works everywhere")
     parser.add_argument("--only", choices=("yui", "general"))
+    parser.add_argument("--pictures", type=int, help="of each small set")
     options = parser.parse_args()
     backbone = choose(options.backbone, cache=cache_folder()).at(SEEN)
     print(machine())
     print(f"backbone: {backbone.label}")
+    if options.pictures:
+        with _yui(options.folder / f"yui-{options.count or 'all'}-seed{options.seed}", options) as (source, truth):
+            return int(not _keeps_her(source, truth, backbone, options.pictures))
     missed = False
     for name in ("yui", "general"):
         if options.only not in (None, name):
@@ -96,6 +106,30 @@ def main() -> int:
             print(f"  {each.name:<44} {each.share:7.1%} of {each.of:<5}{goal}")
         sys.stdout.flush()
     return int(missed)
+
+
+def _keeps_her(source: Source, truth: Truth, backbone: Backbone, pictures: int) -> bool:
+    """Print what is left out of training of small sets, parts of `source`; whether few enough of them are hers."""
+    order = np.random.default_rng(0).permutation(len(source))
+    lost, hers = 0, 0
+    print(f"\nyui in parts of {pictures} pictures")
+    for part in range(PARTS):
+        chosen = {source.entries[place].name for place in order[part * pictures : (part + 1) * pictures]}
+        curation = curate(source.only(partial(_is_in, chosen)), backbone)
+        out = {curation.entries[place].name for place in curation.strangers}
+        strangers = {name for name in chosen if truth.kind[name] == "stranger"}
+        lost, hers = lost + len(out - strangers), hers + len(chosen - strangers)
+        print(
+            f"  limit {curation.stranger_limit:4.1f}: left out {len(out & strangers)} of {len(strangers)} strangers, "
+            f"{len(out - strangers)} of {len(chosen - strangers)} of hers"
+        )
+    kept = lost <= MOST_LOST * hers
+    print(f"  of hers left out {lost / hers:.2%}   goal {MOST_LOST:.0%} at most" + ("" if kept else "   MISSED"))
+    return kept
+
+
+def _is_in(names: set[str], entry: Entry) -> bool:
+    return entry.name in names
 
 
 def measure(curation: Curation, truth: Truth, *, goals: bool) -> Iterator[Found]:
@@ -123,9 +157,11 @@ def measure(curation: Curation, truth: Truth, *, goals: bool) -> Iterator[Found]
     listed = [names[place] for place in curation.suspects]
     first = set(listed[: round(FIRST * len(listed))])
     yield found(f"strangers among the first {FIRST:.0%} listed", [name in first for name in sorted(strangers)], 0.95)
-    out = [names[place] for place in curation.strangers]
-    yield Found("strangers left out of training", len(strangers & set(out)) / max(1, len(strangers)), len(strangers))
-    yield Found("left out of training, rightly", len(strangers & set(out)) / len(out) if out else 1.0, len(out))
+    out = {names[place] for place in curation.strangers}
+    yield Found("strangers left out of training", len(strangers & out) / max(1, len(strangers)), len(strangers))
+    yield Found("left out of training, rightly", len(strangers & out) / len(out) if out else 1.0, len(out))
+    hers = set(names) - strangers
+    yield found("hers kept for training", [name not in out for name in sorted(hers)], 1 - MOST_LOST)
 
 
 def _same(truth: Truth, one: str, other: str) -> bool:

@@ -130,6 +130,43 @@ def test_a_group_of_strangers_and_a_single_one_stand_first() -> None:
     assert helped[400:412].min() > np.quantile(helped[:400], 0.9)
 
 
+def test_fewer_pictures_than_directions_do_not_make_strangers_of_her_own() -> None:
+    """The tenth that is not fitted to looks far away there; left out of the fit, so does everybody."""
+    lost = {"fixed": 0, "own": 0}
+    for seed in range(4):
+        generator = np.random.default_rng(seed)
+        varied = np.geomspace(3, 0.1, 200)
+        own = generator.normal(size=(80, 200)) * varied
+        stranger = generator.normal(size=(1, 200)) * varied
+        stranger[:, 100:] += 4.0
+        everyone = np.concatenate([own, stranger]).astype(np.float32)
+        limit = strangers.limit(everyone)
+        scores = strangers.score(everyone, np.arange(81))
+        lost["fixed"] += int((scores[:80] > strangers.CAUTIOUS).sum())
+        lost["own"] += int((scores[:80] > limit).sum())
+        assert scores[80] > limit
+    assert lost["fixed"] > 0.05 * 320
+    assert lost["own"] <= 0.01 * 320
+
+
+def test_the_limit_of_a_large_set_is_the_cautious_one() -> None:
+    generator = np.random.default_rng(0)
+    many = generator.normal(size=(strangers.LARGE, 30)).astype(np.float32)
+    assert strangers.limit(many) == strangers.CAUTIOUS
+    assert strangers.limit(many[:-1]) == pytest.approx(strangers.CAUTIOUS, abs=0.5)  # no step
+    assert strangers.limit(many[:2]) == strangers.CAUTIOUS
+    alike = np.ones((40, 30), np.float32)
+    assert strangers.limit(alike) >= strangers.CAUTIOUS
+
+
+def test_the_limit_is_the_set_s_own_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strangers, "limit", lambda clusters, keep: len(clusters) + 0.5)
+    pictures = {"a.png": scene(0), "b.png": scene(1), "copy.png": scene(1), "near.png": changed(scene(1), "reencoded")}
+    source = Source.of(entry(name, picture) for name, picture in pictures.items())
+    assert curate(source, Colors(), workers=0).stranger_limit == 2.5
+    assert curate(source, Colors(), workers=0, stranger_limit=1.0).stranger_limit == 1.0
+
+
 def test_what_is_planted_is_found_and_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from test_bad_pictures import BAD
 from test_corpus import encode, make_zip
@@ -27,18 +28,21 @@ from animepggan.corpus.check import check
 from animepggan.corpus.description import Row
 from animepggan.corpus.spec import Entry
 from animepggan.corpus.sweep import sweep
+from animepggan.errors import ModelError
+from animepggan.interop import backbones
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs `data check` in an empty folder: exit code, stdout, stderr."""
+    """Runs `data check` in an empty folder, without a backbone unless one is named: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
 
     def called(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
-        code = cli.main(["data", "check", *arguments])
+        backbone = () if "--backbone" in arguments else ("--backbone", "none")
+        code = cli.main(["data", "check", *arguments, *backbone])
         out, err = capsys.readouterr()
         assert "Traceback" not in err
         return code, out, err
@@ -135,8 +139,7 @@ def test_what_shows_nothing_looks_like_nothing(run: Run, tmp_path: Path) -> None
 def test_near_copies_form_no_chains() -> None:
     """Each member is near its group's first, however many small steps lead on."""
     hashes = [((1 << 60 + 5 * step) - 1).to_bytes(32, "big") for step in range(6)]
-    looks = {index: checking.Look(9, 9, "PNG", "RGB", False, False, b"", one) for index, one in enumerate(hashes)}
-    assert checking._near_copies(looks) == [[0, 1], [2, 3], [4, 5]]
+    assert checking._near_copies(dict(enumerate(hashes))) == [[0, 1], [2, 3], [4, 5]]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -260,7 +263,7 @@ def test_what_pillow_says_stays_unsaid(tmp_path: Path) -> None:
     for index, (name, make, _) in enumerate(BAD.values()):
         (root / f"bad{index:03d}{Path(name).suffix}").write_bytes(make())
     done = subprocess.run(
-        [sys.executable, "-m", "animepggan", "data", "check", "faces", "--max-bad", "1"],
+        [sys.executable, "-m", "animepggan", "data", "check", "faces", "--max-bad", "1", "--backbone", "none"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -372,6 +375,154 @@ def test_a_sweep_does_not_hide_a_bug(tmp_path: Path) -> None:
     for workers in (0, 2):
         with pytest.raises(TypeError):
             list(sweep(spec.resolve(str(scenes(tmp_path / "faces", 3))).entries, broken, workers=workers))
+
+
+# ---------------------------------------------------------------- strangers
+
+
+class Colors:
+    """A backbone of the mean colors of quarters, for speed."""
+
+    label = "colors at 2 x 2"
+
+    def at(self, size: int) -> Colors:
+        return self
+
+    def describe(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        cells = pictures.reshape(len(pictures), 2, pictures.shape[1] // 2, 2, -1, 3).astype(np.float32) / 255
+        return cells.mean(axis=(2, 4)).reshape(len(pictures), -1)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """What backbones were asked for by name; each is `Colors`."""
+    pytest.importorskip("imagehash")
+    names: list[str | None] = []
+
+    def choose(name: str | None, **_: Any) -> Colors:
+        names.append(name)
+        return Colors()
+
+    monkeypatch.setattr(backbones, "choose", choose)
+    return names
+
+
+def hers_and(root: Path, strangers: dict[str, tuple[int, int, int]], count: int = 30) -> Path:
+    """A set of gray pictures, each its own, and plainly colored strangers in it."""
+    scenes(root, count)
+    for path in root.iterdir():
+        Image.blend(Image.new("RGB", (96, 96), (128, 128, 128)), Image.open(path), 0.5).save(path)
+    for seed, (name, color) in enumerate(strangers.items()):
+        Image.blend(Image.new("RGB", (96, 96), color), scene(900 + seed), 0.3).save(root / name)
+    return root
+
+
+def test_likely_strangers_are_named(run: Run, tmp_path: Path, asked: list[str | None]) -> None:
+    hers_and(tmp_path / "faces", {"red.png": (255, 0, 0), "blue.png": (0, 0, 255)})
+    code, out, err = run("faces", "--backbone", "colors", "-o", "out")
+    assert (code, err, asked) == (1, "", ["colors"])
+    assert re.search(r"^  strangers     2 likely, with a score over \d+\.\d$", out, re.M)
+    assert "  seen with     colors at 2 x 2\n" in out
+    assert re.search(r"^  strangers     2: (red|blue)\.png \d+\.\d; (red|blue)\.png \d+\.\d$", out, re.M)
+    html = (tmp_path / "out" / "sheet.html").read_text()
+    part = html.partition("<h2>The most suspicious first</h2>")[2].partition("<h2>")[0]
+    assert part.count("<img") == 24
+    assert part.count('class="marked"') == 2 == html.count('class="marked"')
+    assert re.findall(r"<figcaption>[\d.]+ (\w+\.png) 96 x 96", part)[:2] == re.findall(r"(\w+\.png) \d+\.\d", out)
+    found = json.loads(run("faces", "--backbone", "colors", "--json")[1])
+    assert {one["name"] for one in found["strangers"]} == {"red.png", "blue.png"}
+    assert min(one["score"] for one in found["strangers"]) > found["stranger_limit"] >= 3.5
+    assert found["suspects"][:2] == found["strangers"]
+    assert [one["score"] for one in found["suspects"]] == sorted((x["score"] for x in found["suspects"]), reverse=True)
+    assert (found["backbone"], found["clean"]) == ("colors at 2 x 2", False)
+
+
+def test_a_suspect_below_the_limit_is_nothing_to_look_at(run: Run, tmp_path: Path, asked: list[str | None]) -> None:
+    hers_and(tmp_path / "faces", {})
+    code, out, _ = run("faces", "--backbone", "colors")
+    assert code == 0
+    assert "strangers     none likely, with a score over " in out
+    assert "nothing to look at" in out
+
+
+def test_near_copies_are_those_of_curation_where_a_backbone_looks(
+    run: Run, tmp_path: Path, asked: list[str | None]
+) -> None:
+    root = hers_and(tmp_path / "faces", {}, 20)
+    (root / "same.png").write_bytes((root / "003.png").read_bytes())
+    with Image.open(root / "003.png") as picture:
+        picture.resize((96, 96), Image.Resampling.BICUBIC, box=(8, 4, 95, 91)).save(root / "z cut.png")
+    (root / "x.png").write_bytes(b"no")
+    found = {name: json.loads(run("faces", "--backbone", name, "--json")[1]) for name in ("none", "colors")}
+    assert found["colors"]["look_alike"] == [["003.png", "z cut.png"]]
+    assert found["none"]["look_alike"] == []
+    assert found["none"]["copies"] == found["colors"]["copies"] == [["003.png", "same.png"]]
+    told = ("look_alike", "strangers", "suspects", "stranger_limit", "backbone")
+    rest = [{key: value for key, value in one.items() if key not in told} for one in found.values()]
+    assert rest[0] == rest[1]
+    assert [found["none"][key] for key in told[1:]] == [[], [], None, None]
+
+
+def test_strangers_that_a_description_keeps_were_judged(run: Run, tmp_path: Path, asked: list[str | None]) -> None:
+    root = hers_and(tmp_path / "faces", {"red.png": (255, 0, 0)})
+    names = sorted(path.name for path in root.iterdir())
+    path = tmp_path / "kept" / "corpus.jsonl"
+    description.write(path, [Row(name, cluster=index) for index, name in enumerate(names)], base=str(root))
+    code, out, _ = run(str(path), "--backbone", "colors", "--json")
+    found = json.loads(out)
+    assert (code, found["strangers"], found["suspects"][0]["name"]) == (0, [], "red.png")
+
+
+def test_without_a_usable_picture_nobody_is_looked_for(run: Run, tmp_path: Path, asked: list[str | None]) -> None:
+    root = tmp_path / "faces"
+    root.mkdir()
+    (root / "x.png").write_bytes(b"no")
+    code, out, _ = run("faces", "--backbone", "colors", "--json", "--max-bad", "1")
+    found = json.loads(out)
+    assert (code, len(found["bad"]), found["strangers"], found["backbone"]) == (3, 1, [], None)
+
+
+def test_without_the_extra_or_a_backbone_the_report_says_so(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes(tmp_path / "faces", 3)
+    arguments = ["data", "check", "faces", "-o", "out"]
+    no_hash = "strangers     not looked for: curation needs a package that is not installed here; pip install"
+
+    def choose(name: str | None, **_: Any) -> Colors:
+        raise ModelError("no backbone: nobody is there\nsecond line\ninstall the extra `curate`")
+
+    monkeypatch.setattr(backbones, "choose", choose)
+    told: list[tuple[int, str]] = []
+    monkeypatch.setattr(cli.common.Console, "result", lambda self, text, data: told.append((0, text)))
+    assert cli.main(arguments) == 0
+    assert "strangers     not looked for: no backbone: nobody is there; install the extra `curate`\n" in told[-1][1]
+    assert run("faces", "--backbone", "missing.safetensors")[0] == ModelError.exit_code
+    monkeypatch.setitem(sys.modules, "imagehash", None)
+    assert cli.main(arguments) == 0
+    assert no_hash in told[-1][1]
+    assert run("faces", "--backbone", "efficientnet-lite0")[0] == 3
+
+
+def test_a_large_set_is_looked_at_only_when_a_backbone_is_named(
+    run: Run,
+    tmp_path: Path,
+    asked: list[str | None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from animepggan.cli.data import check as verb
+
+    scenes(tmp_path / "faces", 4)
+    monkeypatch.setattr(verb, "SEEN", 3)
+    assert cli.main(["data", "check", "faces"]) == 0
+    assert "strangers     not looked for in over 3 pictures unless a --backbone is named\n" in capsys.readouterr().out
+    assert asked == []
+    assert "seen with     colors" in run("faces", "--backbone", "colors")[1]
+    monkeypatch.setattr(verb, "SEEN", 4)
+    capsys.readouterr()
+    assert cli.main(["data", "check", "faces"]) == 0
+    assert asked == ["colors", None]
 
 
 def test_a_folder_that_cannot_be_written(run: Run, tmp_path: Path) -> None:

@@ -479,6 +479,7 @@ def test_an_interrupt_says_how_to_go_on(drawn: Path, tmp_path: Path) -> None:
     """In a process of its own: Ctrl-C while it searches, exit code 130, and the same command ends the work."""
     code = (
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what runs in the background starts without
         "from animepggan.cli import main\n"
         "from animepggan.corpus.faces import crop as job\n"
         "add = job._Journal.add\n"

@@ -1,20 +1,27 @@
 """What is in a set of pictures: sizes, shapes, colors, copies, and what cannot be used.
 
-Every picture is decoded once, as a whole. Near copies are told by a coarse hash, which needs no model and no extra: it
-finds what was saved or scaled anew, not what was cut otherwise. Curation finds more.
+Every picture is decoded once, as a whole. With a backbone, near copies and likely strangers are those that curation
+finds. Without one, near copies are told by a coarse hash, which needs no model and no extra: it finds what was saved or
+scaled anew, not what was cut otherwise.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from animepggan.corpus.decode import fingerprint, open_picture
+from animepggan.corpus.curation import Curation
+from animepggan.corpus.curation.job import judge
+from animepggan.corpus.curation.look import Describer
+from animepggan.corpus.curation.look import look_at as look_closely
+from animepggan.corpus.decode import Picture, fingerprint, open_picture
 from animepggan.corpus.spec import Bad, Entry, Source
 from animepggan.corpus.sweep import sweep
 
@@ -42,8 +49,6 @@ class Look:
     mode: str
     transparent: bool
     flat: bool  # one color everywhere
-    digest: bytes  # of the decoded pixels
-    coarse: bytes  # hash of the shapes, `_BITS` bits
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Report:
     left_out: int  # by the description that was checked
     copies: list[list[int]]  # groups of exactly the same pixels
     near: list[list[int]]  # groups that look alike; of exact copies only the first is in them
+    curation: Curation | None  # None: no backbone has looked
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -80,9 +86,21 @@ class Report:
         return sorted(found, key=lambda index: (-_ratio(self.looks[index]), index))
 
     @property
+    def suspects(self) -> list[int]:
+        """The most suspicious pictures first, all that a backbone has seen, likely strangers or not."""
+        return [] if self.curation is None else self.curation.suspects
+
+    @property
+    def strangers(self) -> list[int]:
+        """Likely strangers, the most suspicious first, but for those that a description has put into a cluster."""
+        found = [] if self.curation is None else self.curation.strangers
+        return [index for index in found if self.entries[index].cluster is None]
+
+    @property
     def clean(self) -> bool:
         """Whether there is nothing that a person should look at."""
-        return not (self.bad or self.skipped or self.copies or self.near or self.flat or self.long)
+        found = (self.bad, self.skipped, self.copies, self.near, self.strangers, self.flat, self.long)
+        return not any(found)
 
     def formats(self) -> Counter[str]:
         """Pictures by file format."""
@@ -103,23 +121,32 @@ class Report:
 
 def check(
     source: Source,
+    backbone: Describer | None = None,  # None: no strangers, and near copies by a coarse hash
     *,
     workers: int | None = None,  # threads; 0: the calling one; None: one a core
+    scratch: Path | None = None,  # folder for curation's memory maps; None: the system's temporary one
     progress: Callable[[int], object] | None = None,  # called with each number of pictures done
 ) -> Report:
-    """Decode every picture of `source` and compare them. Raises DataError when they cannot be listed."""
-    looks: dict[int, Look] = {}
-    bad: list[Bad] = []
-    for index, (_, found) in enumerate(sweep(source.entries, look_at, workers=workers)):
-        if isinstance(found, Bad):
-            bad.append(found)
-        else:
-            looks[index] = found
-        if progress:
-            progress(index + 1)
-    copies = _exact_copies(looks)
+    """Decode every picture of `source` and compare them.
+
+    Raises DataError when they cannot be listed, and with a backbone where the extra `curate` is not installed.
+    """
+    curation: Curation | None = None
+    digests: dict[int, str] = {}
+    hashes: dict[int, bytes] = {}
+    if backbone is None:
+        looks, bad, digests, hashes = _by_hash(source, workers, progress)
+    else:
+        looks, bad, curation = _by_curation(source, backbone, workers, scratch, progress)
+        if curation is not None:
+            digests = curation.digests
+    copies = _groups(digests)
     again = {index for group in copies for index in group[1:]}
-    near = _near_copies({index: look for index, look in looks.items() if index not in again})
+    if curation is None:
+        near = _near_copies({index: coarse for index, coarse in hashes.items() if index not in again})
+    else:
+        distinct = (sorted(set(members) - again) for members in curation.clusters)
+        near = sorted(members for members in distinct if len(members) > 1)
     skipped = [one for one in source.skipped if not one.by_choice]
     return Report(
         source,
@@ -129,24 +156,58 @@ def check(
         len(source.skipped) - len(skipped),
         _unknown(copies, source.entries),
         _unknown(near, source.entries),
+        curation,
     )
 
 
-def look_at(_: Entry, file: BinaryIO) -> Look:
-    """Decode one picture. Raises DecodeError."""
-    picture = open_picture(file)
+def _by_hash(
+    source: Source, workers: int | None, progress: Callable[[int], object] | None
+) -> tuple[dict[int, Look], list[Bad], dict[int, str], dict[int, bytes]]:
+    """Looks, what cannot be used, digests of the pixels and coarse hashes; by place."""
+
+    def look(_: Entry, file: BinaryIO) -> tuple[Look, str, bytes]:
+        picture = open_picture(file)
+        return _look(picture), fingerprint(np.asarray(picture.image)), coarse_hash(picture.image)
+
+    looks: dict[int, Look] = {}
+    bad: list[Bad] = []
+    digests: dict[int, str] = {}
+    hashes: dict[int, bytes] = {}
+    for index, (_, found) in enumerate(sweep(source.entries, look, workers=workers)):
+        if isinstance(found, Bad):
+            bad.append(found)
+        else:
+            looks[index], digests[index], hashes[index] = found
+        if progress:
+            progress(index + 1)
+    return looks, bad, digests, hashes
+
+
+def _by_curation(
+    source: Source,
+    backbone: Describer,
+    workers: int | None,
+    scratch: Path | None,
+    progress: Callable[[int], object] | None,
+) -> tuple[dict[int, Look], list[Bad], Curation | None]:
+    """Looks by place, what cannot be used, and what curation finds; None where no picture can be used."""
+    named: dict[str, Look] = {}
+
+    def look(entry: Entry, picture: Picture) -> None:
+        named[entry.name] = _look(picture)
+
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".checking-") as folder:
+        found = look_closely(source.entries, backbone, Path(folder), workers=workers, progress=progress, also=look)
+        curation = judge(source, backbone.label, found) if len(found) else None
+    looks = {index: named[source.entries[index].name] for index in found.places.tolist()}
+    return looks, list(found.bad.values()), curation
+
+
+def _look(picture: Picture) -> Look:
     pixels = np.asarray(picture.image)
     width, height = picture.image.size
-    return Look(
-        width=width,
-        height=height,
-        format=picture.format,
-        mode=picture.mode,
-        transparent=picture.transparent,
-        flat=bool((pixels == pixels[0, 0]).all()),
-        digest=bytes.fromhex(fingerprint(pixels)),
-        coarse=coarse_hash(picture.image),
-    )
+    flat = bool((pixels == pixels[0, 0]).all())
+    return Look(width, height, picture.format, picture.mode, picture.transparent, flat)
 
 
 def coarse_hash(image: Image.Image) -> bytes:
@@ -167,18 +228,19 @@ def _shape(look: Look) -> str:
     return "wide" if look.width > look.height else "tall"
 
 
-def _exact_copies(looks: dict[int, Look]) -> list[list[int]]:
-    groups: defaultdict[bytes, list[int]] = defaultdict(list)
-    for index, look in looks.items():
-        groups[look.digest].append(index)
+def _groups(digests: Mapping[int, str]) -> list[list[int]]:
+    """Places of the same digest, where there are several."""
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    for index in sorted(digests):
+        groups[digests[index]].append(index)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _near_copies(looks: dict[int, Look]) -> list[list[int]]:
+def _near_copies(coarse_hashes: Mapping[int, bytes]) -> list[list[int]]:
     """Groups of which each member is near the first one, so that no chain of small changes joins what differs."""
     members: defaultdict[bytes, list[int]] = defaultdict(list)
-    for index, look in looks.items():
-        members[look.coarse].append(index)
+    for index, coarse in coarse_hashes.items():
+        members[coarse].append(index)
     hashes = [coarse for coarse in members if int.from_bytes(coarse, "big").bit_count() >= _PLAIN]
     neighbors = _neighbors(hashes)
     groups: list[list[int]] = []

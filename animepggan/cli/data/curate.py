@@ -38,7 +38,10 @@ CLUSTERS, MEMBERS, SUSPECTS = 60, 8, 120
     help="Difference up to which pictures are near copies, in units of noise.  [default: from the set, 0.55 to 0.95]",
 )
 @click.option(
-    "--stranger-limit", metavar="X", type=float, help="Score above which pictures are left out.  [default: 3.5]"
+    "--stranger-limit",
+    metavar="X",
+    type=float,
+    help="Score above which pictures are left out.  [default: from the set, at least 3.5]",
 )
 @click.option("--workers", metavar="N", type=click.IntRange(min=0), help="Threads; 0: one.  [default: all cores]")
 @device_options

@@ -105,7 +105,7 @@ def curate(
     keep: NDArray[np.float32] | None = None,  # embeddings of examples, of `examples`
     reject: NDArray[np.float32] | None = None,
     near_limit: float | None = None,  # in units of noise; None: from the set
-    stranger_limit: float | None = None,  # a score; None: strangers.CAUTIOUS
+    stranger_limit: float | None = None,  # a score; None: strangers.limit
     workers: int | None = None,  # threads that decode; 0: the calling one; None: one a core
     scratch: Path | None = None,  # folder for memory maps, 11 kB a picture; None: the system's temporary one
     progress: Progress | None = None,
@@ -117,7 +117,7 @@ def curate(
         if not len(looks):
             first = "".join(f": {bad}" for bad in list(looks.bad.values())[:1])
             raise DataError(f"{printable(source.spec)} holds no picture that can be used{first}")
-        return _curate(source, backbone.label, looks, keep, reject, near_limit, stranger_limit, tell)
+        return judge(source, backbone.label, looks, keep, reject, near_limit, stranger_limit, tell)
 
 
 def examples(source: Source, backbone: Describer, *, workers: int | None = None) -> NDArray[np.float32]:
@@ -129,16 +129,17 @@ def examples(source: Source, backbone: Describer, *, workers: int | None = None)
         return np.array(looks.embeddings)
 
 
-def _curate(
+def judge(
     source: Source,
-    label: str,
-    looks: Looks,
-    keep: NDArray[np.float32] | None,
-    reject: NDArray[np.float32] | None,
-    near_limit: float | None,
-    stranger_limit: float | None,
-    tell: Progress,
+    label: str,  # of the backbone
+    looks: Looks,  # of one picture at least
+    keep: NDArray[np.float32] | None = None,
+    reject: NDArray[np.float32] | None = None,
+    near_limit: float | None = None,
+    stranger_limit: float | None = None,
+    tell: Progress = lambda phase, done: None,
 ) -> Curation:
+    """What `curate` finds, of pictures that were looked at."""
     same: dict[str, list[int]] = defaultdict(list)  # indices of looks by their pixels
     for index, digest in enumerate(looks.digests):
         same[digest].append(index)
@@ -162,7 +163,7 @@ def _curate(
     # The strangers' neighborhood is made of clusters: copies of one picture are no neighbors of it.
     single = np.unique(heads)
     scored = strangers.score(embeddings, single, keep, reject)
-    cut = strangers.CAUTIOUS if stranger_limit is None else stranger_limit
+    cut = strangers.limit(embeddings[single], keep) if stranger_limit is None else stranger_limit
 
     place = looks.places.tolist()
     members: dict[int, list[int]] = defaultdict(list)  # places by the index of the representative, it first

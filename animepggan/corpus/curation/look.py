@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from animepggan.corpus.curation.compare import SIDE
-from animepggan.corpus.decode import fingerprint, open_picture
+from animepggan.corpus.decode import Picture, fingerprint, open_picture
 from animepggan.corpus.spec import Bad, Entry
 from animepggan.corpus.sweep import sweep
 from animepggan.errors import DataError
@@ -63,6 +63,17 @@ class _Look:
     hash: NDArray[np.bool_]
 
 
+def hasher() -> Callable[[Image.Image], NDArray[np.bool_]]:
+    """What makes the perceptual hash of a picture: bool [256]. DataError where the extra `curate` is not installed."""
+    try:
+        from imagehash import phash
+    except ImportError as error:
+        raise DataError(
+            'curation needs a package that is not installed here\npip install "animepggan[curate]"'
+        ) from error
+    return lambda image: phash(image, hash_size=_HASH).hash.ravel()
+
+
 def look_at(
     entries: tuple[Entry, ...],
     backbone: Describer,
@@ -70,17 +81,14 @@ def look_at(
     *,
     workers: int | None,  # threads that decode; 0: the calling one; None: one a core
     progress: Callable[[int], object] | None,
+    also: Callable[[Entry, Picture], object] = lambda entry, picture: None,  # called from those threads
 ) -> Looks:
     """Open every picture once. Raises DataError where the extra `curate` is not installed."""
-    try:
-        from imagehash import phash
-    except ImportError as error:
-        raise DataError(
-            'curation needs a package that is not installed here\npip install "animepggan[curate]"'
-        ) from error
+    hash_of = hasher()
 
-    def look(_: Entry, file: BinaryIO) -> _Look:
+    def look(entry: Entry, file: BinaryIO) -> _Look:
         picture = open_picture(file)
+        also(entry, picture)
         image = picture.image
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -93,7 +101,7 @@ def look_at(
             picture.format not in ("JPEG", "WEBP", "AVIF"),
             np.asarray(thumbnail),
             np.asarray(seen),
-            phash(seen, hash_size=_HASH).hash.ravel(),
+            hash_of(seen),
         )
 
     count = len(entries)

@@ -5,6 +5,10 @@ What varies within a set of one character (her place, her face, the background) 
 directions; who she is, along others, in which the set hardly varies. So the embedding is whitened by the covariance of
 the set, taken without its farthest tenth. There the distance to the neighbor at `SHARE` of the set is large for single
 strangers and for a group of strangers alike, as long as the group is smaller than that share.
+
+The tenth that the covariance does not know looks farther away than it is where there are few pictures, fewer than the
+embedding has directions: then any picture does that was not fitted to. So a small set's limit comes from its own
+pictures, as far away as they look when they are left out of the fit (`limit`).
 """
 
 from __future__ import annotations
@@ -19,15 +23,18 @@ from animepggan.corpus.curation.neighbors import distance_to
 SHARE = 0.05
 """A group of strangers larger than this share of the set is taken to belong."""
 CAUTIOUS = 3.5
-"""Score from which a picture is left out of training, unless the limit is given: so many times as far above the median
-as the picture at nine tenths of the set is. Where many pictures are strange that one is far out itself, and few are
-left out: a set of which much is wrong needs a person to look at it."""
+"""Score from which a picture of a large set is left out of training, unless the limit is given: so many times as far
+above the median as the picture at nine tenths of the set is. Where many pictures are strange that one is far out
+itself, and few are left out: a set of which much is wrong needs a person to look at it."""
+LARGE = 1000
+"""Clusters from which on a picture looks alike whether it was fitted to or not."""
 
 _RIDGE = 1.0  # of the mean variance, added to every direction's
 _ROUNDS, _TRIMMED = 3, 0.1
 _LANDMARKS = 4000  # pictures that stand for the set as neighbors
 _FITTED = 20_000  # pictures that the covariance is taken from
 _EXAMPLES = 3  # nearest examples that a picture is compared to
+_PARTS = 5  # of a small set, each left out once
 
 
 @dataclass(frozen=True)
@@ -42,20 +49,27 @@ class Space:
         return np.asarray((embeddings - self.mean) @ self.matrix, np.float32)
 
 
-def whiten(embeddings: NDArray[np.float32]) -> Space:
-    """The space in which the covariance of [n, d], without its farthest tenth, is nearly the same in all directions."""
+def whiten(embeddings: NDArray[np.float32]) -> tuple[Space, NDArray[np.int64]]:
+    """The space in which the covariance of [n, d], without its farthest tenth, is nearly the same in all directions;
+    and the rows that it was taken from, of at most _FITTED.
+    """
     sample = _spread(embeddings, _FITTED).astype(np.float64)
-    inside = np.ones(len(sample), bool)
+    inside = np.arange(len(sample))
     for _ in range(_ROUNDS):
-        mean = sample[inside].mean(axis=0)
-        centered = sample - mean
-        covariance = centered[inside].T @ centered[inside] / inside.sum()
-        variances, directions = np.linalg.eigh(covariance)
-        variances = np.maximum(variances, 0)
-        matrix = directions / np.sqrt(variances + _RIDGE * variances.mean() + 1e-12)
-        far = ((centered @ matrix) ** 2).sum(axis=1)
-        inside = far <= np.quantile(far, 1 - _TRIMMED)
-    return Space(mean.astype(np.float32), matrix.astype(np.float32))
+        fitted = inside
+        mean, matrix = _fit(sample[fitted])
+        far = (((sample - mean) @ matrix) ** 2).sum(axis=1)
+        inside = np.flatnonzero(far <= np.quantile(far, 1 - _TRIMMED))
+    return Space(mean.astype(np.float32), matrix.astype(np.float32)), fitted
+
+
+def _fit(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and whitening matrix of [n, d]."""
+    mean = rows.mean(axis=0)
+    centered = rows - mean
+    variances, directions = np.linalg.eigh(centered.T @ centered / len(rows))
+    variances = np.maximum(variances, 0)
+    return mean, directions / np.sqrt(variances + _RIDGE * variances.mean() + 1e-12)
 
 
 def score(
@@ -70,17 +84,49 @@ def score(
     """
     if len(single) < 3:
         return np.zeros(len(embeddings), np.float32)
-    space = whiten(embeddings[single])
-    placed = space(embeddings)
-    if keep is not None and len(keep):
-        suspicion = _standard(distance_to(placed, space(keep), _EXAMPLES), single)
-    else:
-        around = _spread(placed[single], _LANDMARKS)
-        suspicion = _standard(distance_to(placed, around, 1 + max(2, round(SHARE * len(around)))), single)
+    space, _ = whiten(embeddings[single])
+    suspicion = _standard(_distances(space, embeddings, embeddings[single], keep), single)
     if reject is not None and len(reject):
-        suspicion -= _standard(distance_to(placed, space(reject), _EXAMPLES), single)
+        suspicion -= _standard(distance_to(space(embeddings), space(reject), _EXAMPLES), single)
         suspicion = _standard(suspicion, single)
     return suspicion
+
+
+def limit(clusters: NDArray[np.float32], keep: NDArray[np.float32] | None = None) -> float:
+    """The score above which pictures are left out of training, of a set with these clusters [n, d] (a picture of each):
+    CAUTIOUS, or more where they are few.
+
+    Each part of the pictures that the space was fitted to is left out of another fit, and its distances are taken there
+    (cross-validation). With them median and nine tenths are those of pictures that the space does not know, as are the
+    farthest; the limit is CAUTIOUS by these, in the words of `score`.
+    """
+    if not 3 <= len(clusters) < LARGE:
+        return CAUTIOUS
+    space, fitted = whiten(clusters)
+    known = _distances(space, clusters, clusters, keep)
+    unknown = known.copy()
+    outside = np.setdiff1d(np.arange(len(clusters)), fitted)  # in no fit: by them distances are brought to one scale
+    for part in np.array_split(fitted, _PARTS):  # neighbors by name go together: they may be of one scene
+        rest = np.setdiff1d(fitted, part)
+        if not len(part) or len(rest) < 2 or not len(outside):
+            return CAUTIOUS
+        mean, matrix = _fit(clusters[rest].astype(np.float64))
+        there = _distances(Space(mean.astype(np.float32), matrix.astype(np.float32)), clusters, clusters, keep)
+        unknown[part] = there[part] * np.median(known[outside] / np.maximum(there[outside], 1e-6))
+    median, most = np.quantile(known, (0.5, 0.9))
+    middle, far = np.quantile(unknown, (0.5, 0.9))
+    return max(CAUTIOUS, float((middle + CAUTIOUS * (far - middle) - median) / max(float(most - median), 1e-6)))
+
+
+def _distances(
+    space: Space, embeddings: NDArray[np.float32], clusters: NDArray[np.float32], keep: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """How far each of [n, d] is from its neighborhood in the set, or from the examples that belong: [n]."""
+    placed = space(embeddings)
+    if keep is not None and len(keep):
+        return distance_to(placed, space(keep), _EXAMPLES)
+    around = space(_spread(clusters, _LANDMARKS))
+    return distance_to(placed, around, 1 + max(2, round(SHARE * len(around))))
 
 
 def _spread(rows: NDArray[np.float32], most: int) -> NDArray[np.float32]:

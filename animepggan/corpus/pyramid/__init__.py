@@ -6,6 +6,7 @@
       level-0032.1.npy ...   down to 4 px: rounded means of 2x2 pixels of the level above
       level-0256.1.webp/     above 128 px, where the arrays would be over the budget: lossless WebP, many a file
       journal.jsonl          only while it is built: what is done, so that a build that was stopped goes on
+      damaged                only where damage was met, or put there by hand: asks for all sums to be checked
 
 - `levels`: pixels in files
 - `index`: everything else in one file, mapped

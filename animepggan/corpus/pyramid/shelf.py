@@ -117,7 +117,6 @@ def open_pyramid(
     side: int,  # pixels, of the top level
     halved: bool = True,  # levels below it, too
     background: tuple[int, int, int] = (255, 255, 255),  # under transparent pictures
-    check: bool = False,  # all sums of what is in the cache
     workers: int | None = None,  # threads that decode; 0: the calling one; None: one a core
     budget: int | None = None,  # bytes of disk for its arrays; None: as the environment says
     progress: Progress | None = None,
@@ -140,7 +139,7 @@ def open_pyramid(
         return Pyramid(folder, Index(folder / FILE), keep=keep)
     stamp = source.stamp
     folder = place_of(source, shape)
-    if not check and (pyramid := _as_it_is(folder, stamp)) is not None:
+    if (pyramid := _as_it_is(folder, stamp)) is not None:
         return pyramid
     _require_pictures(source)
     with writing(folder):
@@ -152,9 +151,9 @@ def open_pyramid(
             say(f"{printable(source.spec)}: another process is decoding it into {folder}; waiting")
             lock.acquire()
     try:
-        if not check and (pyramid := _as_it_is(folder, stamp)) is not None:
+        if (pyramid := _as_it_is(folder, stamp)) is not None:
             return pyramid
-        check = check or (folder / DAMAGED).exists()
+        check = (folder / DAMAGED).exists()
         found = _index(folder)
         if check and found is not None and not found.is_sound():
             found = None
