@@ -90,7 +90,10 @@ class Controller:
 
     By heart means r_v = (D_train - D_validation) / (D_train - D_fake), of scores averaged over the last images: 0 where
     pictures never shown score like those shown, 1 where they score like drawn ones (Karras et al. 2020,
-    arXiv:2006.06676, equation 1). Unlike their r_t it needs no sign of a score, which WGAN's has not.
+    arXiv:2006.06676, equation 1). Unlike their r_t it needs no sign of a score, which WGAN's has not. The averages
+    begin at 0, all three alike, and r_v is a ratio of their differences: right from the first scores on.
+
+    The share of drawn pictures that pass for real ones (Jiang et al. 2021, arXiv:2111.06849) is steered by it too.
     """
 
     strength: float = 0.0

@@ -4,6 +4,8 @@
 - r1-logistic: the non-saturating loss of Goodfellow et al. 2014 (arXiv:1406.2661) with the R1 penalty of Mescheder et
   al. 2018 (arXiv:1801.04406), taken every so many steps (Karras et al. 2020, arXiv:1912.04958, appendix B);
 - r3: the relativistic pairing loss with R1 and R2 of Huang et al. 2024 (arXiv:2501.05441).
+
+Beside any of them may stand LeCam, the regularization of scores by Tseng et al. 2021 (arXiv:2104.03310).
 """
 
 from __future__ import annotations
@@ -17,12 +19,22 @@ from torch.nn import functional
 
 
 class DiscriminatorLoss(NamedTuple):
-    """What the discriminator minimises, and its parts; scalars."""
+    """What the discriminator minimises, and its parts, scalars; and the scores that it comes from, [n]."""
 
     total: Tensor
     wasserstein: Tensor  # mean score of the fakes minus that of the reals: WGAN's negated estimate of the distance
     gradient_penalty: Tensor  # weighted
     drift: Tensor  # weighted; of WGAN-GP only
+    real_scores: Tensor
+    fake_scores: Tensor
+
+
+class Lecam(NamedTuple):
+    """What LeCam needs to know."""
+
+    weight: float  # lambda
+    real: float  # alpha_R, the average score of real pictures so far
+    fake: float  # alpha_F, that of drawn ones
 
 
 def gradient_penalty(
@@ -56,7 +68,12 @@ def wgan_gp_discriminator(
     weighted_penalty = weight * penalty
     weighted_drift = drift * real_scores.square().mean()
     return DiscriminatorLoss(
-        wasserstein + weighted_penalty + weighted_drift, wasserstein, weighted_penalty, weighted_drift
+        wasserstein + weighted_penalty + weighted_drift,
+        wasserstein,
+        weighted_penalty,
+        weighted_drift,
+        real_scores,
+        fake_scores,
     )
 
 
@@ -82,6 +99,16 @@ def relativistic(higher: Tensor, lower: Tensor) -> Tensor:
     (Huang et al. 2024, section 2).
     """
     return functional.softplus(lower - higher).mean()
+
+
+def lecam_regularization(real_scores: Tensor, fake_scores: Tensor, options: Lecam) -> Tensor:
+    """Tseng et al.'s R_LC, weighted; scores [n], a scalar.
+
+    Real scores are pulled to the average of the drawn pictures', and the other way round: the discriminator pays for
+    each step that it takes ahead of the generator.
+    """
+    apart = (real_scores - options.fake).square().mean() + (fake_scores - options.real).square().mean()
+    return options.weight * apart
 
 
 def squared_gradient(discriminator: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
-"""One run as a whole: its folder, its lock, the loop, and the loop's callers (log, previews, checkpoints).
+"""One run as a whole: its folder, its lock, the loop, and the loop's callers (log, previews, measures, checkpoints).
 
     runs/NAME/
       recipe.yaml      resolved: every value, where each came from
       status.json      state, exit, images_seen, last_checkpoint; replaced atomically
-      log.jsonl        a line an interval
+      log.jsonl        a line an interval, with the measures where some were taken
       bad.jsonl        files that could not be used, and why, where there are any
       previews/        images-000000000.png ...; real.png beside them
-      checkpoints/     stage-0004/ ... kept for ever; images-000120512/ in between, the newest N kept
+      checkpoints/     stage-0004/ ... kept for ever; images-000120512/ in between, the newest N kept;
+                       best.json: which one a measure chose, kept as long as it is that
 
 A run in a folder is continued when the recipe and the corpus agree with it. Nothing here prints: `Run.train` yields
 what happened, and the command line says it.
@@ -34,6 +35,7 @@ import torch
 
 import animepggan
 from animepggan.checkpoint import (
+    BEST,
     FORMAT,
     RESUME,
     checkpoints_of,
@@ -45,22 +47,32 @@ from animepggan.checkpoint import (
     write_folder,
 )
 from animepggan.corpus import Corpus
+from animepggan.corpus.demo.cache import cache_folder
 from animepggan.corpus.description import write_lines
 from animepggan.errors import BUG, AnimepgganError, BusyError, Interrupted, ModelError, RecipeError, resource_error
+from animepggan.metrics.pool import Bar, silent
+from animepggan.metrics.split import Split, clusters_in, split
 from animepggan.recipe import Recipe, Resolved, difference, dump, load, schedule_of
-from animepggan.report.log import Log
+from animepggan.report.log import Log, read_log
+from animepggan.report.measures import Best, Judge, Standing, judge_of, told, value_of
 from animepggan.report.previews import save_preview, save_real
 from animepggan.training import Progress, State
 from animepggan.training import run as training_run
-from animepggan.transfer import Base, load_base
+from animepggan.transfer import Base, anchor, check_alone, check_unmoved, load_base
 
 RECIPE = "recipe.yaml"
 STATUS = "status.json"
 BAD = "bad.jsonl"
 CORPUS_KEY = "data"
 """What `--allow` calls a corpus that changed."""
-FREE_KEYS = ("name", "data", "max_bad", "checkpoints.", "previews.", "log.")
-"""Values that no tensor depends on: a run may go on with other ones. The pictures count by what they are, not where."""
+FREE_KEYS = (
+    *("name", "data", "max_bad", "checkpoints.", "previews.", "log."),
+    *("measures.every_kimg", "measures.name", "measures.count", "measures.backbone"),
+)
+"""Values that no tensor depends on: a run may go on with other ones. The pictures count by what they are, not where.
+
+`measures.every_kimg` is one of them as long as it stays 0 or above: it decides whether pictures are held out.
+"""
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,9 @@ class Event:
     record: dict[str, Any] | None  # the line written to log.jsonl
     preview: Path | None
     checkpoint: Path | None
+    measured: tuple[str, float] | None = None  # the measure that decides
+    is_best: bool = False  # it is the best so far, and `checkpoint` is marked as such
+    notes: tuple[str, ...] = ()  # what the user should know
 
 
 class Stopper:
@@ -104,9 +119,10 @@ class Means:
     precision: str = "fp32"  # "bf16": convolutions in bfloat16
     reference: bool = False  # by the plain step
 
-    def state(self, recipe: Recipe, resolution: int) -> State:
-        """A fresh one."""
-        return State(recipe, resolution, self.device, reference=self.reference)
+    def state(self, recipe: Recipe, resolution: int, base: Base | None) -> State:
+        """A fresh one, that comes from `base`."""
+        base_resolution = None if base is None else base.resolution
+        return State(recipe, resolution, self.device, reference=self.reference, base_resolution=base_resolution)
 
 
 @dataclass(frozen=True)
@@ -129,28 +145,74 @@ class Run:
         corpus: Corpus,
         start: Start,
         precision: str,
+        patience: int | None = None,  # measures without a better one after which the run ends
+        base_corpus: Corpus | None = None,  # shown among the others while a stage fades in
     ) -> None:
         self.folder = folder
         self.resolved = resolved
         self.recipe = resolved.recipe
         self.corpus = corpus
+        self.base_corpus = base_corpus
+        self.split: Split | None = None
+        self.judge: Judge | None = None
         self.state = start.state
         self.precision = precision
+        self.patience = patience
         self.base = start.base
         self.notes = start.notes
         self.last_checkpoint = start.checkpoint
-        self.schedule = schedule_of(self.recipe, first_resolution=first_resolution(self.recipe))
+        self.schedule = schedule_of(self.recipe, first_resolution=self.state.base_resolution or 4)
         self.stopper = Stopper()
-        self._stopgap = self.last_checkpoint if self._off_interval() else None
+        self.best = Best.read(folder)
+        self.standing: Standing | None = None
+        if self.best is not None:  # until a judge says what it measures by
+            self.standing = self._replayed(self.best.measure, self.best.backbone, self.best.n)
+        self._stopgap = self._off_interval(self.last_checkpoint)
+
+    @property
+    def training(self) -> Corpus:
+        """The pictures that are trained on: all but those held out."""
+        return self.corpus if self.split is None else self.split.training
 
     @property
     def finished(self) -> bool:
-        return self.state.images_seen >= self.schedule.total_images
+        return self.state.images_seen >= self.schedule.total_images or self.gave_up is not None
+
+    @property
+    def gave_up(self) -> str | None:
+        """Why the run ended before its last image; None where it did not."""
+        if self.patience is None or self.standing is None or self.standing.waited < self.patience:
+            return None
+        assert self.standing.best is not None
+        value, images_seen = value_of(self.standing.best, self.standing.measure), self.standing.best["images_seen"]
+        return (
+            f"{self.standing.measure} has not improved for {self.standing.waited} measures, since {value:.4g} at "
+            f"{images_seen / 1000:g} kimg"
+        )
+
+    def prepare(self, bar: Bar = silent) -> None:
+        """Hold pictures out, and make ready to measure against them, where the recipe asks for either.
+
+        DataError where there are too few to hold some out.
+        """
+        if not holds_out(self.recipe):
+            return
+        clusters = clusters_in(self.corpus, cache=cache_folder(), bar=bar)
+        self.split = split(self.corpus, clusters, self.recipe.measures.hold_out, self.recipe.seed)
+        if not self.recipe.measures.every_kimg:
+            return
+        self.judge, notes = judge_of(self.recipe, self.split, self.state.device, cache_folder(), bar)
+        self.notes += tuple(notes)
+        if self.judge is not None:
+            self.standing = self._replayed(self.judge.name, self.judge.features, self.recipe.measures.count)
+            self._remark()
 
     def train(self) -> Iterator[Event]:
         """Train to the end, yielding every step; Interrupted after a signal, once the run is saved."""
+        if self.finished:
+            return
         for phase in self.schedule.phases:
-            self.corpus.require(phase.batch_size)
+            self.training.require(phase.batch_size)
         self._write_recipe()
         self._write_bad()
         log = Log(self.folder, self.state.images_seen, tensorboard=self.recipe.log.tensorboard)
@@ -158,12 +220,23 @@ class Run:
         try:
             with self.stopper.listening():
                 if self.state.images_seen == 0:
-                    save_real(self.corpus, self.state, self.folder)
+                    save_real(self.training, self.state, self.folder)
                     save_preview(self.state, self.folder)
-                for progress in training_run(self.state, self.schedule, self.corpus, precision=self.precision):
+                for progress in training_run(
+                    self.state,
+                    self.schedule,
+                    self.training,
+                    precision=self.precision,
+                    validation=None if self.split is None else self.split.held_out,
+                    base_corpus=self.base_corpus,
+                ):
                     yield self._follow(progress, log)
-                    if self.stopper.signal_number is not None and not self.finished:
+                    if self.finished:
+                        break
+                    if self.stopper.signal_number is not None:
                         raise self._interrupted(self.stopper.signal_number)
+            if self.gave_up is not None:
+                self._save_here()
             self._status("finished", exit_code=0)
         except GeneratorExit:
             self._status("interrupted")
@@ -177,44 +250,113 @@ class Run:
             log.close()
 
     def _follow(self, progress: Progress, log: Log) -> Event:
-        """What a step brings with it: a log line, a preview, a checkpoint, each at its interval."""
+        """What a step brings with it: a log line, a preview, measures, a checkpoint, each at its interval."""
         before, now = progress.moment.images_seen, progress.images_seen
         ended = progress.stage_ended
-        checkpoint = preview = None
-        record = log.add(progress, due=crosses(before, now, self.recipe.log.every_kimg) or ended is not None)
+        record = preview = checkpoint = None
+        log.add(progress)
         if ended is not None or crosses(before, now, self.recipe.previews.every_kimg):
             preview = save_preview(self.state, self.folder)
+        taken: dict[str, Any] = {}
+        if crosses(before, now, self.recipe.measures.every_kimg) or now >= self.schedule.total_images:
+            taken = self._measured()
+        if taken or ended is not None or crosses(before, now, self.recipe.log.every_kimg):
+            record = log.write(taken)
+        # The line first: from it a run that is killed here knows what its newest checkpoint is worth.
+        is_best = record is not None and self.standing is not None and self.standing.add(record)
         if ended is not None:
-            checkpoint = self.save(f"stage-{ended.resolution:04d}")
-        elif crosses(before, now, self.recipe.checkpoints.every_kimg):
-            checkpoint = self.save(f"images-{now:09d}")
+            checkpoint = self._write(f"stage-{ended.resolution:04d}")
+        elif is_best or crosses(before, now, self.recipe.checkpoints.every_kimg):
+            checkpoint = self._write(f"images-{now:09d}")
+        if checkpoint is not None:
+            if is_best:
+                self._mark(checkpoint)
+            self._retain()
         if record is not None or checkpoint is not None:
             self._status("running")
         log.resume_clock()
-        return Event(progress, record, preview, checkpoint)
+        name = self.standing.measure if self.standing is not None else ""
+        value = value_of(taken, name)
+        return Event(
+            progress,
+            record,
+            preview,
+            checkpoint,
+            None if value is None else (name, value),
+            is_best,
+            tuple(taken.get("notes", ())),
+        )
+
+    def _measured(self) -> dict[str, Any]:
+        """For the log: the measures of the state as it stands, or what went wrong; empty where none are taken."""
+        if self.judge is None:
+            return {}
+        try:
+            taken = self.judge.measure(self.state)
+        except Exception as error:  # a run is worth more than a measure
+            return {"notes": [f"not measured: {told(error)}"]}
+        if value_of(taken, self.judge.name) is None:
+            return {**taken, "notes": [f"{self.judge.name} cannot be measured of so few or so small pictures"]}
+        return taken
+
+    def _replayed(self, measure: str, features: str | None, count: int) -> Standing:
+        """How the run stands by what its log says."""
+        standing = Standing(measure, features, count, self.recipe.resolution)
+        for record in read_log(self.folder, self.state.images_seen):
+            standing.add(record)
+        return standing
+
+    def _remark(self) -> None:
+        """Let best.json name what is the best by the log: it may not have come to that, or be of another measure."""
+        assert self.standing is not None
+        at = None if self.standing.best is None else self.standing.best["images_seen"]
+        checkpoint = next(
+            (each for each in checkpoints_of(self.folder) if read_config(each)["position"]["images_seen"] == at), None
+        )
+        if checkpoint is not None:
+            self._mark(checkpoint)
+        elif self.best is not None:
+            (self.folder / BEST).unlink(missing_ok=True)
+            self.best = None
+
+    def _mark(self, checkpoint: Path) -> None:
+        """Say in best.json that this one is the best; what was only kept for having been so goes."""
+        assert self.standing is not None
+        before, self.best = self.best, self.standing.marks(checkpoint)
+        _replace(self.folder / BEST, self.best.text())
+        if self._stopgap == checkpoint:
+            self._stopgap = None
+        if before is not None and before.checkpoint != checkpoint.name:
+            only_best = self._off_interval(checkpoint.with_name(before.checkpoint))
+            if only_best is not None and only_best != self.last_checkpoint:
+                shutil.rmtree(only_best, ignore_errors=True)
 
     def _interrupted(self, signal_number: int) -> Interrupted:
-        name = f"images-{self.state.images_seen:09d}"
-        newest = self.last_checkpoint
-        if newest is None or read_config(newest)["position"]["images_seen"] != self.state.images_seen:
-            newest = self._write(name)
+        newest = self._save_here()
         return Interrupted(
             f"stopped at {self.state.images_seen} images; saved {newest}\nto continue, run the same command again",
             signal_number,
         )
 
-    def save(self, name: str) -> Path:
-        """Write a checkpoint of the state as it stands, then drop what retention no longer keeps."""
-        path = self._write(name)
+    def _save_here(self) -> Path:
+        """A checkpoint of the state as it stands, unless the last one is."""
+        newest = self.last_checkpoint
+        if newest is None or read_config(newest)["position"]["images_seen"] != self.state.images_seen:
+            newest = self._write(f"images-{self.state.images_seen:09d}")
+        return newest
+
+    def _retain(self) -> None:
+        """Drop what is no longer kept: of those in between all but the newest few, and the best."""
         # One that lies ahead was damaged, and passed over: it must not push out those that are whole.
         between = [
             folder
             for folder in checkpoints_of(self.folder)
-            if folder.name.startswith("images-") and folder.name <= f"images-{self.state.images_seen:09d}"
+            if folder.name.startswith("images-")
+            and folder.name <= f"images-{self.state.images_seen:09d}"
+            and not self._is_best(folder)
         ]
         for folder in between[: -self.recipe.checkpoints.keep or None]:
             shutil.rmtree(folder)
-        return path
 
     def _write(self, name: str) -> Path:
         """Write a checkpoint in the place of one that was only written for a stop, if the run went on from such a one.
@@ -227,23 +369,26 @@ class Run:
             path,
             {
                 **{role: network.state_dict() for role, network in self.state.networks.items()},
-                RESUME: self.state.moments(),
+                RESUME: {**self.state.moments(), **self.state.averages()},
             },
             self._config(),
         )
         self.last_checkpoint = path
-        if self._stopgap is not None and self._stopgap != path:
+        if self._stopgap is not None and self._stopgap != path and not self._is_best(self._stopgap):
             shutil.rmtree(self._stopgap)
         self._stopgap = None
         return path
 
-    def _off_interval(self) -> bool:
-        """Whether the checkpoint that the run goes on from was only written because it was stopped there."""
-        if self.last_checkpoint is None or not self.last_checkpoint.name.startswith("images-"):
-            return False
-        now = self.state.images_seen
+    def _is_best(self, checkpoint: Path) -> bool:
+        return self.best is not None and self.best.checkpoint == checkpoint.name
+
+    def _off_interval(self, checkpoint: Path | None) -> Path | None:
+        """`checkpoint`, where it was only written because the run was stopped there, or was the best there."""
+        if checkpoint is None or not checkpoint.name.startswith("images-"):
+            return None
+        now = int(checkpoint.name.removeprefix("images-"))
         before = now - self.schedule.at(now - 1).batch_size
-        return not crosses(before, now, self.recipe.checkpoints.every_kimg)
+        return None if crosses(before, now, self.recipe.checkpoints.every_kimg) else checkpoint
 
     def _config(self) -> dict[str, Any]:
         moment = self.schedule.at(max(0, self.state.images_seen - 1))
@@ -269,6 +414,8 @@ class Run:
                     "clusters": len(self.corpus),
                     "distinct": self.corpus.distinct,
                     "fingerprint": self.corpus.fingerprint,
+                    "held_out": None if self.split is None else self.split.count,
+                    "extend_fingerprint": None if self.base_corpus is None else self.base_corpus.fingerprint,
                 },
                 "versions": {
                     "animepggan": animepggan.__version__,
@@ -308,6 +455,8 @@ class Run:
                 str(self.last_checkpoint.relative_to(self.folder)) if self.last_checkpoint is not None else None
             ),
         }
+        if state == "finished" and self.gave_up is not None:
+            status["reason"] = self.gave_up
         try:
             _replace(self.folder / STATUS, json.dumps(status, indent=2) + "\n")
         except OSError:
@@ -316,9 +465,14 @@ class Run:
                 raise
 
 
-def first_resolution(recipe: Recipe) -> int:
-    """Where a run starts: 4, or with a base at its resolution, which the recipe then has too."""
-    return 4 if recipe.base is None else recipe.resolution
+def holds_out(recipe: Recipe) -> bool:
+    """Whether some pictures are kept from training: to measure against, or for what compares with them."""
+    return recipe.measures.every_kimg > 0 or recipe.augment == "adaptive" or recipe.apa
+
+
+def first_resolution(base: Base | None) -> int:
+    """Where a run starts: 4, or with a base at its resolution."""
+    return 4 if base is None else base.resolution
 
 
 def crosses(before: int, now: int, every_kimg: float) -> bool:
@@ -337,15 +491,22 @@ def open_run(
     precision: str = "fp32",
     reference: bool = False,
     base: Base | None = None,
+    base_corpus: Corpus | None = None,  # of extend_data, at the recipe's resolution
     resume: bool = False,  # there must be a run to go on from
     restart: bool = False,  # a run in the folder is moved aside
     allow: Sequence[str] = (),  # keys that may differ from the run in the folder
+    patience: int | None = None,  # measures without a better one after which the run ends
+    bar: Bar = silent,
 ) -> Iterator[Run]:
     """Lock `folder`, then start a run in it or take up the one that is there, at its newest whole checkpoint.
 
     BusyError where another process holds the lock; ModelError where the recipe or the corpus is not the run's, or no
-    checkpoint of it can be read; RecipeError where the folder holds something else.
+    checkpoint of it can be read; RecipeError where the folder holds something else, or `patience` nothing to wait for.
     """
+    if patience is not None and not resolved.recipe.measures.every_kimg:
+        raise RecipeError(
+            "--patience waits for measures, and none are taken\nsay how often: --set measures.every_kimg=10"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     means = Means(device, precision, reference)
     # Beside the folder, not in it: the folder itself may be moved aside.
@@ -364,7 +525,7 @@ def open_run(
             folder.rename(_aside(folder))
         if (folder / RECIPE).is_file():
             tidy(folder / "checkpoints")
-            start = _take_up(folder, resolved.recipe, corpus, means, base, allow)
+            start = _take_up(folder, resolved.recipe, corpus, means, base, base_corpus, allow)
         elif resume:
             raise ModelError(f"{folder}: --resume, but there is no run here")
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -372,7 +533,9 @@ def open_run(
         else:
             start = _begin(resolved.recipe, means, base)
             folder.mkdir(exist_ok=True)
-        run = Run(folder, resolved, corpus, start, precision)
+        run = Run(folder, resolved, corpus, start, precision, patience, base_corpus)
+        if not run.finished:
+            run.prepare(bar)
         if run.finished:  # perhaps killed between its last checkpoint and its last word
             run._status("finished", exit_code=0)
         yield run
@@ -389,15 +552,22 @@ def _aside(folder: Path) -> Path:
 
 def _begin(recipe: Recipe, means: Means, base: Base | None) -> Start:
     """A run's first moment: fresh networks, or the base's."""
-    state = means.state(recipe, first_resolution(recipe))
+    state = means.state(recipe, first_resolution(base), base)
     if base is None:
+        check_alone(recipe)
         return Start(state)
     load_base(state, base)
     return Start(state, base.provenance)
 
 
 def _take_up(
-    folder: Path, recipe: Recipe, corpus: Corpus, means: Means, base: Base | None, allow: Sequence[str]
+    folder: Path,
+    recipe: Recipe,
+    corpus: Corpus,
+    means: Means,
+    base: Base | None,
+    base_corpus: Corpus | None,
+    allow: Sequence[str],
 ) -> Start:
     """The newest whole checkpoint of the run in `folder`, or the run's first moment when it has none yet.
 
@@ -406,7 +576,7 @@ def _take_up(
     changed = [
         (key, old, new)
         for key, old, new in difference(load(folder / RECIPE).recipe, recipe)
-        if not key.startswith(FREE_KEYS) and not any(key == name or key.startswith(f"{name}.") for name in allow)
+        if not _is_free(key, old, new) and not any(key == name or key.startswith(f"{name}.") for name in allow)
     ]
     others = "--restart starts anew (the old run is moved aside), --output names another folder"
     if changed:
@@ -423,23 +593,29 @@ def _take_up(
     for checkpoint, config in readable:
         try:
             verify(checkpoint)
-            state = _restore(recipe, means, checkpoint, config)
+            state = _restore(recipe, means, checkpoint, config, base)
         except ModelError as error:
             damaged.append(error)
             continue
         provenance = config.get("provenance") or {}
-        if (provenance.get("corpus") or {}).get("fingerprint") != corpus.fingerprint and CORPUS_KEY not in allow:
-            raise ModelError(
-                f"{folder}: the pictures of {corpus.spec} are not the ones that this run was trained on\n"
-                f"--allow {CORPUS_KEY} goes on all the same, {others}"
-            )
-        schedule = schedule_of(recipe, first_resolution=first_resolution(recipe))
+        known = provenance.get("corpus") or {}
+        for key, pictures in (("fingerprint", corpus), ("extend_fingerprint", base_corpus)):
+            if pictures is not None and known.get(key) != pictures.fingerprint and CORPUS_KEY not in allow:
+                raise ModelError(
+                    f"{folder}: the pictures of {pictures.spec} are not the ones that this run was trained on\n"
+                    f"--allow {CORPUS_KEY} goes on all the same, {others}"
+                )
+        schedule = schedule_of(recipe, first_resolution=first_resolution(base))
         resolution = schedule.at(state.images_seen).resolution
         if not state.resolution <= resolution <= 2 * state.resolution:
             raise ModelError(
                 f"{folder}: has come to {state.resolution} px with {state.images_seen} images, where this recipe is at "
                 f"{resolution} px\ngive the schedule that it had, or {others}"
             )
+        if base is not None:
+            if (recipe.l2sp or recipe.extend) and "base" not in allow:
+                check_unmoved(base, provenance.get("base") or {})
+            anchor(state, base)
         notes = tuple(f"{error}; going on from {checkpoint.name}" for error in damaged)
         before = provenance.get("precision", means.precision)
         if before != means.precision:
@@ -450,18 +626,26 @@ def _take_up(
     return _begin(recipe, means, base)
 
 
-def _restore(recipe: Recipe, means: Means, checkpoint: Path, config: dict[str, Any]) -> State:
+def _is_free(key: str, old: object, new: object) -> bool:
+    if key == "measures.every_kimg" and bool(old) != bool(new):
+        return False
+    return key.startswith(FREE_KEYS)
+
+
+def _restore(recipe: Recipe, means: Means, checkpoint: Path, config: dict[str, Any], base: Base | None) -> State:
     """The state that `save` wrote; ModelError where it is damaged or of another architecture than the recipe's."""
     position = config["position"]
-    state = means.state(recipe, config["architecture"]["resolution"])
+    state = means.state(recipe, config["architecture"]["resolution"], base)
     for role, network in load_networks(checkpoint).items():
         try:
             state.networks[role].load_state_dict(network.state_dict())
         except RuntimeError as error:
             raise ModelError(f"{checkpoint / role}.safetensors: is not of this recipe's architecture") from error
     file = checkpoint / f"{RESUME}.safetensors"
+    kept = read_tensors(file)
+    state.load_averages(kept)
     try:
-        state.load_moments(read_tensors(file))
+        state.load_moments(kept)
     except ValueError as error:
         raise ModelError(f"{file}: damaged: {error}") from error
     state.images_seen = position["images_seen"]

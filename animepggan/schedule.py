@@ -92,7 +92,8 @@ class Schedule:
     """The stages of a run, in order, and what holds at each moment of it.
 
     A phase lasts whole batches: its length in images is rounded up to a multiple of its batch size, so that
-    `images_seen` always stands on a step's boundary and no batch straddles two phases.
+    `images_seen` always stands on a step's boundary and no batch straddles two phases. Every stage has images, but for
+    that of a base which is grown at once: it may be left out.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class Schedule:
             batch = int(at_resolution(batch_size, resolution, "schedule.batch_size"))
             rate = float(at_resolution(learning_rate, resolution, "schedule.learning_rate"))
             lengths: list[tuple[PhaseName, float]] = []
-            if stages:
+            if resolution > first_resolution:
                 lengths.append(("fade", at_resolution(fade_kimg, resolution, "schedule.fade_kimg")))
             lengths.append(("stabilize", at_resolution(stabilize_kimg, resolution, "schedule.stabilize_kimg")))
             phases: list[Phase] = []
@@ -121,6 +122,8 @@ class Schedule:
                 if end > images:
                     phases.append(Phase(resolution, name, images, end, batch, rate))
                 images = end
+            if not phases and 4 < resolution == first_resolution < last_resolution:
+                continue  # the base has been trained there
             if not phases:
                 raise RecipeError(
                     f"the stage at resolution {resolution} has no images: "

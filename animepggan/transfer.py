@@ -2,16 +2,84 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from animepggan.checkpoint import WEIGHTS, Found, find, load_networks, read_config, verify
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe
 from animepggan.training.state import State, architecture_of
 
-FEW = 1000
-"""Fewer different pictures than this take the recipe `yui-few`, others `yui`."""
+
+@dataclass(frozen=True)
+class Preset:
+    """What fits a set of some size: between the recipe and the base, where neither command line nor recipe says."""
+
+    clusters: int  # the size
+    recipe: str  # the shipped one that is taken where none is named
+    rate: float  # learning rate, as a factor of the base's
+    values: Mapping[str, object]  # by dotted key
+
+    @property
+    def name(self) -> str:
+        """As recipe.yaml shows it: "preset 500"."""
+        return str(self.clusters)
+
+
+PRESETS = (
+    Preset(
+        4000,
+        "yui",
+        rate=0.5,
+        values={
+            "augment": "none",
+            "freeze_discriminator": 0,
+            "schedule.stabilize_kimg": 400.0,
+            "schedule.ramp_kimg": 20.0,
+            "checkpoints.every_kimg": 50.0,
+            "previews.every_kimg": 10.0,
+            "measures.every_kimg": 0.0,
+        },
+    ),
+    Preset(
+        500,
+        "yui-few",
+        rate=0.25,
+        values={
+            "augment": "diffaugment",
+            "freeze_discriminator": 0,
+            "schedule.stabilize_kimg": 60.0,
+            "schedule.ramp_kimg": 10.0,
+            "checkpoints.every_kimg": 10.0,
+            "previews.every_kimg": 2.0,
+            "measures.every_kimg": 0.0,
+        },
+    ),
+    Preset(
+        50,
+        "yui-few",
+        rate=0.25,
+        values={
+            "augment": "diffaugment",
+            "freeze_discriminator": 0,
+            "schedule.stabilize_kimg": 60.0,
+            "schedule.ramp_kimg": 10.0,
+            "checkpoints.every_kimg": 10.0,
+            "previews.every_kimg": 2.0,
+            "measures.every_kimg": 0.0,
+        },
+    ),
+)
+"""By the number of clusters, largest first; a set takes the nearest by ratio, so the borders are geometric means."""
+
+
+def preset_for(clusters: int) -> Preset:
+    """The preset of a set of so many clusters, 1 or more."""
+    return min(PRESETS, key=lambda preset: abs(math.log(clusters / preset.clusters)))
 
 
 @dataclass(frozen=True)
@@ -45,6 +113,20 @@ class Base:
         return {**values, "network": architecture}
 
 
+def preset_values(preset: Preset, base: Base) -> dict[str, object]:
+    """A preset for a base, by dotted key: the learning rate follows the base's; nothing is frozen that is not there."""
+    values = dict(preset.values)
+    rate = (base.recipe_values().get("schedule") or {}).get("learning_rate")
+    if isinstance(rate, Mapping):
+        values["schedule.learning_rate"] = {side: preset.rate * each for side, each in rate.items()}
+    elif rate is not None:
+        values["schedule.learning_rate"] = preset.rate * rate
+    frozen = values["freeze_discriminator"]
+    if isinstance(frozen, int) and frozen > base.resolution:
+        values["freeze_discriminator"] = 0
+    return values
+
+
 def open_base(spec: str) -> Base:
     """Find, fetch if it is on the hub, and verify a base; ModelError where it lacks a network that training needs."""
     found = find(spec, weights=WEIGHTS)
@@ -68,9 +150,20 @@ def open_base(spec: str) -> Base:
 
 def check_fit(recipe: Recipe, base: Base) -> None:
     """RecipeError, naming every key, where the recipe asks for another architecture than the base has."""
+    if recipe.extend and recipe.extend <= base.resolution:
+        raise RecipeError(
+            f"extend: {recipe.extend} is no more than the {base.resolution} px that {base.found.spec} has already\n"
+            f"take {2 * base.resolution} or above, or leave it out"
+        )
+    if recipe.freeze_discriminator > base.resolution:
+        raise RecipeError(
+            f"freeze_discriminator: {recipe.freeze_discriminator} freezes nothing: {base.found.spec} has "
+            f"{base.resolution} px\ntake {base.resolution} or below, or leave it out"
+        )
     have = base.config["architecture"]
-    want = architecture_of(recipe, recipe.resolution)
-    differing = [key for key in want if want[key] != have.get(key)]
+    want = architecture_of(recipe, base.resolution if recipe.extend else recipe.resolution)
+    # A miner may come on top of any base: it begins as the identity.
+    differing = [key for key in want if want[key] != have.get(key) and not (key == "miner" and want[key])]
     if differing:
         keys = "; ".join(
             f"{key if key in ('resolution', 'latent_dim') else f'network.{key}'} is {have.get(key)} in the base, "
@@ -83,7 +176,50 @@ def check_fit(recipe: Recipe, base: Base) -> None:
         )
 
 
+def check_alone(recipe: Recipe) -> None:
+    """RecipeError where a run without a base asks for what only fine-tuning has."""
+    for key in ("freeze_discriminator", "l2sp", "miner", "extend"):
+        if getattr(recipe, key):
+            raise RecipeError(f"{key}: is for fine-tuning, and there is no base\nname one with --base, or leave it out")
+
+
 def load_base(state: State, base: Base) -> None:
-    """Copy the base's three networks into a state of its architecture; the optimizers start afresh."""
+    """Copy the base's three networks into a state of its architecture; the optimizers start afresh.
+
+    The state may have a miner that the base lacks, and keeps it as it is.
+    """
     for role, network in load_networks(base.found.path).items():
-        state.networks[role].load_state_dict(network.state_dict())
+        missing, _ = state.networks[role].load_state_dict(network.state_dict(), strict=False)
+        assert all(name.startswith("miner.") for name in missing)
+    anchor(state, base)
+
+
+def anchor(state: State, base: Base) -> None:
+    """Give the state the base's weights, where l2sp pulls to them."""
+    if not state.recipe.l2sp:
+        return
+    networks = load_networks(base.found.path)
+    for role in ("generator", "discriminator"):
+        ours = dict(state.networks[role].named_parameters())
+        with torch.no_grad():
+            state.anchors[role] = {
+                name: torch.empty_like(ours[name], requires_grad=False).copy_(value)
+                for name, value in networks[role].named_parameters()
+            }
+
+
+def check_unmoved(base: Base, known: dict[str, Any]) -> None:
+    """ModelError where `base` is not what `known`, the provenance of a run's base, says of it.
+
+    A base may be a run that still goes on, and once another has started from it, l2sp needs its weights and extend its
+    resolution.
+    """
+    now = base.provenance
+    moved = [key for key in ("commit", "images_seen") if now[key] != known.get(key)]
+    if moved:
+        key = moved[0]
+        raise ModelError(
+            f"{base.found.spec}: the base has moved on since the run started from it: {key} was {known.get(key)} and "
+            f"is {now[key]}\nl2sp and extend need it as it was then: name that checkpoint or revision with --base, and "
+            "--allow base"
+        )

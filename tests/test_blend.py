@@ -51,6 +51,17 @@ def test_the_layers_of_some_resolutions_only() -> None:
     assert torch.equal(low[names[16]], ours[names[16]])
 
 
+def test_what_acts_on_the_latent_goes_with_the_lowest_resolution() -> None:
+    first, second = loaded(1, miner=True), loaded(2, miner=True)
+    theirs = dict(second.generator.named_parameters())["miner.dense0.weight"]
+    ours = dict(first.generator.named_parameters())["miner.dense0.weight"]
+    for lowest, expected in ((4, theirs), (8, ours)):
+        blended = dict(blend(first, second, 1.0, lowest=lowest).generator.named_parameters())
+        torch.testing.assert_close(blended["miner.dense0.weight"], expected)
+    with pytest.raises(ModelError, match="miner is True and False"):
+        blend(first, loaded(2, miner=False), 0.5)
+
+
 def test_a_misfit_is_named() -> None:
     with pytest.raises(ModelError, match=r"fmap_max is .* and 12"):
         blend(loaded(1), loaded(2, fmap_max=12), 0.5)

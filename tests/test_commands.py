@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -86,6 +87,7 @@ def test_pretrain_then_finetune_then_both_again(run: Run) -> None:
         "checkpoint": "runs/tiny-faces/checkpoints/stage-0008",
         "images_seen": 64,
         "total_images": 64,
+        "best": None,
     }
     assert "runs/tiny-faces: this run is complete" in err
 
@@ -354,29 +356,66 @@ def test_half_a_base_exits_4(run: Run) -> None:
     assert "discriminator.safetensors is missing" in message(err)
 
 
-def test_the_number_of_different_pictures_chooses_the_recipe(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "FEW", 24)
+def small_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For sets of a test: the borders are at 12.2 and 24.5 clusters."""
+    sizes = (40, 15, 10)
+    presets = [dataclasses.replace(preset, clusters=size) for preset, size in zip(transfer.PRESETS, sizes, strict=True)]
+    monkeypatch.setattr(transfer, "PRESETS", tuple(presets))
+
+
+def test_the_number_of_clusters_chooses_the_recipe_and_the_preset(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_presets(monkeypatch)
+    pictures(Path("faces"), 25, 32)
     arguments = ("--base", str(runs.trained()), "--dry-run", "--no-probe", "--json")
     code, out, err = finetune(run, *arguments)
     assert code == 0
-    assert "recipe: yui, for 24 different pictures" in err
+    assert "preset: 40, for 25 clusters" in err
+    assert "recipe: yui" in err.splitlines()
     assert Path(json.loads(out)["recipe"]).name == "yui.yaml"
+    assert json.loads(out)["total_images"] == 400_000
     shutil.copy("faces/0000.png", "faces/0001.png")  # a copy is no other picture
     code, out, err = finetune(run, *arguments)
     assert code == 0
-    assert "recipe: yui-few, for 23 different pictures" in err
+    assert "preset: 15, for 24 clusters" in err
+    assert "recipe: yui-few" in err.splitlines()
     assert Path(json.loads(out)["recipe"]).name == "yui-few.yaml"
+    assert json.loads(out)["total_images"] == 60_000
+    # A recipe that is named keeps its own values, and gets the rest from the preset.
+    code, out, err = finetune(run, *arguments, "--recipe", "few.yaml")
+    assert code == 0
+    assert json.loads(out)["total_images"] == 48
+    assert "augment diffaugment" in err
+    assert "learning_rate" not in err
 
 
-def test_the_recipe_that_was_chosen_is_the_one_that_trains(run: Run) -> None:
+def test_the_plan_of_pictures_that_are_not_here_says_what_it_assumes(run: Run) -> None:
+    arguments = ("--base", str(runs.trained()), "--no-probe", "--json", "--recipe", "yui")
+    code, out, err = run("finetune", *arguments, "--dry-run")
+    assert code == 0
+    assert "warning: " in err
+    assert "the plan is that for about 4000 clusters" in err
+    assert json.loads(out)["total_images"] == 400_000
+    assert run("finetune", *arguments)[0] == 3
+
+
+def test_the_recipe_and_the_preset_that_were_chosen_are_those_that_train(run: Run) -> None:
     short = ("--set", "schedule.stabilize_kimg=0.008", "--set", "previews={columns: 2, rows: 2}")
     code, out, err = finetune(run, "--base", str(runs.trained()), *short)
     assert code == 0
-    assert out.splitlines()[0] == "runs/yui-few-faces"
-    recipe = load(Path("runs/yui-few-faces/recipe.yaml")).recipe
+    folder = Path("runs/yui-few-faces")
+    assert out.splitlines()[0] == str(folder)
+    recipe = load(folder / "recipe.yaml").recipe
     assert (recipe.name, recipe.resolution, recipe.network.fmap_base) == ("yui-few", 8, 32)
-    assert recipe.schedule.learning_rate == load("yui-few").recipe.schedule.learning_rate
     assert err.count("corpus: ") == 1  # decoded once, although two recipes were read
+    lines = [line.strip() for line in (folder / "recipe.yaml").read_text().splitlines()]
+    assert "learning_rate: 0.00025  # preset 50" in lines  # a quarter of the base's
+    assert "augment: diffaugment  # preset 50" in lines
+    assert "stabilize_kimg: 0.008  # command line" in lines
+    assert "batch_size: 4  # base" in lines
+    assert "keep: 6  # recipe" in lines
+    code, _, err = finetune(run, "--base", str(runs.trained()), *short, "--resume")
+    assert code == 0
+    assert "this run is complete" in err
 
 
 # The program as a process of its own

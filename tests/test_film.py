@@ -13,17 +13,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from models import loaded, save_model
 from numpy.typing import NDArray
 from PIL import Image
 
 from animepggan import cli
+from animepggan.checkpoint import load_generator, write_folder
 from animepggan.errors import RecipeError, ResourceError
+from animepggan.sampling.blend import blend
 from animepggan.sampling.draw import draw
 from animepggan.sampling.film import check_film, write_film
+from animepggan.sampling.grid import grid
 from animepggan.sampling.latents import latents_of
 from animepggan.sampling.palette import palette_of
 from animepggan.sampling.walk import walk
+from animepggan.streams import stream
 
 Picture = NDArray[np.uint8]
 
@@ -387,6 +392,11 @@ def test_a_name_that_no_film_has_is_refused_before_a_model_is_looked_for(
         (["-o", "walk.avi"], "no film ends in .avi"),
         (["--seeds", "1,2", "--count", 3], "--seeds"),
         (["--resolution", 64], "draws 16 px"),
+        (["--blend", "4-8"], "--blend is for two models"),
+        (["--blend", "4-9"], "no range of resolutions"),
+        (["--blend", "8-4"], "no range of resolutions"),
+        (["--previews", "--seeds", "1"], "leave SEEDS out"),
+        (["--previews", "--frames", 60], "leave FRAMES out"),
     ],
 )
 def test_what_interpolate_refuses(
@@ -403,3 +413,93 @@ def test_what_interpolate_refuses(
     assert words in output.err
     assert output.out == ""
     assert not list(tmp_path.iterdir())
+
+
+# From model to model
+
+
+@pytest.fixture(scope="module")
+def tuned(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the model's architecture, with other weights."""
+    config = json.loads((model / "config.json").read_text())
+    weights = {
+        name: value + 0.5 * torch.randn(value.shape, generator=stream(name))
+        for name, value in loaded().generator.state_dict().items()
+    }
+    folder = tmp_path_factory.mktemp("tuned") / "stage-0016"
+    write_folder(folder, {"generator_ema": weights}, config)
+    return folder
+
+
+def test_from_one_model_to_the_other_and_back_at_the_same_faces(
+    model: Path, tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = tmp_path / "over"
+    assert run(model, tuned, "--seeds", "5,1,9,2", "--frames", 4, "--json", "-o", film) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["model"], told["model2"], told["blend"], told["frames"]) == (str(model), str(tuned), [4, 16], 4)
+    frames = [np.asarray(Image.open(film / f"frame-{number:04d}.png")).astype(int) for number in range(4)]
+    sheets = [
+        grid(list(draw(load_generator(folder), latents_of([5, 1, 9, 2], loaded().generator.latent_dim))))
+        for folder in (model, tuned)
+    ]
+    assert np.abs(frames[0] - sheets[0]).max() <= 1
+    assert np.abs(frames[2] - sheets[1]).max() <= 1
+    assert np.array_equal(frames[1], frames[3])
+    assert np.abs(frames[1] - frames[0]).mean() > 3
+    assert np.abs(frames[1] - frames[2]).mean() > 3
+
+
+def test_only_some_resolutions_go_over(model: Path, tuned: Path, tmp_path: Path) -> None:
+    film = tmp_path / "over"
+    assert run(model, tuned, "--count", 1, "--frames", 2, "--blend", "8-16", "-o", film) == 0
+    shown = np.asarray(Image.open(film / "frame-0001.png")).astype(int)
+    first, second = load_generator(model), load_generator(tuned)
+    expected = next(draw(blend(first, second, 1.0, lowest=8), latents_of([0], first.generator.latent_dim)))
+    assert np.abs(shown - expected).max() <= 1
+    assert run(model, tuned, "--blend", "32-64", "-o", film) == 2
+
+
+def test_models_of_two_architectures_have_no_way_between_them(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = save_model(tmp_path / "models" / "stage-0008", 8)
+    assert run(model, other, "-o", tmp_path / "over.gif") == 4
+    assert "resolution is 16 and 8" in capsys.readouterr().err
+    assert not (tmp_path / "over.gif").exists()
+
+
+# A run's previews
+
+
+def test_the_film_of_a_run_is_its_previews_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run" / "previews"
+    folder.mkdir(parents=True)
+    small = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5
+    pictures = {0: small, 10**9: np.full((8, 8, 3), 200, np.uint8), 999_999_999: np.full((5, 5, 3), 90, np.uint8)}
+    for images, picture in pictures.items():
+        Image.fromarray(picture).save(folder / f"images-{images:09d}.png")
+    Image.fromarray(small).save(folder / "real.png")
+    film = tmp_path / "run.apng"
+    assert run(tmp_path / "run", "--previews", "-o", film, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["frames"], told["fps"]) == (3, 5)
+    assert [Path(name).name for name in told["previews"]] == [f"images-{at:09d}.png" for at in (0, 999_999_999, 10**9)]
+    shown, durations = read_back(film)
+    assert durations == [200.0] * 3
+    assert np.array_equal(shown[0], small.repeat(2, axis=0).repeat(2, axis=1))
+    assert (shown[1] == 90).all()
+    assert (shown[2] == 200).all()
+    assert run(tmp_path / "run", "--previews", "--fps", 10, "-o", film) == 0
+    assert read_back(film)[1] == [100.0] * 3
+
+
+def test_a_run_without_previews_or_with_a_damaged_one_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "--previews", "-o", tmp_path / "run.gif") == 4
+    assert "no previews here" in capsys.readouterr().err
+    (tmp_path / "previews").mkdir()
+    (tmp_path / "previews" / "images-000000000.png").write_bytes(b"damaged")
+    assert run(tmp_path, "--previews", "-o", tmp_path / "run.gif") == 4
+    assert "cannot be read" in capsys.readouterr().err

@@ -93,7 +93,6 @@ def test_the_generator_descends_its_own_loss(objective: str) -> None:
     pictures, moment = runs.corpus(), runs.schedule(given).at(0)
     generator = copy.deepcopy(state.generator)
     gradients = runs.gradients_of(state)
-    gradients = runs.gradients_of(state)
     step_ = step(state, runs.schedule(given), moment, pictures)
     real = pictures.batch(0, 8, resolution=4, seed=given.seed, mirror=given.mirror)
     latents = torch.randn(8, given.latent_dim, generator=stream("latents/generator", given.seed, 0))

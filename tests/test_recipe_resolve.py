@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe, Resolved, difference, dump, load
 from animepggan.recipe.document import parse
-from animepggan.recipe.model import LEAVES, leaves, nest
+from animepggan.recipe.model import LEAVES, SECTIONS, leaves, nest
 from animepggan.recipe.text import value_text
 
 RECIPE = """\
@@ -64,6 +64,15 @@ def test_defaults_are_the_documented_ones() -> None:
         "random_shift": 0,
         "background": "#ffffff",
         "max_bad": 0.01,
+        "augment": "none",
+        "apa": False,
+        "lecam": 0.0,
+        "freeze_discriminator": 0,
+        "l2sp": 0.0,
+        "miner": 0.0,
+        "extend": 0,
+        "extend_data": None,
+        "extend_share": 0.5,
         "network.fmap_base": 8192,
         "network.fmap_max": 512,
         "network.group_size": 4,
@@ -74,6 +83,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "network.norm_latent": True,
         "network.to_rgb_gain": 1.0,
         "network.equalized_output": True,
+        "network.miner": False,
         "schedule.fade_kimg": 800,
         "schedule.stabilize_kimg": 800,
         "schedule.batch_size": 16,
@@ -91,6 +101,9 @@ def test_defaults_are_the_documented_ones() -> None:
         "objective.r1_gamma": 1.0,
         "objective.r1_every": 16,
         "objective.shared_latents": False,
+        "augmentation.strength": 1.0,
+        "augmentation.target": 0.6,
+        "augmentation.ramp_kimg": 500.0,
         "ema.half_life_kimg": 10.0,
         "ema.ramp": 0.05,
         "checkpoints.every_kimg": 500.0,
@@ -98,6 +111,11 @@ def test_defaults_are_the_documented_ones() -> None:
         "previews.every_kimg": 100.0,
         "previews.columns": 8,
         "previews.rows": 4,
+        "measures.every_kimg": 0.0,
+        "measures.name": "kid",
+        "measures.count": 500,
+        "measures.hold_out": 0.1,
+        "measures.backbone": None,
         "log.every_kimg": 1.0,
         "log.tensorboard": False,
     }
@@ -158,6 +176,15 @@ def base_values() -> dict[str, Any]:
         "random_shift": 4,
         "background": "#000000",
         "max_bad": 0.5,
+        "augment": "adaptive",
+        "apa": True,
+        "lecam": 0.1,
+        "freeze_discriminator": 16,
+        "l2sp": 0.1,
+        "miner": 3,
+        "extend": 128,
+        "extend_data": "older-data",
+        "extend_share": 0.3,
         "network.fmap_base": 1024,
         "network.fmap_max": 128,
         "network.group_size": "batch",
@@ -168,6 +195,7 @@ def base_values() -> dict[str, Any]:
         "network.norm_latent": False,
         "network.to_rgb_gain": 1.5,
         "network.equalized_output": False,
+        "network.miner": True,
         "schedule.fade_kimg": 1,
         "schedule.stabilize_kimg": {128: 5, "default": 2},
         "schedule.batch_size": {64: 24, 128: 6, "default": 48},
@@ -185,6 +213,9 @@ def base_values() -> dict[str, Any]:
         "objective.r1_gamma": 3,
         "objective.r1_every": 4,
         "objective.shared_latents": True,
+        "augmentation.strength": 0.4,
+        "augmentation.target": 0.5,
+        "augmentation.ramp_kimg": 100,
         "ema.half_life_kimg": 3,
         "ema.ramp": 0.1,
         "checkpoints.every_kimg": 7,
@@ -192,6 +223,11 @@ def base_values() -> dict[str, Any]:
         "previews.every_kimg": 8,
         "previews.columns": 2,
         "previews.rows": 2,
+        "measures.every_kimg": 5,
+        "measures.name": "swd",
+        "measures.count": 100,
+        "measures.hold_out": 0.2,
+        "measures.backbone": "other.safetensors",
         "log.every_kimg": 6,
         "log.tensorboard": True,
     }
@@ -204,9 +240,12 @@ def base_values() -> dict[str, Any]:
 
 NEVER = {
     *("name", "data", "seed", "base", "max_bad"),
+    *("augment", "apa", "lecam", "freeze_discriminator", "l2sp", "miner", "extend", "extend_data", "extend_share"),
+    *("augmentation.strength", "augmentation.target", "augmentation.ramp_kimg"),
     *("schedule.fade_kimg", "schedule.stabilize_kimg", "schedule.ramp_kimg"),
     *("checkpoints.every_kimg", "checkpoints.keep", "log.every_kimg", "log.tensorboard"),
     *("previews.every_kimg", "previews.columns", "previews.rows"),
+    *(f"measures.{name}" for name in ("every_kimg", "name", "count", "hold_out", "backbone")),
 }
 
 
@@ -249,6 +288,19 @@ def test_inherit_passes_over_unknown_keys_and_missing_ones() -> None:
     assert resolved.inherit({}) == resolved
 
 
+def test_a_preset_lies_between_the_recipe_and_the_base() -> None:
+    Path("y.yaml").write_text("name: fine\nlecam: 0.3\n")
+    preset = {"lecam": 0.1, "mirror": False, "ema.ramp": 0.2, "schedule.batch_size": {8: 4, "default": 2}}
+    overrides = ["mirror=true", "schedule.batch_size.16=3", "network.group_size=batch"]
+    after = load("y.yaml", overrides=overrides).inherit(base_values()).settled("500", preset)
+    assert (after.recipe.lecam, after.origins["lecam"]) == (0.3, "recipe")
+    assert (after.recipe.mirror, after.origins["mirror"]) == (True, "command line")
+    assert (after.recipe.ema.ramp, after.origins["ema.ramp"]) == (0.2, "preset 500")
+    assert after.recipe.schedule.batch_size == {8: 4, 16: 3, "default": 2}
+    assert after.origins["ema.half_life_kimg"] == "base"
+    assert "  ramp: 0.2  # preset 500" in dump(after).splitlines()
+
+
 def test_inherit_from_a_damaged_base() -> None:
     with pytest.raises(ModelError, match=r"^the base's recipe: latent_dim: needs a whole number, not the text \"x\"$"):
         load("x.yaml").inherit({"latent_dim": "x"})
@@ -280,7 +332,7 @@ def test_dump_is_grouped_and_says_where_each_value_came_from() -> None:
     assert 'background: "#000000"  # command line' in lines
     assert lines.index("schedule:") < lines.index("  batch_size: {64: 8, default: 32}  # recipe")
     assert "  eps: 1.0e-08  # default" in lines
-    assert len(lines) == 1 + len(LEAVES) + 8
+    assert len(lines) == 1 + len(LEAVES) + len(SECTIONS)
 
 
 def test_dump_with_descriptions_loads_too() -> None:

@@ -10,6 +10,7 @@ import yaml
 
 from animepggan.recipe import Recipe, load, schedule_of, schema, shipped, title
 from animepggan.schedule import resolutions
+from animepggan.transfer import PRESETS, Preset, preset_for
 
 NAMES = ["anime", "anime-128", "anime-64", "article", "demo", "demo-yui", "paper", "yui", "yui-few"]
 FINE_TUNING = {"demo-yui", "yui", "yui-few"}
@@ -107,10 +108,26 @@ def test_article() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(FINE_TUNING))
-def test_fine_tuning_starts_gently_and_leaves_the_network_to_the_base(name: str) -> None:
+def test_fine_tuning_leaves_the_network_to_the_base(name: str) -> None:
     loaded = load(name)
-    assert loaded.recipe.schedule.ramp_kimg > 0
     assert not [key for key, origin in loaded.origins.items() if key.startswith("network.") and origin != "default"]
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_what_a_preset_says_no_recipe_that_leads_to_it_says(preset: Preset) -> None:
+    loaded = load(preset.recipe).settled(preset.name, preset.values)
+    assert all(loaded.origins[key] == f"preset {preset.name}" for key in preset.values)
+    assert loaded.origins["schedule.learning_rate"] == "default"
+    assert loaded.recipe.schedule.ramp_kimg > 0
+    assert 0 < preset.rate <= 1
+
+
+def test_the_borders_between_presets_are_geometric_means() -> None:
+    sizes = [1, 50, 158, 159, 500, 1414, 1415, 4000, 10**6]
+    assert [preset_for(size).clusters for size in sizes] == [50, 50, 50, 500, 500, 500, 4000, 4000, 4000]
+    first, *others = (load(preset.recipe).recipe for preset in PRESETS)
+    for key in ("data", "random_shift", "background", "max_bad"):  # the pictures are decoded before the preset is known
+        assert {getattr(each, key) for each in others} == {getattr(first, key)}
 
 
 def test_the_demos_draw_their_own_pictures() -> None:

@@ -622,7 +622,7 @@ def no_space(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [(files, "save_file"), (run_module, "save_preview"), (Log, "add"), (previews.Image.Image, "save")],
+    [(files, "save_file"), (run_module, "save_preview"), (Log, "write"), (previews.Image.Image, "save")],
     ids=["checkpoint", "preview", "log", "picture"],
 )
 def test_a_disk_that_fills_up_loses_nothing(

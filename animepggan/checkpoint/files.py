@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from animepggan.errors import ModelError, ResourceError
-from animepggan.networks import check
+from animepggan.networks import check, complete
 
 FORMAT = 1
 METADATA_KEY = "animepggan"
@@ -151,7 +151,7 @@ def _checked(config: object, path: Path) -> dict[str, Any]:
         check(config["architecture"])
     except ValueError as error:
         raise ModelError(f"{path}: damaged: {error}") from error
-    return config
+    return {**config, "architecture": complete(config["architecture"])}
 
 
 def verify(folder: Path, weights: Sequence[str] | None = None) -> None:

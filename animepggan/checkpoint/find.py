@@ -10,6 +10,8 @@ from animepggan.checkpoint.files import CONFIG, MANIFEST, read_json
 from animepggan.errors import ModelError
 
 PREFIX = "hub:"
+BEST = "checkpoints/best.json"
+"""In a run folder: which checkpoint a measure chose."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,9 @@ class Found:
 
 
 def find(model: str | None, *, runs: Path = Path("runs"), weights: tuple[str, ...] = ("generator_ema",)) -> Found:
-    """The place of a model: a checkpoint folder, a lone weights file, a run folder (its newest checkpoint), or
-    `hub:owner/name[@revision][:sub]`; for None, the newest checkpoint under `runs` by the save time it records.
+    """The place of a model: a checkpoint folder, a lone weights file, a run folder (its newest checkpoint), a run's
+    checkpoints/best.json (the one that it names), or `hub:owner/name[@revision][:sub]`; for None, the newest checkpoint
+    under `runs` by the save time it records.
 
     `weights` are the files that will be read, so that no others are fetched from the hub. ModelError where there is no
     such model, HubError where the hub does not answer.
@@ -48,7 +51,9 @@ def find(model: str | None, *, runs: Path = Path("runs"), weights: tuple[str, ..
 
 
 def _inside(path: Path, model: str) -> Path:
-    """The checkpoint that `path` is, or the newest one of the run that it is."""
+    """The checkpoint that `path` is or names, or the newest one of the run that it is."""
+    if path.name == Path(BEST).name and path.is_file():
+        return _named_by(path)
     if path.is_file() or (path / CONFIG).is_file() or (path / "generator_ema.safetensors").is_file():
         return path
     checkpoints = checkpoints_of(path)
@@ -57,6 +62,16 @@ def _inside(path: Path, model: str) -> Path:
     if (path / "recipe.yaml").is_file():
         raise ModelError(f"{model}: this run has no checkpoint yet")
     raise ModelError(f"{model}: no checkpoint and no run in this folder")
+
+
+def _named_by(file: Path) -> Path:
+    try:
+        folder = file.parent / str(read_json(file)["checkpoint"])
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{file}: damaged: it names no checkpoint") from error
+    if not (folder / MANIFEST).is_file():
+        raise ModelError(f"{file}: names {folder.name}, and that checkpoint is not there")
+    return folder
 
 
 def checkpoints_of(run: Path) -> list[Path]:

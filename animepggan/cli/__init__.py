@@ -25,7 +25,7 @@ VERBS = {
     "pretrain": "Grow a base model from a corpus.",
     "finetune": "Train a base model further on one character.",
     "sample": "Draw pictures.",
-    "interpolate": "Draw a film that walks from face to face.",
+    "interpolate": "Draw a film, from face to face or model to model.",
     "evaluate": "Measure how good a model's pictures are.",
     "data": "Make and look after pictures to train on.",
     "recipes": "List, show, copy and check recipes.",

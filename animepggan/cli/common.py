@@ -9,8 +9,8 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TextIO, TypeVar
@@ -98,6 +98,32 @@ class Console:
 
         hidden = self.quiet or sys.stderr is None or not sys.stderr.isatty()
         return tqdm(total=total, unit=unit, desc=description, disable=hidden, dynamic_ncols=True, file=sys.stderr)
+
+    @contextmanager
+    def bars(self, unit: str = "picture") -> Iterator[Callable[[str, int, int], None]]:
+        """For what is called as bar(what is being done, done, total): a bar for each thing, one after the other."""
+        current: tqdm[Any] | None = None
+        doing = ""
+
+        def show(what: str, done: int, total: int) -> None:
+            nonlocal current, doing
+            if current is None or what != doing:
+                close()
+                current, doing = self.bar(total, unit, what), what
+            current.update(done - current.n)
+            if done >= total:
+                close()
+
+        def close() -> None:
+            nonlocal current
+            if current is not None:
+                current.close()
+            current = None
+
+        try:
+            yield show
+        finally:
+            close()
 
 
 def _remember_debug(context: click.Context, _: click.Parameter, debug: bool) -> bool:

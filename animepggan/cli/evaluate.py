@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -137,7 +136,7 @@ def command(
         chosen = _of_model(console, subject, count or DEFAULT_COUNT, seed, truncation, precision, resolution, device)
     else:
         chosen = _of_pictures(console, subject, source, count, seed, resolution)
-    with _bars(console) as bar:
+    with console.bars() as bar:
 
         def load(spec: str | Source) -> Pool:
             return Pool.load(
@@ -342,27 +341,6 @@ def _training(
             f"what the model was trained on is not here ({first}): copies are not looked for\nname it: --train SPEC"
         )
         return None, False
-
-
-@contextmanager
-def _bars(console: Console) -> Iterator[Bar]:
-    """A bar for each thing that is done, one after the other."""
-    current: Any = None
-    doing = ""
-
-    def show(what: str, done: int, total: int) -> None:
-        nonlocal current, doing
-        if what != doing:
-            if current is not None:
-                current.close()
-            current, doing = console.bar(total, "picture", what), what
-        current.update(done - current.n)
-
-    try:
-        yield show
-    finally:
-        if current is not None:
-            current.close()
 
 
 def _write_json(path: Path, value: object) -> None:

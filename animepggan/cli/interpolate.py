@@ -1,12 +1,14 @@
-"""`animepggan interpolate`: a film that walks from face to face and back to the first."""
+"""`animepggan interpolate`: a film that walks from face to face, or from one model to another, or through a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
+from click.core import ParameterSource
 
 from animepggan.cli.common import Console, apply_threads, common_options, output_option
 from animepggan.cli.sample import drawing_options, open_model, seeds_of, summary
@@ -16,16 +18,48 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_COUNT = 3
+DEFAULT_FACES = 9
 DEFAULT_FILM = Path("samples/interpolation.gif")
+PREVIEWS_FPS = 5
+
+
+@dataclass(frozen=True)
+class Film:
+    """What is to be written."""
+
+    frames: Iterator[NDArray[np.uint8]]
+    count: int
+    told: Mapping[str, object]  # what `--json` says of it
+
+
+def _check_blend(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    low, dash, high = (part.strip() for part in text.partition("-"))
+    sides = [int(side) if side.isascii() and side.isdecimal() else 0 for side in (low, high if dash else low)]
+    if any(side < 4 or side & (side - 1) for side in sides) or sides[0] > sides[1]:
+        raise click.BadParameter(f"{text!r} is no range of resolutions; write 4-16, both powers of two.")
+    return sides[0], sides[1]
 
 
 @click.command()
 @click.argument("model", required=False)
-@click.option("--seeds", metavar="LIST", help="The faces to walk through: 1,5,9 or 3-7.")
+@click.argument("model2", required=False)
+@click.option("--seeds", metavar="LIST", help="The faces: 1,5,9 or 3-7.")
 @click.option(
-    "--count", metavar="N", type=click.IntRange(min=2), help=f"Or so many of them.  [default: {DEFAULT_COUNT}]"
+    "--count",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help=f"Or so many of them.  [default: {DEFAULT_COUNT}; with MODEL2 {DEFAULT_FACES}]",
 )
 @click.option("--seed", metavar="S", type=click.IntRange(min=0), help="The first of these; S, S+1, ...  [default: 0]")
+@click.option(
+    "--blend",
+    metavar="LOW-HIGH",
+    callback=_check_blend,
+    help="With MODEL2: only the layers of these resolutions, as in 4-16, go over to it.  [default: all]",
+)
+@click.option("--previews", is_flag=True, help="Of the run MODEL: its saved previews, in order.")
 @click.option(
     "--frames", metavar="N", type=click.IntRange(min=2), default=60, show_default=True, help="Of the whole film."
 )
@@ -34,18 +68,22 @@ DEFAULT_FILM = Path("samples/interpolation.gif")
     metavar="N",
     type=click.IntRange(1, 100),
     default=20,
-    show_default=True,
-    help="Frames a second; GIF: at most 50.",
+    help=f"Frames a second; GIF: at most 50.  [default: 20; with --previews {PREVIEWS_FPS}]",
 )
 @drawing_options
 @output_option(f"{DEFAULT_FILM}")
 @common_options
+@click.pass_context
 def command(
+    context: click.Context,
     console: Console,
     model: str | None,
+    model2: str | None,
     seeds: str | None,
     count: int | None,
     seed: int | None,
+    blend: tuple[int, int] | None,
+    previews: bool,
     frames: int,
     fps: int,
     truncation: float,
@@ -57,38 +95,87 @@ def command(
 ) -> None:
     """Draw a film that walks from face to face at constant speed and ends where it began; MODEL as for `sample`.
 
+    With MODEL2 the faces stay, on one sheet, and the model goes over to MODEL2 and back: its weights are blended. Both
+    have to be of one architecture, as a base and what was fine-tuned from it are. With --previews the film shows how a
+    run came along.
+
     The ending of the output's name decides: .gif, .webp, .apng, .mp4 (`pip install "animepggan[video]"`), or none for a
     folder of PNG frames.
     """
-    wanted = seeds_of(seeds, seed, count, DEFAULT_COUNT)
-    if len(wanted) < 2:
-        raise click.UsageError("--seeds: a walk needs two faces or more.")
-    if frames < len(wanted):
-        raise click.UsageError(f"--frames {frames}: fewer than the {len(wanted)} faces; each takes a frame at least.")
+
+    def given(name: str) -> bool:
+        return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+    if blend is not None and model2 is None:
+        raise click.UsageError("--blend is for two models.")
+    if previews:
+        others = ["model2", "seeds", "count", "seed", "blend", "frames", "truncation", "resolution", "precision"]
+        if taken := [name for name in others if given(name)]:
+            raise click.UsageError(f"--previews shows pictures that are there already; leave {taken[0].upper()} out.")
+        if model is None:
+            raise click.UsageError("--previews: say of which run.")
+        fps = fps if given("fps") else PREVIEWS_FPS
 
     from animepggan.sampling.film import check_film, write_film
 
     path = output or DEFAULT_FILM
+    wanted = seeds_of(seeds, seed, count, DEFAULT_COUNT if model2 is None else DEFAULT_FACES)
+    if not previews and model2 is None:
+        if len(wanted) < 2:
+            raise click.UsageError("--seeds, --count: a walk needs two faces or more.")
+        if frames < len(wanted):
+            raise click.UsageError(
+                f"--frames {frames}: fewer than the {len(wanted)} faces; each takes a frame at least."
+            )
     check_film(path, fps)
-
-    from animepggan.sampling.draw import draw
-    from animepggan.sampling.latents import latents_of
-    from animepggan.sampling.walk import walk
-
     apply_threads(threads)
-    opened = open_model(console, model, device)
-    loaded = opened.loaded
-    faces = list(latents_of(wanted, loaded.generator.latent_dim))
-    pictures = draw(loaded, walk(faces, frames), truncation=truncation, precision=precision, resolution=resolution)
-    with console.bar(frames, "frame", "interpolate") as bar:
+
+    def film() -> Film:
+        from animepggan.sampling.draw import draw
+        from animepggan.sampling.latents import latents_of
+
+        if previews:
+            from animepggan.report.previews import film_of, previews_of
+
+            assert model is not None
+            files = previews_of(Path(model).expanduser())
+            return Film(film_of(files), len(files), {"previews": files})
+        opened = open_model(console, model, device)
+        loaded = opened.loaded
+        faces = list(latents_of(wanted, loaded.generator.latent_dim))
+        told = summary(opened, wanted, resolution, truncation, precision)
+        if model2 is None:
+            from animepggan.sampling.walk import walk
+
+            walked = walk(faces, frames)
+            drawn = draw(loaded, walked, truncation=truncation, precision=precision, resolution=resolution)
+            return Film(drawn, frames, told)
+
+        from animepggan.sampling.blend import blend as blended
+        from animepggan.sampling.blend import check_pair, there_and_back
+        from animepggan.sampling.grid import grid
+
+        second = open_model(console, model2, device)
+        lowest, highest = blend or (4, loaded.generator.resolution)
+        check_pair(loaded, second.loaded)
+        if lowest > loaded.generator.resolution:
+            raise click.UsageError(f"--blend {lowest}-{highest}: the models have {loaded.generator.resolution} px.")
+
+        def sheets() -> Iterator[NDArray[np.uint8]]:
+            for share in there_and_back(frames):
+                here = blended(loaded, second.loaded, share, lowest=lowest, highest=highest)
+                pictures = draw(here, faces, truncation=truncation, precision=precision, resolution=resolution)
+                yield grid(list(pictures))
+
+        return Film(sheets(), frames, {**told, "model2": second.spec, "blend": [lowest, highest]})
+
+    made = film()
+    with console.bar(made.count, "frame", "interpolate") as bar:
 
         def counted() -> Iterator[NDArray[np.uint8]]:
-            for picture in pictures:
+            for frame in made.frames:
                 bar.update()
-                yield picture
+                yield frame
 
         write_film(counted(), path, fps)
-    console.result(
-        str(path),
-        {"file": path, "frames": frames, "fps": fps, **summary(opened, wanted, resolution, truncation, precision)},
-    )
+    console.result(str(path), {"file": path, "frames": made.count, "fps": fps, **made.told})

@@ -13,13 +13,22 @@ if TYPE_CHECKING:
 
     from animepggan.recipe import Resolved
     from animepggan.training.plan import Accelerator, StagePlan
+    from animepggan.transfer import Base
 
 GPU_FLOPS = 1e16
 """Runs of more operations than this are shown with what they take on GPUs."""
 PRECISIONS = ("fp32", "bf16")
 
 
-def print_plan(console: Console, resolved: Resolved, device: torch.device, *, precision: str, probe: bool) -> None:
+def print_plan(
+    console: Console,
+    resolved: Resolved,
+    device: torch.device,
+    *,
+    precision: str,
+    probe: bool,
+    base: Base | None = None,
+) -> None:
     """Print stages, images, batch sizes, parameters, disk, and the estimated time and memory."""
     from animepggan.run import first_resolution
     from animepggan.training.plan import ACCELERATORS, plan
@@ -27,7 +36,7 @@ def print_plan(console: Console, resolved: Resolved, device: torch.device, *, pr
     recipe = resolved.recipe
     if probe:
         console.say("measuring a few steps (--no-probe leaves this out)")
-    stages = plan(recipe, first_resolution=first_resolution(recipe), device=device, precision=precision, probe=probe)
+    stages = plan(recipe, first_resolution=first_resolution(base), device=device, precision=precision, probe=probe)
     header = [
         "stage",
         "fade kimg",
@@ -56,8 +65,9 @@ def print_plan(console: Console, resolved: Resolved, device: torch.device, *, pr
             ]
         )
     last = stages[-1]
-    # Every stage's end is kept, and of the last kind in between the newest few.
-    disk = sum(stage.checkpoint_bytes for stage in stages) + recipe.checkpoints.keep * last.checkpoint_bytes
+    # Every stage's end is kept, and of the last kind in between the newest few and the best.
+    between = recipe.checkpoints.keep + (recipe.measures.every_kimg > 0)
+    disk = sum(stage.checkpoint_bytes for stage in stages) + between * last.checkpoint_bytes
     seconds = None if last.seconds is None else sum(stage.seconds or 0.0 for stage in stages)
     free = shutil.disk_usage(Path.cwd()).free
     total = last.stage.end

@@ -140,7 +140,7 @@ def command(
     """Draw pictures.
 
     MODEL is a checkpoint folder, a weights file, a run folder (its newest checkpoint), or hub:owner/name. Without it:
-    the newest checkpoint under runs/.
+    the newest checkpoint under runs/. Of a run that was measured, RUN/checkpoints/best.json stands for its best one.
 
     A seed is a face: for one model it stays the same whatever is drawn beside it. Pictures are named by their seed,
     seed000042.png.

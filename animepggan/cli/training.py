@@ -45,6 +45,7 @@ class Options:
     output: Path | None
     device: str
     threads: int | None
+    patience: int | None
 
     def prepare(self) -> torch.device:
         """Check what no recipe is needed for, set the threads, and name the device."""
@@ -92,6 +93,12 @@ def training_options(function: Command) -> Command:
             click.option(
                 "--allow", multiple=True, metavar="KEY", help="Go on although this recipe value changed; repeatable."
             ),
+            click.option(
+                "--patience",
+                metavar="N",
+                type=click.IntRange(min=1),
+                help="Stop when N measures in a row were no better than the best; needs measures.every_kimg.",
+            ),
             click.option("--dry-run", is_flag=True, help="Print the plan and train nothing."),
             click.option("--no-probe", is_flag=True, help="With --dry-run: do not measure this machine."),
             output_option("runs/<recipe>-<data name>"),
@@ -101,19 +108,22 @@ def training_options(function: Command) -> Command:
     return decorated  # type: ignore[no-any-return]
 
 
-def load_corpus(console: Console, resolved: Resolved) -> Corpus:
-    """The recipe's pictures, from the cache or decoded with a bar; DataError where it names none."""
+def load_corpus(console: Console, resolved: Resolved, spec: str | None = None) -> Corpus:
+    """The pictures of `spec`, by default the recipe's, from the cache or decoded with a bar; DataError where there is
+    neither.
+    """
     from animepggan.corpus import Corpus
     from animepggan.corpus.names import printable
     from animepggan.errors import DataError
 
     recipe = resolved.recipe
-    if recipe.data is None:
+    data = spec or recipe.data
+    if data is None:
         raise DataError(
             f"{resolved.file}: no data: say which pictures to train on\n"
             "--data takes a folder, a zip, a tar, demo:general, demo:yui, or hub:datasets/owner/name"
         )
-    _draw_demo(console, recipe.data)
+    _draw_demo(console, data)
     bars: list[tqdm[Any]] = []  # none where nothing has to be decoded
 
     def progress(done: int, total: int) -> None:
@@ -123,7 +133,7 @@ def load_corpus(console: Console, resolved: Resolved) -> Corpus:
 
     with ExitStack() as stack:
         corpus = Corpus.load(
-            recipe.data,
+            data,
             resolution=recipe.resolution,
             random_shift=recipe.random_shift,
             background=recipe.background,
@@ -134,7 +144,7 @@ def load_corpus(console: Console, resolved: Resolved) -> Corpus:
     count = f"{len(corpus)} pictures"
     if len(corpus) < len(corpus.names):
         count = f"{len(corpus.names)} pictures in {len(corpus)} clusters"
-    console.say(f"corpus: {count}, {corpus.distinct} of them different, from {printable(recipe.data)}")
+    console.say(f"corpus: {count}, {corpus.distinct} of them different, from {printable(data)}")
     for bad in corpus.bad[:3]:
         console.warn(f"left out {bad}")
     if len(corpus.bad) > 3:
@@ -177,21 +187,30 @@ def train(
     base: Base | None = None,
 ) -> None:
     """Start or continue the run in the output folder, and watch it to its end."""
+    from animepggan.checkpoint import BEST
     from animepggan.run import open_run
 
     folder = options.output or default_output(resolved, corpus)
-    with open_run(
-        folder,
-        resolved,
-        corpus,
-        device=device,
-        precision=options.precision,
-        reference=options.reference,
-        base=base,
-        resume=options.resume,
-        restart=options.restart,
-        allow=options.allow,
-    ) as run:
+    extend_data = resolved.recipe.extend_data
+    base_corpus = None if extend_data is None else load_corpus(console, resolved, extend_data)
+    with (
+        console.bars() as bar,
+        open_run(
+            folder,
+            resolved,
+            corpus,
+            device=device,
+            precision=options.precision,
+            reference=options.reference,
+            base=base,
+            base_corpus=base_corpus,
+            resume=options.resume,
+            restart=options.restart,
+            allow=options.allow,
+            patience=options.patience,
+            bar=bar,
+        ) as run,
+    ):
         for note in run.notes:
             console.warn(note)
         if run.finished:
@@ -200,6 +219,11 @@ def train(
             verb = "continuing" if run.state.images_seen else "starting"
             console.say(f"{verb} {folder} at {run.state.images_seen} of {run.schedule.total_images} images")
             _watch(console, run)
+        if run.gave_up is not None:
+            console.say(f"stopped: {run.gave_up}")
+        best = None if run.best is None else folder / BEST
+        if run.best is not None:
+            console.say(f"best by {run.best.measure}, {run.best.value:.4g}: {run.best.checkpoint}; as a MODEL: {best}")
         checkpoint = run.last_checkpoint
         console.result(
             f"{folder}\n{checkpoint}",
@@ -208,6 +232,7 @@ def train(
                 "checkpoint": str(checkpoint),
                 "images_seen": run.state.images_seen,
                 "total_images": run.schedule.total_images,
+                "best": best,
             },
         )
 
@@ -225,7 +250,11 @@ def _watch(console: Console, run: Run) -> None:
             if moment.phase.name == "fade":
                 where += f" alpha {moment.alpha:.2f}"
             bar.set_description_str(where, refresh=False)
+            if event.measured is not None:
+                bar.set_postfix_str(_measured(event), refresh=False)
             bar.update(event.progress.images_seen - bar.n)
+            for note in event.notes:
+                console.warn(note)
             if event.checkpoint is not None:
                 console.say(f"saved {event.checkpoint}")
             if bar.disable and event.record is not None and _is_due(event, last_line):
@@ -234,17 +263,28 @@ def _watch(console: Console, run: Run) -> None:
 
 
 def _is_due(event: Event, last_line: float) -> bool:
-    return event.checkpoint is not None or time.monotonic() - last_line >= SECONDS_BETWEEN_LINES
+    return (
+        event.checkpoint is not None
+        or event.measured is not None
+        or time.monotonic() - last_line >= SECONDS_BETWEEN_LINES
+    )
 
 
 def _line(event: Event, where: str, total_kimg: float) -> str:
     record = event.record
     assert record is not None
+    measured = "" if event.measured is None else f"  {_measured(event)}"
     return (
         f"{where}  {record['images_seen'] / 1000:.1f}/{total_kimg:.1f} kimg  "
         f"{record['images_per_second']:.1f} images/s  "
-        f"D {record['loss_discriminator']:.3f}  penalty {record['gradient_penalty']:.3f}"
+        f"D {record['loss_discriminator']:.3f}  penalty {record['gradient_penalty']:.3f}{measured}"
     )
+
+
+def _measured(event: Event) -> str:
+    assert event.measured is not None
+    name, value = event.measured
+    return f"{name} {value:.4g}{', the best' if event.is_best else ''}"
 
 
 def load_recipe(console: Console, spec: str, options: Options, **more: object) -> Resolved:
@@ -257,11 +297,12 @@ def load_recipe(console: Console, spec: str, options: Options, **more: object) -
     return load(spec, overrides=options.settings, settings=options.values(**more))
 
 
-def say_inherited(console: Console, resolved: Resolved) -> None:
-    """Print the values that came from the base."""
+def say_origins(console: Console, resolved: Resolved) -> None:
+    """Print the values that came from the preset, and those from the base."""
     from animepggan.recipe.model import leaves
 
     values = leaves(resolved.recipe)
-    listed = [f"{key} {values[key]}" for key, origin in resolved.origins.items() if origin == "base"]
-    if listed:
-        console.say(f"from the base: {', '.join(listed)}")
+    for source in ("preset", "base"):
+        listed = [f"{key} {values[key]}" for key, origin in resolved.origins.items() if origin.split()[0] == source]
+        if listed:
+            console.say(f"from the {source}: {', '.join(listed)}")

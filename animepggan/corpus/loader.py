@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -84,6 +84,30 @@ class InMemory:
         pass
 
 
+class _Part:
+    """Some of the pictures of a store."""
+
+    def __init__(self, store: Store, chosen: NDArray[np.int64]) -> None:  # places, ascending, none twice
+        self._whole, self._chosen = store, chosen
+        self.clusters = None if store.clusters is None else _clusters_among(store.clusters, chosen)
+
+    @property
+    def sides(self) -> list[int]:
+        return self._whole.sides
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def take(self, pictures: NDArray[Any], side: int) -> Pixels:
+        return self._whole.take(self._chosen[pictures], side)
+
+    def cut(self, picture: int, x: int, y: int, side: int) -> Pixels:
+        return self._whole.cut(int(self._chosen[picture]), x, y, side)
+
+    def ahead(self, pictures: NDArray[Any], side: int) -> None:
+        self._whole.ahead(self._chosen[pictures], side)
+
+
 @dataclass(frozen=True, slots=True)
 class _Deal:
     """An epoch: what comes when. For a million clusters 5 MB, and 4 each for draws and corners where there are any."""
@@ -120,10 +144,7 @@ class Corpus:
         self.random_shift = random_shift
         self._store: Store = InMemory(pictures) if isinstance(pictures, Tensor) else pictures
         self.resolution = self._store.sides[0] - random_shift if resolution is None else resolution
-        if identity is None:
-            side = self.resolution + random_shift
-            identity = identify(names, lambda some: _at(self._store, some, side), self._store.clusters)
-        self.fingerprint, self.distinct = identity
+        self._known_as = identity
         self._deal = lru_cache(maxsize=2)(self._deal_epoch)
 
     @classmethod
@@ -137,7 +158,6 @@ class Corpus:
         background: str = "#ffffff",  # under transparent pictures
         max_bad: float = 0.01,  # share of the pictures that may be unusable, 0 to 1
         workers: int | None = None,  # threads that decode; 0: the calling one; None: one a core
-        check: bool = False,  # every sum of what is in the cache
         progress: Progress | None = None,
         say: Callable[[str], object] = lambda text: None,  # told what has changed, and of waiting
     ) -> Corpus:
@@ -159,7 +179,6 @@ class Corpus:
             side=top + random_shift,
             halved=not random_shift,
             background=_color(background),
-            check=check,
             workers=workers,
             progress=progress,
             say=say,
@@ -180,6 +199,43 @@ class Corpus:
             bad=pyramid.bad,
             skipped=pyramid.skipped,
             identity=pyramid.identity(resolution + random_shift),
+        )
+
+    @cached_property
+    def _identity(self) -> tuple[str, int]:
+        if self._known_as is not None:
+            return self._known_as
+        side = self.resolution + self.random_shift
+        return identify(self.names, lambda some: _at(self._store, some, side), self._store.clusters)
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of names, pixels and clusters."""
+        return self._identity[0]
+
+    @property
+    def distinct(self) -> int:
+        """How many different pictures there are; of a cluster, its first one counts."""
+        return self._identity[1]
+
+    @property
+    def clusters(self) -> NDArray[np.int64] | None:
+        """The cluster of each picture, numbered by first pictures: int64 [n]; None where no two pictures share one."""
+        return None if self._store.clusters is None else _labels(self._store.clusters)
+
+    def subset(self, places: Sequence[int] | NDArray[Any]) -> Corpus:
+        """The pictures at these places in `names`, in the order of `names`, as a corpus of their own; it shares the
+        pixels of this one, and has of its clusters what is left of them.
+        """
+        chosen = np.unique(np.asarray(places, np.int64))
+        return Corpus(
+            _Part(self._store, chosen),
+            [self.names[place] for place in chosen.tolist()],
+            name=self.name,
+            spec=self.spec,
+            commit=self.commit,
+            resolution=self.resolution,
+            random_shift=self.random_shift,
         )
 
     def __len__(self) -> int:
@@ -271,6 +327,22 @@ class Corpus:
             shifts = torch.randint(choices, (n, 2), generator=stream("shift", seed, epoch))
             corners = shifts.numpy().astype(np.uint16)
         return _Deal(order, flips, draws, corners)
+
+
+def _labels(clusters: Clusters) -> NDArray[np.int64]:
+    """The number of each picture's cluster."""
+    labels = np.empty(len(clusters.members), np.int64)
+    labels[clusters.members] = np.repeat(np.arange(len(clusters)), np.diff(clusters.starts))
+    return labels
+
+
+def _clusters_among(clusters: Clusters, chosen: NDArray[np.int64]) -> Clusters | None:
+    """What is left of clusters in a part of their pictures."""
+    before = np.concatenate([[0.0], clusters.shares[:-1]])
+    before[clusters.starts[:-1]] = np.arange(len(clusters))
+    weights = np.empty(len(clusters.members))
+    weights[clusters.members] = clusters.shares - before
+    return Clusters.of(_labels(clusters)[chosen].tolist(), weights[chosen].tolist())
 
 
 def _side_for(store: Store, resolution: int) -> int:

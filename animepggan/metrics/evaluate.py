@@ -85,7 +85,7 @@ class Reference:
 
     name: str
     pictures: NDArray[np.uint8]  # [k, r, r, 3], some of them, in random order
-    ms_ssim: float  # their own
+    ms_ssim: float | None  # their own; None: it is not measured
     n: int
     embeddings: Embeddings | None  # [n, dimension]
     embedder: Embedder | None
@@ -113,6 +113,7 @@ def prepare(
     embedder: Embedder | None = None,  # None: only what needs no backbone
     hold_out: float | None = None,  # clusters of `data`, or below 1 a share of them: the reference, and not training
     memorization: bool = True,  # whether to look for copies of training pictures
+    similarity: bool = True,  # whether to measure MS-SSIM, which takes a minute of a core at 256 px
     most: int = MOST,  # pictures of the reference
     seed: int = 0,
     batch_size: int = 32,  # pictures that are embedded at once
@@ -155,7 +156,7 @@ def prepare(
     return Reference(
         name=name,
         pictures=pictures,
-        ms_ssim=ms_ssim(pictures, seed=seed),
+        ms_ssim=ms_ssim(pictures, seed=seed) if similarity else None,
         n=len(order),
         embeddings=None if embedder is None else data.embeddings(order, embedder, batch_size),
         embedder=embedder,
@@ -239,7 +240,7 @@ def evaluate(
         Measures(
             **measures,
             swd=swd,
-            ms_ssim=ms_ssim(part, seed=seed) if few > 1 else None,
+            ms_ssim=ms_ssim(part, seed=seed) if few > 1 and reference.ms_ssim is not None else None,
             ms_ssim_reference=reference.ms_ssim,
             copied_share=memorization.copied_share if memorization else None,
             blend_share=memorization.blend_share if memorization else None,

@@ -8,6 +8,7 @@ from animepggan.networks.architecture import (
     build_discriminator,
     build_generator,
     check,
+    complete,
 )
 from animepggan.networks.discriminator import Discriminator
 from animepggan.networks.generator import Generator, channels_at
@@ -21,4 +22,5 @@ __all__ = [
     "build_generator",
     "channels_at",
     "check",
+    "complete",
 ]

@@ -13,6 +13,13 @@ from animepggan.networks.discriminator import Discriminator
 from animepggan.networks.generator import Generator
 
 Architecture = dict[str, Any]
+DEFAULTS: Architecture = {
+    name: parameter.default
+    for network in (Generator, Discriminator)
+    for name, parameter in inspect.signature(network).parameters.items()
+    if parameter.default is not parameter.empty
+}
+"""Of keys that came later than the first checkpoints, which lack them."""
 GENERATOR_KEYS = tuple(inspect.signature(Generator).parameters)
 DISCRIMINATOR_KEYS = tuple(inspect.signature(Discriminator).parameters)
 ARCHITECTURE_KEYS = tuple(dict.fromkeys(GENERATOR_KEYS + DISCRIMINATOR_KEYS))
@@ -20,12 +27,17 @@ ARCHITECTURE_KEYS = tuple(dict.fromkeys(GENERATOR_KEYS + DISCRIMINATOR_KEYS))
 
 def build_generator(architecture: Architecture) -> Generator:
     """A generator with fresh weights; KeyError where `architecture` lacks a key."""
-    return Generator(**{key: architecture[key] for key in GENERATOR_KEYS})
+    return Generator(**{key: complete(architecture)[key] for key in GENERATOR_KEYS})
 
 
 def build_discriminator(architecture: Architecture) -> Discriminator:
     """A discriminator with fresh weights; KeyError where `architecture` lacks a key."""
     return Discriminator(**{key: architecture[key] for key in DISCRIMINATOR_KEYS})
+
+
+def complete(architecture: Architecture) -> Architecture:
+    """`architecture` with the keys that it is too old to have."""
+    return {**DEFAULTS, **architecture}
 
 
 def check(architecture: Architecture) -> None:
@@ -34,9 +46,9 @@ def check(architecture: Architecture) -> None:
     choices: dict[str, tuple[object, ...]] = {
         "norm": ("after", "before"),
         "statistic": ("stddev", "variance"),
-        **dict.fromkeys(("norm_first", "norm_latent", "fused_down", "equalized_output"), (True, False)),
+        **dict.fromkeys(("norm_first", "norm_latent", "fused_down", "equalized_output", "miner"), (True, False)),
     }
-    unknown = sorted(set(architecture) ^ set(ARCHITECTURE_KEYS))
+    unknown = sorted(set(complete(architecture)) ^ set(ARCHITECTURE_KEYS))
     if unknown:
         raise ValueError(f"architecture: {unknown[0]} is {'unknown' if unknown[0] in architecture else 'missing'}")
     for key, value in architecture.items():

@@ -7,7 +7,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from animepggan.networks.layers import (
+    HE_GAIN,
     EqualizedConv2d,
+    EqualizedLinear,
     LatentToFeatures,
     activate,
     pixel_norm,
@@ -25,6 +27,26 @@ def resolutions_up_to(resolution: int) -> list[int]:
     if resolution < 4 or resolution & (resolution - 1):
         raise ValueError(f"resolution {resolution} is not a power of two from 4 on")
     return [1 << power for power in range(2, resolution.bit_length())]
+
+
+class Miner(nn.Module):
+    """A change of the latent that is learnt: where in the generator's space the wanted pictures are.
+
+    It begins as the identity. Wang et al. 2020 ("MineGAN", arXiv:1912.05270) map the latent anew; here the map is added
+    to it, so that the first picture of a fine-tuning run is the base's.
+    """
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.dense0 = EqualizedLinear(latent_dim, latent_dim, gain=HE_GAIN, equalized=True)
+        self.dense1 = EqualizedLinear(latent_dim, latent_dim, gain=1.0, equalized=True)
+        self.dense1.deviation = 0.0
+        self.dense1.reset_parameters()
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """[n, latent_dim] -> [n, latent_dim]."""
+        moved: Tensor = self.dense1(activate(self.dense0(latents)))
+        return latents + moved
 
 
 class GeneratorBlock(nn.Module):
@@ -80,11 +102,13 @@ class Generator(nn.Module):
         norm_first: bool,  # whether the first layer has a pixel norm too
         norm_latent: bool,  # whether the latent is normalised
         to_rgb_gain: float,  # 1 for a linear output
+        miner: bool = False,  # whether a network on the latent comes first
     ) -> None:
         super().__init__()
         self.resolution = resolution
         self.latent_dim = latent_dim
         self.norm_latent = norm_latent
+        self.miner = Miner(latent_dim) if miner else None
         self.blocks = nn.ModuleDict()
         self.to_rgb = nn.ModuleDict()
         in_channels = latent_dim
@@ -102,6 +126,8 @@ class Generator(nn.Module):
 
     def first_features(self, latents: Tensor) -> Tensor:
         """The first layer's output, what truncation acts on: [n, latent_dim] -> [n, c, 4, 4]."""
+        if self.miner is not None:
+            latents = self.miner(latents)
         if self.norm_latent:
             latents = pixel_norm(latents)
         features: Tensor = self.blocks["4"].first(latents)  # type: ignore[operator]

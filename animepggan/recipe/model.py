@@ -44,6 +44,12 @@ def _resolution(value: int) -> int:
     return value
 
 
+def _side_or_off(value: int) -> int:
+    if value != 0 and value not in RESOLUTIONS[1:]:
+        raise PydanticCustomError("resolution", "needs a power of two from 8 to 1024, or 0 for off")
+    return value
+
+
 def _map_key(value: object) -> int | str:
     if value == "default":
         return "default"
@@ -80,6 +86,9 @@ Name = Annotated[str, AfterValidator(_name)]
 Text = Annotated[str, Field(min_length=1)]
 Color = Annotated[str, AfterValidator(_color), WithJsonSchema({"type": "string", "pattern": f"^{_COLOR.pattern}$"})]
 Resolution = Annotated[int, AfterValidator(_resolution), WithJsonSchema({"type": "integer", "enum": [*RESOLUTIONS]})]
+SideOrOff = Annotated[
+    int, AfterValidator(_side_or_off), WithJsonSchema({"type": "integer", "enum": [0, *RESOLUTIONS[1:]]})
+]
 MapKey = Annotated[
     int | str,
     PlainValidator(_map_key),
@@ -139,6 +148,7 @@ class NetworkOptions(_Strict):
     equalized_output: bool = Field(
         default=True, description="equalized learning rate on the discriminator's last linear layer, too"
     )
+    miner: bool = Field(default=False, description="a small network on the latent comes first; see the key miner")
 
 
 class ScheduleOptions(_Strict):
@@ -184,12 +194,28 @@ class ObjectiveOptions(_Strict):
     )
 
 
+class AugmentationOptions(_Strict):
+    """How strong `augment` is, and what steers it and `apa`."""
+
+    strength: float = Field(
+        default=1.0, gt=0, le=1, description="augment diffaugment: probability of each transformation"
+    )
+    target: float = Field(
+        default=0.6, gt=0, lt=1, description="augment adaptive, apa: r_v, the share of learning by heart aimed at"
+    )
+    ramp_kimg: float = Field(
+        default=500.0, gt=0, description="augment adaptive, apa: kimg that move the strength or share from 0 to 1"
+    )
+
+
 class EmaOptions(_Strict):
     """The averaged generator, the one that pictures are drawn from."""
 
     half_life_kimg: float = Field(default=10.0, ge=0, description="half-life of the average, kimg; 0 averages nothing")
     ramp: float = Field(
-        default=0.05, gt=0, description="the half-life is never more than this share of the images seen"
+        default=0.05,
+        gt=0,
+        description="the half-life is never more than this share of the images seen; without a base",
     )
 
 
@@ -206,6 +232,25 @@ class PreviewOptions(_Strict):
     every_kimg: float = Field(default=100.0, gt=0, description="kimg from one preview to the next")
     columns: int = Field(default=8, ge=1, description="pictures across")
     rows: int = Field(default=4, ge=1, description="pictures down")
+
+
+class MeasureOptions(_Strict):
+    """How good the pictures are, measured as training goes."""
+
+    every_kimg: float = Field(default=0.0, ge=0, description="kimg from one measure to the next; 0 measures nothing")
+    name: Literal["kid", "frechet", "swd", "coverage"] = Field(
+        default="kid", description="which one chooses the best checkpoint: kid, frechet, swd or coverage"
+    )
+    count: int = Field(default=500, ge=4, description="pictures that are drawn and measured")
+    hold_out: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="share of the clusters, 1000 at most, that is not trained on where anything is measured against it",
+    )
+    backbone: Text | None = Field(
+        default=None, description="as evaluate's --backbone; empty: its default, and none where swd chooses"
+    )
 
 
 class LogOptions(_Strict):
@@ -236,13 +281,44 @@ class Recipe(_Strict):
     max_bad: float = Field(
         default=0.01, ge=0, le=1, description="share of pictures that may be unreadable before the run refuses to start"
     )
+    augment: Literal["none", "diffaugment", "adaptive"] = Field(
+        default="none", description="what the discriminator sees is augmented: always, or as far as it learns by heart"
+    )
+    apa: bool = Field(
+        default=False, description="drawn pictures pass for real ones as far as the discriminator learns by heart"
+    )
+    lecam: float = Field(
+        default=0.0, ge=0, description="weight of the scores' distance from the other kind's average; 0 is off"
+    )
+    freeze_discriminator: SideOrOff = Field(
+        default=0, description="fine-tuning: the base's discriminator trains below this resolution alone; 0 is off"
+    )
+    l2sp: float = Field(
+        default=0.0, ge=0, description="fine-tuning: weight of the pull to the base's weights, both networks; 0 is off"
+    )
+    miner: float = Field(
+        default=0.0, ge=0, description="fine-tuning: kimg that a network on the latent trains alone; 0 adds none"
+    )
+    extend: SideOrOff = Field(
+        default=0, description="fine-tuning: grow the base to this resolution, which the run then has; 0 is off"
+    )
+    extend_data: Text | None = Field(
+        default=None, description="extend: the base's corpus, shown among the pictures while a stage fades in"
+    )
+    extend_share: float = Field(default=0.5, ge=0, le=1, description="extend: the share of pictures from extend_data")
     network: NetworkOptions = Field(default_factory=NetworkOptions, description="both networks")
     schedule: ScheduleOptions = Field(default_factory=ScheduleOptions, description="stages, batches, learning rates")
     optimizer: OptimizerOptions = Field(default_factory=OptimizerOptions, description="Adam")
     objective: ObjectiveOptions = Field(default_factory=ObjectiveOptions, description="loss and penalties")
+    augmentation: AugmentationOptions = Field(
+        default_factory=AugmentationOptions, description="strength of augment, and what steers it and apa"
+    )
     ema: EmaOptions = Field(default_factory=EmaOptions, description="the averaged generator")
     checkpoints: CheckpointOptions = Field(default_factory=CheckpointOptions, description="what is saved in between")
     previews: PreviewOptions = Field(default_factory=PreviewOptions, description="grids drawn as training goes")
+    measures: MeasureOptions = Field(
+        default_factory=MeasureOptions, description="how good the pictures are, as training goes"
+    )
     log: LogOptions = Field(default_factory=LogOptions, description="log.jsonl and TensorBoard")
 
     @model_validator(mode="after")
@@ -256,6 +332,10 @@ class Recipe(_Strict):
 def contradictions(recipe: Recipe) -> list[tuple[str, str]]:
     """Keys that are fine alone but not together, each with what is wrong."""
     found: list[tuple[str, str]] = []
+    if recipe.extend and recipe.resolution != recipe.extend:
+        found.append(("resolution", f"is {recipe.resolution}, and extend grows to {recipe.extend}; leave it out"))
+    if recipe.extend_data is not None and not recipe.extend:
+        found.append(("extend_data", "is for a base that grows, and extend does not say to what"))
     for key in ("stabilize_kimg", "batch_size", "learning_rate"):
         value = getattr(recipe.schedule, key)
         if isinstance(value, Mapping) and recipe.resolution not in value and "default" not in value:

@@ -1,4 +1,4 @@
-"""A recipe from its sources: command line over recipe over base over default, key by key.
+"""A recipe from its sources: command line over recipe over preset over base over default, key by key.
 
 Each source is checked by itself, so that every message can say where its key stands, and all messages come at once.
 """
@@ -18,8 +18,9 @@ from animepggan.recipe.model import BY_RESOLUTION, LAYER, LEAVES, Recipe, contra
 
 NEVER_INHERITED = frozenset(
     {"name", "data", "seed", "base", "max_bad"}
+    | {"augment", "apa", "lecam", "freeze_discriminator", "l2sp", "miner", "extend", "extend_data", "extend_share"}
     | {"schedule.fade_kimg", "schedule.stabilize_kimg", "schedule.ramp_kimg"}
-    | {key for key in LEAVES if key.startswith(("checkpoints.", "previews.", "log."))}
+    | {key for key in LEAVES if key.startswith(("augmentation.", "checkpoints.", "previews.", "measures.", "log."))}
 )
 """What belongs to a run and not to its model: fine-tuning does not take these from the base."""
 
@@ -36,6 +37,8 @@ class _Sources:
     command: Mapping[str, _Value] = field(default_factory=dict)
     entries: Mapping[str, Mapping[str, _Value]] = field(default_factory=dict)  # `--set schedule.batch_size.64=8`
     base: Mapping[str, object] = field(default_factory=dict)
+    preset: Mapping[str, object] = field(default_factory=dict)
+    preset_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Resolved:
     """A recipe and where each of its values came from; `load` makes them."""
 
     recipe: Recipe
-    origins: dict[str, str]  # dotted key -> "command line", "recipe", "base" or "default"
+    origins: dict[str, str]  # dotted key -> "command line", "recipe", "preset NAME", "base" or "default"
     file: str  # the recipe's file, as in messages
     _sources: _Sources = field(repr=False, compare=False, default=_Sources())
 
@@ -61,6 +64,11 @@ class Resolved:
             lines = [f"the base's recipe: {dotted(path)}: {message}" for path, message in problems]
             raise ModelError("\n".join(lines))
         return _resolve(self.file, replace(self._sources, base=base))
+
+    def settled(self, name: str, values: Mapping[str, object]) -> Resolved:
+        """With a preset laid between recipe and base: `values` by dotted keys, of the origin "preset `name`"."""
+        assert not check(nest(values)), "a preset is ours"
+        return _resolve(self.file, replace(self._sources, preset=values, preset_name=name))
 
 
 def load(spec: str | Path, *, overrides: Sequence[str] = (), settings: Mapping[str, object] | None = None) -> Resolved:
@@ -117,12 +125,16 @@ def _resolve(file: str, sources: _Sources) -> Resolved:
         elif key in sources.recipe:
             values[key], origins[key] = sources.recipe[key].value, "recipe"
             places[key] = sources.recipe[key].place
+        elif key in sources.preset:
+            values[key], origins[key] = sources.preset[key], f"preset {sources.preset_name}"
         elif key in sources.base:
             values[key], origins[key] = sources.base[key], "base"
         if key in sources.entries:
             values[key] = _with_entries(values.get(key, leaf.default), sources.entries[key])
             origins[key] = "command line"
             places[key] = list(sources.entries[key].values())[-1].place
+    if values.get("extend") and origins["resolution"] in ("default", "base"):
+        values["resolution"], origins["resolution"] = values["extend"], origins["extend"]
     recipe = Recipe.model_validate(nest(values), context=LAYER)
     conflicts = contradictions(recipe)
     if conflicts:

@@ -6,6 +6,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,26 @@ def memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
+def read_log(folder: Path, images_seen: int) -> list[dict[str, Any]]:
+    """The lines of `folder`/log.jsonl up to `images_seen`, but for those that a crash cut short."""
+    path = folder / "log.jsonl"
+    kept: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            record = json.loads(line)
+            if record["images_seen"] <= images_seen:
+                kept.append(record)
+        except (ValueError, KeyError, TypeError):
+            continue
+    return kept
+
+
 class Log:
     """Appends to `folder`/log.jsonl; lines beyond `images_seen`, of steps that will be taken again, are cut off."""
 
     def __init__(self, folder: Path, images_seen: int, *, tensorboard: bool) -> None:
         path = folder / "log.jsonl"
-        kept = []
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    if json.loads(line)["images_seen"] <= images_seen:
-                        kept.append(line)
-                except (ValueError, KeyError, TypeError):
-                    continue  # a line that a crash cut short
+        kept = [json.dumps(record) for record in read_log(folder, images_seen)]
         partial = path.with_name(f".{path.name}.partial")
         partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         partial.replace(path)
@@ -46,16 +54,18 @@ class Log:
         self.resume_clock()
 
     def resume_clock(self) -> None:
-        """Previews and checkpoints are not training time: the next step is counted from here."""
+        """Previews, measures and checkpoints are not training time: the next step is counted from here."""
         self._since = time.perf_counter()
 
-    def add(self, progress: Progress, *, due: bool) -> dict[str, Any] | None:
-        """Take a step in; with `due`, write and return the line of the steps since the last."""
+    def add(self, progress: Progress) -> None:
+        """Take a step in, and stop the clock."""
         self._seconds += time.perf_counter() - self._since
         self._steps.append(progress)
-        if not due:
-            return None
-        steps, moment = self._steps, progress.moment
+
+    def write(self, more: Mapping[str, Any]) -> dict[str, Any]:
+        """Write and return the line of the steps since the last, with `more` in it."""
+        steps = self._steps
+        progress, moment = steps[-1], steps[-1].moment
         generator_losses = [step.loss_generator for step in steps if step.loss_generator is not None]
         record = {
             "images_seen": progress.images_seen,
@@ -70,13 +80,14 @@ class Log:
             "learning_rate": moment.learning_rate,
             "images_per_second": round(sum(step.moment.batch_size for step in steps) / max(self._seconds, 1e-9), 2),
             "memory_mb": round(memory_mb(), 1),
+            **progress.methods,
+            **more,
         }
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         if self._writer is not None:
-            for key, value in record.items():
-                if isinstance(value, (int, float)):
-                    self._writer.add_scalar(key, value, progress.images_seen)
+            for key, value in _scalars(record):
+                self._writer.add_scalar(key, value, progress.images_seen)
         self._steps, self._seconds = [], 0.0
         return record
 
@@ -85,6 +96,15 @@ class Log:
         self._file.close()
         if self._writer is not None:
             self._writer.close()
+
+
+def _scalars(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Every number, those of a map named `map/key`."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _scalars(value, f"{prefix}{key}/")
+        elif isinstance(value, (int, float)):
+            yield prefix + key, value
 
 
 def _mean(values: list[float]) -> float | None:

@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from animepggan.corpus import Corpus
+from animepggan.errors import ModelError
 from animepggan.sampling.draw import to_uint8
 from animepggan.sampling.grid import grid
 from animepggan.streams import stream
 from animepggan.training.state import State
+
+
+def previews_of(run: Path) -> list[Path]:
+    """The saved previews of a run folder, by the images seen; ModelError where there are none."""
+    found = {
+        int(path.stem.removeprefix("images-")): path
+        for path in (run / "previews").glob("images-*.png")
+        if path.stem.removeprefix("images-").isdecimal()
+    }
+    if not found:
+        raise ModelError(f"{run}: no previews here; give the folder of a run")
+    return [found[images] for images in sorted(found)]
+
+
+def film_of(previews: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
+    """Previews as frames [h, w, 3], all of the last one's size; ModelError where one cannot be read."""
+    size = _read(previews[-1]).size
+    for path in previews:
+        picture = _read(path)
+        multiple = picture.width and size[0] % picture.width == 0 and size[1] % picture.height == 0
+        resampling = Image.Resampling.NEAREST if multiple else Image.Resampling.LANCZOS
+        yield np.asarray(picture if picture.size == size else picture.resize(size, resampling))
+
+
+def _read(path: Path) -> Image.Image:
+    try:
+        with Image.open(path, formats=("PNG",)) as file:
+            return file.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ModelError(f"{path}: cannot be read: {error}") from error
 
 
 def preview_path(folder: Path, images_seen: int) -> Path:

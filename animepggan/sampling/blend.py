@@ -16,11 +16,12 @@ import torch
 
 from animepggan.checkpoint import Loaded
 from animepggan.errors import ModelError
+from animepggan.networks import complete
 
 
 def check_pair(first: Loaded, second: Loaded) -> None:
     """ModelError, naming what differs, unless both generators are of one architecture."""
-    here, there = (loaded.config["architecture"] for loaded in (first, second))
+    here, there = (complete(loaded.config["architecture"]) for loaded in (first, second))
     differing = [key for key in here if here[key] != there.get(key)]
     if differing:
         told = "; ".join(f"{key} is {here[key]} and {there.get(key)}" for key in differing)
@@ -41,10 +42,15 @@ def blend(
     theirs = dict(second.generator.named_parameters())
     with torch.no_grad():
         for name, parameter in generator.named_parameters():
-            # Keyed by resolution: blocks.64.conv0.weight, to_rgb.64.weight.
-            if lowest <= int(name.split(".")[1]) <= highest:
+            if lowest <= _resolution_of(name) <= highest:
                 parameter.lerp_(theirs[name].to(parameter.device), share)
     return replace(first, generator=generator, alpha=first.alpha + share * (second.alpha - first.alpha))
+
+
+def _resolution_of(name: str) -> int:
+    """Of a parameter's layer: blocks.64.conv0.weight, to_rgb.64.weight; what acts on the latent is of the lowest."""
+    part = name.split(".")[1]
+    return int(part) if part.isdecimal() else 4
 
 
 def there_and_back(frames: int) -> Iterator[float]:

@@ -40,7 +40,7 @@ from torch.nn import functional
 
 from animepggan.networks import Discriminator, Generator
 from animepggan.networks.layers import NEGATIVE_SLOPE, EqualizedConv2d, pixel_norm, upsample
-from animepggan.objectives import DiscriminatorLoss
+from animepggan.objectives import DiscriminatorLoss, Lecam, lecam_regularization
 from animepggan.recipe.model import ObjectiveOptions
 from animepggan.training.convolution import Convolution, Minimal, product, scaled_like
 
@@ -52,9 +52,13 @@ Gradients = dict[nn.Parameter, Tensor]
 
 
 def generate(generator: Generator, latents: Tensor, alpha: float, precision: str) -> Tensor:
-    """[n, latent_dim] -> float32 [n, 3, r, r]; differentiable once, by the parameters that require it."""
+    """[n, latent_dim] -> float32 [n, 3, r, r]; differentiable once, by latents and parameters that require it."""
     dtype = torch.bfloat16 if precision == "bf16" else latents.dtype
     keep = torch.is_grad_enabled()
+    if generator.miner is not None:  # autograd's, as is the norm's derivative: they are small
+        latents = generator.miner(latents)
+    if generator.norm_latent:
+        latents = pixel_norm(latents, EPS)
     pictures: Tensor = _Generate.apply(latents, generator, alpha, dtype, keep, *generator.parameters())
     return pictures
 
@@ -75,6 +79,7 @@ def wgan_gp(
     alpha: float,
     objective: ObjectiveOptions,
     precision: str,
+    lecam: Lecam | None = None,
 ) -> DiscriminatorLoss:
     """The discriminator's loss (see `objectives`), its gradient left in the parameters."""
     n = len(real)
@@ -99,12 +104,18 @@ def wgan_gp(
     seeds = scores[n:].clone()
     seeds[:n].mul_(2 * objective.drift / n).sub_(1 / n)
     seeds[n:].fill_(1 / n)
+    if lecam is not None:
+        seeds[:n].add_(real_scores - lecam.fake, alpha=2 * lecam.weight / n)
+        seeds[n:].add_(fake_scores - lecam.real, alpha=2 * lecam.weight / n)
     gradients, _ = passes.merge(seeds)
     for parameter, value in gradients.items():
         parameter.grad = value
     wasserstein = fake_scores.mean() - real_scores.mean()
     drift = objective.drift * real_scores.square().mean()
-    return DiscriminatorLoss(wasserstein + penalty + drift, wasserstein, penalty, drift)
+    total = wasserstein + penalty + drift
+    if lecam is not None:
+        total = total + lecam_regularization(real_scores, fake_scores, lecam)
+    return DiscriminatorLoss(total, wasserstein, penalty, drift, real_scores, fake_scores)
 
 
 class _Discriminate(torch.autograd.Function):
@@ -453,8 +464,8 @@ class _Generate(torch.autograd.Function):
     def backward(ctx: Any, delta: Tensor) -> tuple[Tensor | None, ...]:
         drawing: _Drawing = ctx.drawing
         del ctx.drawing
-        gradients = drawing.backward(delta)
-        return None, None, None, None, None, *[gradients.get(parameter) for parameter in ctx.parameters]
+        gradients, by_latents = drawing.backward(delta, to_latents=ctx.needs_input_grad[0])
+        return by_latents, None, None, None, None, *[gradients.get(parameter) for parameter in ctx.parameters]
 
 
 class _Drawing:
@@ -463,7 +474,6 @@ class _Drawing:
     def __init__(self, generator: Generator, alpha: float, dtype: torch.dtype, *, keep: bool) -> None:
         side = generator.resolution
         self.alpha = alpha
-        self.norm_latent = generator.norm_latent
         block: Any = generator.blocks["4"]
         self.first = _First(block, dtype, keep=keep)
         self.layers: list[_Synthesis] = []
@@ -479,8 +489,8 @@ class _Drawing:
             self.layers, self.fading = self.layers[:-2], self.layers[-2:]
 
     def forward(self, latents: Tensor) -> Tensor:
-        """[n, latent_dim] -> [n, 3, r, r]."""
-        features = self.first.forward(pixel_norm(latents, EPS) if self.norm_latent else latents)
+        """[n, latent_dim], as the first layer takes them -> [n, 3, r, r]."""
+        features = self.first.forward(latents)
         for layer in self.layers:
             features = layer.forward(features)
         self.previous = features
@@ -492,8 +502,8 @@ class _Drawing:
             pictures = torch.lerp(upsample(self.old.forward(self.previous)), pictures, self.alpha)
         return pictures
 
-    def backward(self, delta: Tensor) -> Gradients:
-        """The parameters' gradient of <delta, pictures>; what the layers keep is given up."""
+    def backward(self, delta: Tensor, *, to_latents: bool) -> tuple[Gradients, Tensor | None]:
+        """The parameters' gradient of <delta, pictures>, and that by the latents; what the layers keep is given up."""
         gradients: Gradients = {}
         delta = delta.to(self.features.dtype, memory_format=torch.channels_last)
         old = None
@@ -509,8 +519,7 @@ class _Drawing:
             delta.add_(old)
         while self.layers:
             delta = self.layers.pop().backward(delta, gradients)
-        self.first.backward(delta, gradients)
-        return gradients
+        return gradients, self.first.backward(delta, gradients, to_latents)
 
 
 Norm = Literal["after", "before"] | None
@@ -561,16 +570,16 @@ class _First:
             self.outputs, self.scale = outputs, scale
         return outputs
 
-    def backward(self, delta: Tensor, gradients: Gradients) -> None:
-        """Leave the gradients of <delta, outputs>; `delta` is used up."""
+    def backward(self, delta: Tensor, gradients: Gradients, wanted: bool) -> Tensor | None:
+        """Leave the gradients of <delta, outputs>, and return that by the latents; `delta` is used up."""
         _unfinish_(delta, self.outputs, self.scale, self.norm)
         module = self.module
         if module.bias.requires_grad:
             gradients[module.bias] = _total(delta).to(module.bias.dtype)
+        rows = delta.reshape(len(delta), -1)  # in the weight's order: out, height, width
         if module.weight.requires_grad:
-            # Rows in the weight's order: out, height, width.
-            rows = delta.reshape(len(delta), -1)
             gradients[module.weight] = _by_matrix(module.weight, rows, self.latents, module.scale)
+        return (rows @ self.matrix).to(module.weight.dtype) if wanted else None
 
 
 def _finish_(features: Tensor, norm: Norm) -> Tensor | None:

@@ -8,19 +8,22 @@ computes is written twice, plainly in `reference` and quickly in `fast`; the sta
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from animepggan.errors import DivergedError
+from animepggan.augment import augment
+from animepggan.errors import DivergedError, RecipeError
 from animepggan.networks import Discriminator
 from animepggan.networks.layers import downsample, upsample
 from animepggan.objectives import (
     DiscriminatorLoss,
+    Lecam,
+    lecam_regularization,
     logistic_discriminator,
     logistic_generator,
     relativistic,
@@ -30,7 +33,11 @@ from animepggan.objectives import (
 from animepggan.schedule import Moment, Schedule, Stage
 from animepggan.streams import stream
 from animepggan.training import fast, reference
+from animepggan.training.regularizers import chosen, mine, pull, replaced
 from animepggan.training.state import State
+
+STEER_EVERY = 4
+"""Steps from one look at pictures held out to the next (Karras et al. 2020, arXiv:2006.06676, section 3.1)."""
 
 
 class Pictures(Protocol):
@@ -52,6 +59,7 @@ class Progress:
     gradient_penalty: float  # weighted
     drift: float  # weighted
     stage_ended: Stage | None  # the stage whose last step this was
+    methods: Mapping[str, float] = field(default_factory=dict)  # of those that are on: augment_strength, r_v, apa_share
 
 
 def cross_fade(real: Tensor, alpha: float) -> Tensor:
@@ -61,20 +69,44 @@ def cross_fade(real: Tensor, alpha: float) -> Tensor:
     return torch.lerp(upsample(downsample(real)), real, alpha)
 
 
-def run(state: State, schedule: Schedule, corpus: Pictures, *, precision: str = "fp32") -> Iterator[Progress]:
+def run(
+    state: State,
+    schedule: Schedule,
+    corpus: Pictures,
+    *,
+    precision: str = "fp32",
+    validation: Pictures | None = None,  # held out of `corpus`; augment adaptive and apa look at them
+    base_corpus: Pictures | None = None,  # shown among the others while a stage fades in
+) -> Iterator[Progress]:
     """Train from `state.images_seen` to the end of the schedule, growing the networks at each new stage.
 
     `precision` "bf16" runs the convolutions in bfloat16 under autocast, weights and moments staying float32.
+    RecipeError where the recipe needs pictures held out and there are none.
     """
+    if state.controllers and validation is None:
+        method = "apa" if state.recipe.apa else "augment adaptive"
+        raise RecipeError(
+            f"{method}: needs pictures that are held out of training, and there are none\n"
+            "set measures.hold_out above 0, or take augment diffaugment, which needs none"
+        )
     while state.images_seen < schedule.total_images:
         moment = schedule.at(state.images_seen)
         if moment.resolution != state.resolution:
             state.grow(moment.resolution)
-        yield step(state, schedule, moment, corpus, precision=precision)
+        yield step(state, schedule, moment, corpus, precision=precision, validation=validation, base_corpus=base_corpus)
 
 
-def step(state: State, schedule: Schedule, moment: Moment, corpus: Pictures, *, precision: str = "fp32") -> Progress:
-    """One discriminator step and, every `n_critic`-th time, one generator step."""
+def step(
+    state: State,
+    schedule: Schedule,
+    moment: Moment,
+    corpus: Pictures,
+    *,
+    precision: str = "fp32",
+    validation: Pictures | None = None,
+    base_corpus: Pictures | None = None,
+) -> Progress:
+    """One discriminator step and, every `n_critic`-th time, one generator step; see `run`."""
     recipe = state.recipe
     images_seen, batch_size, alpha = moment.images_seen, moment.batch_size, moment.alpha
     written = reference if state.reference else fast
@@ -84,30 +116,67 @@ def step(state: State, schedule: Schedule, moment: Moment, corpus: Pictures, *, 
     for optimizer in state.optimizers.values():
         optimizer.param_groups[0]["lr"] = moment.learning_rate
 
-    real = corpus.batch(images_seen, batch_size, resolution=moment.resolution, seed=recipe.seed, mirror=recipe.mirror)
-    real = cross_fade(real.to(state.device, memory_format=state.memory_format), alpha)
+    if state.generator.miner is not None:
+        known = state.base_resolution or state.resolution
+        mine(state.generator, known, alone=images_seen < recipe.miner * 1000)
+    strength = state.strength
+
+    def shown(source: Pictures) -> Tensor:
+        found = source.batch(
+            images_seen, batch_size, resolution=moment.resolution, seed=recipe.seed, mirror=recipe.mirror
+        )
+        return cross_fade(found.to(state.device, memory_format=state.memory_format), alpha)
+
+    def augmented(pictures: Tensor, purpose: str) -> Tensor:
+        return augment(pictures, strength, purpose, recipe.seed, images_seen)
+
+    def score(pictures: Tensor) -> Tensor:
+        scores: Tensor = written.discriminate(state.discriminator, pictures, alpha, precision)
+        return scores
+
+    real = shown(corpus)
+    if base_corpus is not None and moment.phase.name == "fade":
+        general = chosen("extend", recipe.extend_share, batch_size, recipe.seed, images_seen)
+        real = replaced(real, general, shown(base_corpus)[general])
+    share = state.controllers["apa"].strength if recipe.apa else 0.0
+    passed = chosen("apa", share, batch_size, recipe.seed, images_seen)
+    if passed.any():
+        with torch.no_grad():
+            latents = _latents(state, "latents/apa", moment)[passed]
+            real = replaced(real, passed, written.generate(state.generator, latents, alpha, precision))
+    real = augmented(real, "real")
     with torch.set_grad_enabled(shared):
         fake = written.generate(state.generator, _latents(state, "latents/discriminator", moment), alpha, precision)
     mix = torch.rand(batch_size, generator=stream("mix", recipe.seed, images_seen)).to(state.device)
+    judged, lecam = augmented(fake.detach(), "fake"), state.scores.lecam(recipe.lecam)
     if recipe.objective.name == "wgan-gp":
-        loss = written.wgan_gp(state.discriminator, real, fake.detach(), mix, alpha, recipe.objective, precision)
+        loss = written.wgan_gp(state.discriminator, real, judged, mix, alpha, recipe.objective, precision, lecam)
     else:
         due = (steps_of_phase - 1) % recipe.objective.r1_every == 0
-        loss = _logistic(state, written.discriminate, real, fake.detach(), alpha, precision, penalized=due)
+        loss = _logistic(state, written.discriminate, real, judged, alpha, precision, lecam, penalized=due)
+    held_out = None
+    if validation is not None and state.controllers and steps_of_phase % STEER_EVERY == 0 and not passed.all():
+        with torch.no_grad():  # by the weights that gave the other scores
+            held_out = score(augmented(shown(validation), "validation")).mean().item()
     _descend(state, "discriminator", loss.total)
+    if held_out is not None:
+        train, drawn = loss.real_scores[~passed.to(state.device)].mean().item(), loss.fake_scores.mean().item()
+        state.steer(train, held_out, drawn, images=STEER_EVERY * batch_size)
+    if recipe.lecam:
+        state.scores = state.scores.update(loss.real_scores.mean().item(), loss.fake_scores.mean().item())
 
     generator_loss = None
     if trains_generator:
         if not shared:
             fake = written.generate(state.generator, _latents(state, "latents/generator", moment), alpha, precision)
         with _frozen(state.discriminator):
-            scores = written.discriminate(state.discriminator, fake, alpha, precision)
+            scores = score(augmented(fake, "generator"))
             if recipe.objective.name == "wgan-gp":
                 generator_loss = wgan_generator(scores)
             elif recipe.objective.name == "r1-logistic":
                 generator_loss = logistic_generator(scores)
             else:
-                generator_loss = relativistic(scores, written.discriminate(state.discriminator, real, alpha, precision))
+                generator_loss = relativistic(scores, score(real))
             generator_loss.backward()  # type: ignore[no-untyped-call]
         del fake
         _descend(state, "generator", generator_loss)
@@ -124,7 +193,18 @@ def step(state: State, schedule: Schedule, moment: Moment, corpus: Pictures, *, 
         gradient_penalty=loss.gradient_penalty.item(),
         drift=loss.drift.item(),
         stage_ended=schedule.stage_ending(images_seen, state.images_seen),
+        methods=_methods(state),
     )
+
+
+def _methods(state: State) -> dict[str, float]:
+    """What the methods that are on stand at."""
+    told = {} if state.recipe.augment == "none" else {"augment_strength": state.strength}
+    for controller in state.controllers.values():
+        told["r_v"] = controller.overfitting
+    if state.recipe.apa:
+        told["apa_share"] = state.controllers["apa"].strength
+    return told
 
 
 def _logistic(
@@ -134,6 +214,7 @@ def _logistic(
     fake: Tensor,
     alpha: float,
     precision: str,
+    lecam: Lecam | None,
     *,
     penalized: bool,  # whether this step is one of those that R1 is taken at, for itself and those between
 ) -> DiscriminatorLoss:
@@ -147,6 +228,8 @@ def _logistic(
         adversarial, at, weight = logistic_discriminator(real_scores, fake_scores), (), objective.r1_every
         if penalized:
             at = (real,)
+    if lecam is not None:
+        adversarial = adversarial + lecam_regularization(real_scores, fake_scores, lecam)
     adversarial.backward()  # type: ignore[no-untyped-call]
     penalty = torch.zeros(())
     if objective.r1_gamma:
@@ -156,9 +239,15 @@ def _logistic(
             part = objective.r1_gamma / 2 * weight * squared
             part.backward()  # type: ignore[no-untyped-call]
             penalty = penalty + part.detach().cpu()
-    adversarial = adversarial.detach()
-    wasserstein = (fake_scores.mean() - real_scores.mean()).detach()
-    return DiscriminatorLoss(adversarial + penalty.to(adversarial), wasserstein, penalty, torch.zeros(()))
+    adversarial, real_scores, fake_scores = (kept.detach() for kept in (adversarial, real_scores, fake_scores))
+    return DiscriminatorLoss(
+        adversarial + penalty.to(adversarial),
+        fake_scores.mean() - real_scores.mean(),
+        penalty,
+        torch.zeros(()),
+        real_scores,
+        fake_scores,
+    )
 
 
 def _latents(state: State, purpose: str, moment: Moment) -> Tensor:
@@ -185,6 +274,8 @@ def _descend(state: State, role: str, loss: Tensor) -> None:
     if not math.isfinite(loss.item()):
         raise DivergedError(_diverged(state, f"the {role}'s loss is {loss.item()}"))
     network: nn.Module = state.networks[role]
+    if state.anchors:
+        pull(network, state.anchors[role], state.recipe.l2sp)
     gradients = {name: value.grad for name, value in network.named_parameters() if value.grad is not None}
     largest = nn.utils.get_total_norm(gradients.values(), norm_type=math.inf)
     if not math.isfinite(largest.item()):

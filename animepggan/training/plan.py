@@ -156,7 +156,8 @@ def plan(
         counted = count.weight_bytes + count.kept
         if probe and (rate is None or count.flops <= PROBE_FLOPS):
             seconds = 0.0
-            state = State(recipe, stage.resolution, device)
+            base_resolution = first_resolution if recipe.base is not None else None
+            state = State(recipe, stage.resolution, device, base_resolution=base_resolution)
             for phase in stage.phases:
                 of_step = _seconds_of_step(state, schedule, phase, precision)
                 seconds += of_step * (phase.end - phase.start) / phase.batch_size
@@ -200,9 +201,7 @@ def count_step(recipe: Recipe, resolution: int, batch_size: int) -> StepCount:
                 fake = generator(latents)
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 penalty = gradient_penalty(discriminator, real, fake, mix, target=1.0)
-                loss = wgan_gp_discriminator(
-                    discriminator(real), discriminator(fake), penalty, weight=1.0, drift=0.0
-                )
+                loss = wgan_gp_discriminator(discriminator(real), discriminator(fake), penalty, weight=1.0, drift=0.0)
             loss.total.backward()  # type: ignore[no-untyped-call]
             discriminator.requires_grad_(False)
             wgan_generator(discriminator(generator(latents))).backward()  # type: ignore[no-untyped-call]

@@ -14,7 +14,13 @@ from torch.nn import functional
 
 from animepggan.networks import Discriminator, Generator
 from animepggan.networks.layers import activate, downsample, pixel_norm, upsample
-from animepggan.objectives import DiscriminatorLoss, gradient_penalty, wgan_gp_discriminator
+from animepggan.objectives import (
+    DiscriminatorLoss,
+    Lecam,
+    gradient_penalty,
+    lecam_regularization,
+    wgan_gp_discriminator,
+)
 from animepggan.recipe.model import ObjectiveOptions
 
 
@@ -33,6 +39,8 @@ def generate(generator: Generator, latents: Tensor, alpha: float, precision: str
         return pixel_norm(activate(features)) if block.norm == "after" else activate(pixel_norm(features))
 
     blocks: Any = generator.blocks
+    if generator.miner is not None:
+        latents = generator.miner(latents)
     with _autocast(latents, precision):
         if generator.norm_latent:
             latents = pixel_norm(latents)
@@ -92,6 +100,7 @@ def wgan_gp(
     alpha: float,
     objective: ObjectiveOptions,
     precision: str,
+    lecam: Lecam | None = None,
 ) -> DiscriminatorLoss:
     """The discriminator's loss, its gradient left in the parameters; `fake` [n, 3, r, r] has no graph."""
     with _autocast(real, precision):  # around all of it: the weights are cast once
@@ -107,6 +116,8 @@ def wgan_gp(
         loss = wgan_gp_discriminator(
             real_scores, fake_scores, penalty, weight=objective.gradient_penalty, drift=objective.drift
         )
+        if lecam is not None:
+            loss = loss._replace(total=loss.total + lecam_regularization(real_scores, fake_scores, lecam))
     loss.total.backward()  # type: ignore[no-untyped-call]
     return DiscriminatorLoss(*(part.detach() for part in loss))
 

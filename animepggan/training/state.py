@@ -1,19 +1,25 @@
-"""All that a run carries from one step to the next: three networks, two optimisers, one integer."""
+"""All that a run carries from one step to the next: three networks, two optimisers, a few averages, one integer."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 
 import torch
 from torch import nn
 
+from animepggan.augment import Controller
 from animepggan.networks import Architecture, build_discriminator, build_generator
 from animepggan.networks.layers import Equalized
 from animepggan.recipe import Recipe
 from animepggan.streams import stream
+from animepggan.training.regularizers import Scores, frozen_layers
 
 
 def architecture_of(recipe: Recipe, resolution: int) -> Architecture:
     """The architecture that `recipe` asks for, grown to `resolution`."""
-    return {"resolution": resolution, "latent_dim": recipe.latent_dim, **recipe.network.model_dump()}
+    network = {**recipe.network.model_dump(), "miner": recipe.network.miner or recipe.miner > 0}
+    return {"resolution": resolution, "latent_dim": recipe.latent_dim, **network}
 
 
 def initialize(network: nn.Module, role: str, seed: int) -> None:
@@ -32,13 +38,26 @@ class State:
     `reference` asks for the plain step; the tensors and what becomes of them are the same either way.
     """
 
-    def __init__(self, recipe: Recipe, resolution: int, device: torch.device, *, reference: bool = False) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        resolution: int,
+        device: torch.device,
+        *,
+        reference: bool = False,
+        base_resolution: int | None = None,  # pixels, of the base that the networks come from; None: from none
+    ) -> None:
         self.recipe = recipe
         self.device = device
         self.reference = reference
+        self.base_resolution = base_resolution
         self.memory_format = torch.contiguous_format if reference else torch.channels_last
         self.images_seen = 0
         self.alpha = 1.0  # reached by the last step
+        steered = {"augment": recipe.augment == "adaptive", "apa": recipe.apa}
+        self.controllers = {name: Controller() for name, on in steered.items() if on}
+        self.scores = Scores()
+        self.anchors: dict[str, dict[str, torch.Tensor]] = {}  # by network: the base's weights, where l2sp wants them
         self._build(resolution)
 
     @property
@@ -50,6 +69,13 @@ class State:
         """What config.json says of these networks."""
         return architecture_of(self.recipe, self.resolution)
 
+    @property
+    def strength(self) -> float:
+        """Of augmentation in the next step, 0 to 1."""
+        if self.recipe.augment == "adaptive":
+            return self.controllers["augment"].strength
+        return self.recipe.augmentation.strength if self.recipe.augment == "diffaugment" else 0.0
+
     def _build(self, resolution: int) -> None:
         architecture = architecture_of(self.recipe, resolution)
         self.generator = build_generator(architecture)
@@ -60,6 +86,10 @@ class State:
         self.generator_ema.load_state_dict(self.generator.state_dict())
         for network in self.networks.values():
             network.to(device=self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
+        if self.recipe.freeze_discriminator and self.base_resolution is not None:
+            down_to = self.recipe.freeze_discriminator
+            for parameter in frozen_layers(self.discriminator, down_to, self.base_resolution):
+                parameter.requires_grad_(False)
         self.optimizers = {
             "generator": self._optimizer(self.generator),
             "discriminator": self._optimizer(self.discriminator),
@@ -123,15 +153,47 @@ class State:
                     },
                 }
 
+    def steer(self, train: float, validation: float, fake: float, *, images: int) -> None:
+        """Let every controller take in a step's mean scores; `images` were seen since the last time."""
+        target, ramp_kimg = self.recipe.augmentation.target, self.recipe.augmentation.ramp_kimg
+        for name, controller in self.controllers.items():
+            self.controllers[name] = controller.update(
+                train, validation, fake, images=images, target=target, ramp_kimg=ramp_kimg
+            )
+
+    def averages(self) -> dict[str, torch.Tensor]:
+        """What the methods that are on remember of scores, by name: `augment.strength` and the like, float64."""
+        kept: dict[str, Controller | Scores] = {**self.controllers}
+        if self.recipe.lecam:
+            kept["lecam"] = self.scores
+        return {
+            f"{name}.{key}": torch.tensor(value, dtype=torch.float64)
+            for name, values in kept.items()
+            for key, value in asdict(values).items()
+        }
+
+    def load_averages(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """The reverse of `averages`; a method that `tensors` does not name starts afresh."""
+
+        def found(kind: type[Controller | Scores], name: str) -> dict[str, float]:
+            keys = [field.name for field in fields(kind) if f"{name}.{field.name}" in tensors]
+            return {key: tensors[f"{name}.{key}"].item() for key in keys}
+
+        self.controllers = {name: Controller(**found(Controller, name)) for name in self.controllers}
+        self.scores = Scores(**found(Scores, "lecam"))
+
     @torch.no_grad()
     def average(self, images: int, images_seen: int) -> None:
         """Move the EMA generator toward the generator; `images` were seen since the last time, `images_seen` in all.
 
         Half-life in images, so that the average means the same at every batch size; never more than `ema.ramp` of the
-        images seen, so that it does not drag the start of a run along (as Karras et al. 2020, arXiv:2006.06676, do).
+        images seen, so that it does not drag the start of a run along (as Karras et al. 2020, arXiv:2006.06676, do). A
+        base's average is worth keeping from the first step on.
         """
         options = self.recipe.ema
-        half_life = min(options.half_life_kimg * 1000, options.ramp * images_seen)
+        half_life = options.half_life_kimg * 1000
+        if self.base_resolution is None:
+            half_life = min(half_life, options.ramp * images_seen)
         weight = 1 - 0.5 ** (images / max(half_life, 1e-8))
         averaged: list[torch.Tensor] = list(self.generator_ema.parameters())
         current: list[torch.Tensor] = list(self.generator.parameters())
