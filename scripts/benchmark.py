@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -131,15 +130,17 @@ def time_case(case: Case, batch_size: int, seconds: float) -> dict[str, Any]:
 def memory_of(case: Case, batch_size: int, *, plain: bool) -> float:
     """Bytes by which three steps raise the process's peak."""
 
-    def peak() -> int:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    import torch
 
+    from animepggan.training.plan import peak
+
+    device = torch.device("cpu")
     Stepper(Case("small", 4, "steady", case.variant), 4, plain=plain)()  # what torch loads at the first step
     stepper = Stepper(case, batch_size, plain=plain)
-    before = peak()
+    before = peak(device)
     for _ in range(3):
         stepper()
-    return peak() - before
+    return peak(device) - before
 
 
 def child(what: str, case: Case, options: argparse.Namespace) -> Any:

@@ -20,8 +20,9 @@ def machine() -> str:
             if line.startswith("model name"):
                 name = line.partition(":")[2].strip()
                 break
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores, torch {torch.__version__.partition('+')[0]}, {datetime.now(UTC):%Y-%m-%d}"
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = "1 core" if count == 1 else f"{count} cores"
+    return f"{name}, {cores}, torch {torch.__version__.partition('+')[0]}, {datetime.now(UTC):%Y-%m-%d}"
 
 
 def plot_kid(curves: Mapping[str, Sequence[tuple[float, float]]], path: Path, *, across: str) -> None:

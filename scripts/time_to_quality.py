@@ -66,6 +66,7 @@ VARIANTS = {
     "r1": Variant("r1-logistic, R1 every 16 steps", (SHARED, "objective.name=r1-logistic")),
     "r3": Variant("r3", (SHARED, "objective.name=r3")),
     "rate-x2": Variant("learning rate doubled", (SHARED, "schedule.learning_rate=0.01")),
+    "rate-x4": Variant("learning rate x 4", (SHARED, "schedule.learning_rate=0.02")),
     "batch-16": Variant("batches of 16", (SHARED, "schedule.batch_size=16")),
     "rate-half": Variant("learning rate halved", (SHARED, "schedule.learning_rate=0.0025")),
     "batch-4": Variant("batches of 4", (SHARED, "schedule.batch_size=4")),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,14 +12,13 @@ import torch
 
 from animepggan.errors import RecipeError
 from animepggan.training import Progress
+from animepggan.training.plan import peak
 
 
 def memory_mb() -> float:
     """The most memory that this process has held: on the GPU where one is used, resident otherwise; 10^6 bytes."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        return torch.cuda.max_memory_allocated() / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return peak(torch.device("cuda" if on_gpu else "cpu")) / 1e6
 
 
 def read_log(folder: Path, images_seen: int) -> list[dict[str, Any]]:

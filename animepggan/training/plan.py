@@ -148,7 +148,7 @@ def plan(
     schedule = schedule_of(recipe, first_resolution=first_resolution)
     plans = []
     rate: float | None = None  # floating-point operations a second
-    base, grown = _peak(device), 0  # bytes: the process before any step, and what the probed steps have added
+    base, grown = peak(device), 0  # bytes: the process before any step, and what the probed steps have added
     for stage in schedule.stages:
         batch_size = stage.phases[-1].batch_size
         count = count_step(recipe, stage.resolution, batch_size)
@@ -162,7 +162,7 @@ def plan(
                 of_step = _seconds_of_step(state, schedule, phase, precision)
                 seconds += of_step * (phase.end - phase.start) / phase.batch_size
             rate = count.flops / of_step
-            grown = max(grown, _peak(device) - base)
+            grown = max(grown, peak(device) - base)
             counted = grown
         elif rate is not None:
             seconds = count.flops / batch_size / rate * (stage.end - stage.start)
@@ -227,8 +227,8 @@ def _seconds_of_step(state: State, schedule: Schedule, phase: Phase, precision: 
     return counted[len(counted) // 2]
 
 
-def _peak(device: torch.device) -> int:
-    """The most memory held so far, bytes: on the GPU where that is the device, else resident."""
+def peak(device: torch.device) -> int:
+    """The most memory that this process has held, bytes: on the GPU where that is the device, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
