@@ -615,7 +615,8 @@ def _take_up(
         if base is not None:
             if (recipe.l2sp or recipe.extend) and "base" not in allow:
                 check_unmoved(base, provenance.get("base") or {})
-            anchor(state, base)
+            if recipe.l2sp:
+                anchor(state, load_networks(base.found.path))
         notes = tuple(f"{error}; going on from {checkpoint.name}" for error in damaged)
         before = provenance.get("precision", means.precision)
         if before != means.precision:

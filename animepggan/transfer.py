@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from animepggan.checkpoint import WEIGHTS, Found, find, load_networks, read_config, verify
 from animepggan.errors import ModelError, RecipeError
@@ -30,6 +31,15 @@ class Preset:
         return str(self.clusters)
 
 
+_FEW = {
+    "augment": "diffaugment",
+    "freeze_discriminator": 0,
+    "schedule.stabilize_kimg": 60.0,
+    "schedule.ramp_kimg": 10.0,
+    "checkpoints.every_kimg": 10.0,
+    "previews.every_kimg": 2.0,
+    "measures.every_kimg": 0.0,
+}
 PRESETS = (
     Preset(
         4000,
@@ -45,34 +55,8 @@ PRESETS = (
             "measures.every_kimg": 0.0,
         },
     ),
-    Preset(
-        500,
-        "yui-few",
-        rate=0.25,
-        values={
-            "augment": "diffaugment",
-            "freeze_discriminator": 0,
-            "schedule.stabilize_kimg": 60.0,
-            "schedule.ramp_kimg": 10.0,
-            "checkpoints.every_kimg": 10.0,
-            "previews.every_kimg": 2.0,
-            "measures.every_kimg": 0.0,
-        },
-    ),
-    Preset(
-        50,
-        "yui-few",
-        rate=0.25,
-        values={
-            "augment": "diffaugment",
-            "freeze_discriminator": 0,
-            "schedule.stabilize_kimg": 60.0,
-            "schedule.ramp_kimg": 10.0,
-            "checkpoints.every_kimg": 10.0,
-            "previews.every_kimg": 2.0,
-            "measures.every_kimg": 0.0,
-        },
-    ),
+    Preset(500, "yui-few", rate=0.25, values=_FEW),
+    Preset(50, "yui-few", rate=0.25, values=_FEW),
 )
 """By the number of clusters, largest first; a set takes the nearest by ratio, so the borders are geometric means."""
 
@@ -188,23 +172,22 @@ def load_base(state: State, base: Base) -> None:
 
     The state may have a miner that the base lacks, and keeps it as it is.
     """
-    for role, network in load_networks(base.found.path).items():
+    networks = load_networks(base.found.path)
+    for role, network in networks.items():
         missing, _ = state.networks[role].load_state_dict(network.state_dict(), strict=False)
         assert all(name.startswith("miner.") for name in missing)
-    anchor(state, base)
+    if state.recipe.l2sp:
+        anchor(state, networks)
 
 
-def anchor(state: State, base: Base) -> None:
-    """Give the state the base's weights, where l2sp pulls to them."""
-    if not state.recipe.l2sp:
-        return
-    networks = load_networks(base.found.path)
+def anchor(state: State, base: Mapping[str, nn.Module]) -> None:
+    """Give the state the weights of the base's networks, for l2sp to pull to."""
     for role in ("generator", "discriminator"):
         ours = dict(state.networks[role].named_parameters())
         with torch.no_grad():
             state.anchors[role] = {
                 name: torch.empty_like(ours[name], requires_grad=False).copy_(value)
-                for name, value in networks[role].named_parameters()
+                for name, value in base[role].named_parameters()
             }
 
 

@@ -28,14 +28,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import machine, plot_kid
+from measuring import machine, originals, plot_kid
 from numpy.typing import NDArray
 
 from animepggan.checkpoint import load_generator, read_config
 from animepggan.corpus.demo.cache import cache_folder, cached
 from animepggan.corpus.demo.drawing import draw as draw_demo
 from animepggan.corpus.description import Row, write
-from animepggan.corpus.spec import resolve
 from animepggan.interop.backbones import PACKAGED, choose
 from animepggan.metrics.distances import frechet_distance, kernel_distance
 from animepggan.metrics.evaluate import evaluate, prepare
@@ -127,10 +126,7 @@ class Judge:
     def _originals(self, kind: Any) -> Pool:
         folder = cache_folder() / "measure" / f"{kind}-{HELD_OUT}-seed{HELD_OUT_SEED}"
         draw_demo(kind, folder, count=HELD_OUT, seed=HELD_OUT_SEED)
-        with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
-            wanted = {row["file"] for row in csv.DictReader(file) if row["kind"] == "original"}
-        source = resolve(str(folder)).only(lambda entry: entry.name in wanted)
-        return Pool.load(source, resolution=SIDE, cache=cache_folder())
+        return Pool.load(originals(folder), resolution=SIDE, cache=cache_folder())
 
     def quickly(self, checkpoint: Path) -> dict[str, float]:
         """What is measured at every checkpoint."""

@@ -8,42 +8,24 @@ fine-tuning started; and the samples of the base's own 4 px stage, enlarged, whi
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
-import torch
+from measuring import originals, samples
 from torch import Tensor
 
 from animepggan.checkpoint import find, load_generator
 from animepggan.corpus import Corpus
-from animepggan.corpus.spec import resolve
 from animepggan.metrics.sliced_wasserstein import sliced_wasserstein
-from animepggan.networks.layers import upsample
-from animepggan.sampling.latents import latents_of
 
 WORST_SHARE = 0.5
 """A demo whose samples are not at least so much nearer than its 4 px stage's is broken."""
 
 
-def samples(checkpoint: Path, count: int, side: int) -> Tensor:
-    """`count` pictures of seeds 0, 1, ..., enlarged to `side`: [count, 3, side, side]."""
+def drawn(checkpoint: Path, count: int, side: int) -> Tensor:
+    """`count` pictures of a model, enlarged to `side`: [count, 3, side, side]."""
     loaded = load_generator(checkpoint)
-    with torch.no_grad():
-        latents = torch.stack(list(latents_of(range(count), loaded.generator.latent_dim)))
-        pictures = torch.cat([loaded.generator(chunk, loaded.alpha) for chunk in torch.split(latents, 64)])
-    while pictures.shape[-1] < side:
-        pictures = upsample(pictures)
-    return pictures.clamp(-1, 1)
-
-
-def originals(folder: Path, side: int) -> Tensor:
-    """The held-out originals, copies and strangers left out, in a random order: [n, 3, side, side]."""
-    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        wanted = {row["file"] for row in csv.DictReader(file) if row["kind"] == "original"}
-    source = resolve(str(folder))
-    corpus = Corpus.load(source.only(lambda entry: entry.name in wanted), resolution=side)
-    return corpus.batch(0, len(corpus), resolution=side, seed=0, mirror=False)
+    return samples(loaded.generator, loaded.alpha, count, side)
 
 
 def main() -> int:
@@ -56,13 +38,14 @@ def main() -> int:
     arguments = parser.parse_args()
     tuned = find(str(arguments.tuned)).path
     side = load_generator(tuned).generator.resolution
-    real = originals(arguments.held_out, side)
+    corpus = Corpus.load(originals(arguments.held_out), resolution=side)
+    real = corpus.batch(0, len(corpus), resolution=side, seed=0, mirror=False)  # in a random order
     half = len(real) // 2
     sets = {
         "the other half of the real set": real[half : 2 * half],
-        "fine-tuned model": samples(tuned, half, side),
-        "base before fine-tuning": samples(find(str(arguments.base)).path, half, side),
-        "4 px stage, enlarged": samples(arguments.base / "checkpoints" / "stage-0004", half, side),
+        "fine-tuned model": drawn(tuned, half, side),
+        "base before fine-tuning": drawn(find(str(arguments.base)).path, half, side),
+        "4 px stage, enlarged": drawn(arguments.base / "checkpoints" / "stage-0004", half, side),
     }
     print(f"sliced Wasserstein distance x 1000 to {half} held-out pictures")
     means = {}

@@ -31,25 +31,14 @@ from torch.nn import functional
 
 from animepggan.checkpoint import FORMAT, Loaded, write_folder
 from animepggan.networks import build_generator
+from animepggan.recipe import Recipe
 from animepggan.sampling.draw import draw
 from animepggan.sampling.film import write_film
 from animepggan.sampling.fold import fold
 from animepggan.sampling.latents import latents_of
 from animepggan.sampling.walk import walk
+from animepggan.training.state import architecture_of
 
-PAPER: dict[str, Any] = {
-    "latent_dim": 512,
-    "fmap_base": 8192,
-    "fmap_max": 512,
-    "norm": "after",
-    "norm_first": True,
-    "norm_latent": True,
-    "to_rgb_gain": 1.0,
-    "group_size": 4,
-    "statistic": "stddev",
-    "fused_down": False,
-    "equalized_output": True,
-}
 PICTURES = 8  # a round
 FRAMES = 60
 
@@ -78,7 +67,8 @@ def plain(generator: Any, latents: Tensor) -> Tensor:
 def untrained(resolution: int, fmap_base: int) -> Loaded:
     """A model of random weights whose pictures fill the range of colors."""
     torch.manual_seed(0)
-    architecture = {**PAPER, "resolution": resolution, "fmap_base": fmap_base}
+    recipe = Recipe.model_validate({"name": "untrained", "resolution": resolution, "network": {"fmap_base": fmap_base}})
+    architecture = architecture_of(recipe, resolution)
     generator = build_generator(architecture).requires_grad_(False).eval()
     generator.get_parameter(f"to_rgb.{resolution}.weight").mul_(0.4)
     generator.to(memory_format=torch.channels_last)

@@ -1,7 +1,8 @@
-"""What the measuring scripts share: the line that names machine and date, and a plot."""
+"""What the measuring scripts share: the line that names machine and date, samples, the demo's originals, a plot."""
 
 from __future__ import annotations
 
+import csv
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from torch import Tensor
+
+from animepggan.corpus.spec import Source, resolve
+from animepggan.networks import Generator
+from animepggan.networks.layers import upsample
+from animepggan.sampling.latents import latents_of
 
 
 def machine() -> str:
@@ -23,6 +30,23 @@ def machine() -> str:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = "1 core" if count == 1 else f"{count} cores"
     return f"{name}, {cores}, torch {torch.__version__.partition('+')[0]}, {datetime.now(UTC):%Y-%m-%d}"
+
+
+def samples(generator: Generator, alpha: float, count: int, side: int) -> Tensor:
+    """`count` pictures of seeds 0, 1, ..., enlarged to `side`: [count, 3, side, side] in [-1, 1]."""
+    latents = torch.stack(list(latents_of(range(count), generator.latent_dim)))
+    with torch.no_grad():
+        pictures = torch.cat([generator(chunk, alpha) for chunk in torch.split(latents, 64)])
+    while pictures.shape[-1] < side:
+        pictures = upsample(pictures)
+    return pictures.clamp(-1, 1)
+
+
+def originals(folder: Path) -> Source:
+    """The originals of a drawn demo set; copies and strangers are left out."""
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        wanted = {row["file"] for row in csv.DictReader(file) if row["kind"] == "original"}
+    return resolve(str(folder)).only(lambda entry: entry.name in wanted)
 
 
 def plot_kid(curves: Mapping[str, Sequence[tuple[float, float]]], path: Path, *, across: str) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import machine, plot_kid
+from measuring import machine, plot_kid, samples
 from numpy.typing import NDArray
 
 from animepggan.corpus import Corpus
@@ -33,9 +33,7 @@ from animepggan.corpus.demo.cache import cache_folder, cached
 from animepggan.corpus.demo.drawing import draw
 from animepggan.interop.backbones import PACKAGED, choose
 from animepggan.metrics.distances import kernel_distance
-from animepggan.networks.layers import upsample
 from animepggan.recipe import load, schedule_of
-from animepggan.sampling.latents import latents_of
 from animepggan.training import State
 from animepggan.training import run as train
 
@@ -91,12 +89,8 @@ class Judge:
 
 def drawn(state: State) -> NDArray[np.uint8]:
     """Pictures of seeds 0, 1, ...: uint8 [n, SIDE, SIDE, 3]."""
-    latents = torch.stack(list(latents_of(range(SAMPLES), state.recipe.latent_dim)))
-    with torch.no_grad():
-        pictures = torch.cat([state.generator_ema(some, state.alpha) for some in torch.split(latents, 50)])
-        while pictures.shape[-1] < SIDE:
-            pictures = upsample(pictures)
-    pixels = ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    pictures = samples(state.generator_ema, state.alpha, SAMPLES, SIDE)
+    pixels = ((pictures + 1) * 127.5).round().to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).contiguous().numpy()
 
 

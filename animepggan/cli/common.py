@@ -27,6 +27,8 @@ Parameters = ParamSpec("Parameters")
 COMMON_OPTIONS = ("--json", "--debug", "--quiet")
 DEBUG = "animepggan.debug"
 """Key of `click.Context.meta` under which `main` finds whether `--debug` was given."""
+NO_BACKBONE = "none"
+"""What `--backbone` takes for measuring or looking without one."""
 
 _UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
@@ -207,6 +209,15 @@ def resolve_device(name: str) -> torch.device:
         found = f"{gpus} CUDA device{'s' * (gpus != 1)}" if kind == "cuda" else "no MPS device"
         raise click.BadParameter(f"torch finds {found} here; leave it out, or use cpu.", param_hint=f"--device {name}")
     return torch.device(name)
+
+
+def make_folder(folder: Path) -> Path:
+    """`folder`, made where it is not there; BadParameter for --output where it is a file."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise click.BadParameter(f"{folder} is a file; name a folder.", param_hint="--output") from error
+    return folder
 
 
 def apply_threads(threads: int | None) -> None:

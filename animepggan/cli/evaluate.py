@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from animepggan.cli.common import Console, apply_threads, common_options, output_option, resolve_device
+from animepggan.cli.common import NO_BACKBONE, Console, apply_threads, common_options, output_option, resolve_device
 from animepggan.cli.sample import drawing_options, open_model
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from animepggan.metrics.pool import Bar, Embedder, Pool
 
 DEFAULT_COUNT = 1000
-NO_BACKBONE = "none"
 LOOKED_AT = 32  # pictures of a set whose sides are asked
 OF_MODELS = ("config.json", "generator_ema.safetensors", "checkpoints", "recipe.yaml")  # what a model's folder holds
 OF_PICTURES = (".zip", ".tar", ".parquet", ".jsonl")

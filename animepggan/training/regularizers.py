@@ -86,6 +86,8 @@ def pull(network: nn.Module, base: Mapping[str, Tensor], weight: float) -> None:
 
 def chosen(purpose: str, share: float, batch_size: int, *numbers: int) -> Tensor:
     """Which pictures of a batch are replaced, each with the probability `share`: bool [batch_size], on the CPU."""
+    if not share:
+        return torch.zeros(batch_size, dtype=torch.bool)
     return torch.rand(batch_size, generator=stream(purpose, *numbers)) < share
 
 

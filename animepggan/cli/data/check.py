@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from animepggan.cli.common import Console, apply_threads, common_options, device_options, output_option, resolve_device
+from animepggan.cli.common import (
+    NO_BACKBONE,
+    Console,
+    apply_threads,
+    common_options,
+    device_options,
+    make_folder,
+    output_option,
+    resolve_device,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +35,6 @@ NAMED = 3
 """Files that the text names."""
 SEEN = 20_000
 """Pictures up to which a backbone looks at them without being asked for: more take it longer than decoding does."""
-NO_BACKBONE = "none"
 FOUND = 1
 """Exit code when there is something to look at."""
 
@@ -76,17 +84,14 @@ def command(
     """
     from animepggan.corpus.check import check
     from animepggan.corpus.description import write_lines
+    from animepggan.corpus.pyramid import no_pictures
     from animepggan.corpus.spec import printable, resolve
     from animepggan.errors import DataError
 
     source = resolve(data)
     if not source.entries and not source.skipped:
-        raise DataError(f"{printable(data)} holds no pictures (jpg, png, webp, bmp, tiff, gif or avif)")
-    folder = output or Path("data", f"check-{source.name}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise click.BadParameter(f"{folder} is a file; name a folder.", param_hint="--output") from error
+        raise no_pictures(source.spec, source.skipped)
+    folder = make_folder(output or Path("data", f"check-{source.name}"))
     apply_threads(threads)
     eye, unseen = _eye(backbone, len(source), device)
     with console.bar(len(source), "picture", "checking") as bar:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from animepggan.cli.common import Console, apply_threads, common_options, device_options, output_option, resolve_device
+from animepggan.cli.common import (
+    Console,
+    apply_threads,
+    common_options,
+    device_options,
+    make_folder,
+    output_option,
+    resolve_device,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,18 +78,14 @@ def command(
     from animepggan.corpus.demo.cache import cache_folder
     from animepggan.corpus.description import write
     from animepggan.corpus.names import printable
+    from animepggan.corpus.pyramid import no_pictures
     from animepggan.corpus.spec import resolve
-    from animepggan.errors import DataError
     from animepggan.interop.backbones import choose
 
     source = resolve(data)
     if not len(source):
-        raise DataError(f"{printable(data)} holds no pictures (jpg, png, webp, bmp, tiff, gif or avif)")
-    folder = output or Path("data", f"curated-{source.name}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise click.BadParameter(f"{folder} is a file; name a folder.", param_hint="--output") from error
+        raise no_pictures(source.spec, source.skipped)
+    folder = make_folder(output or Path("data", f"curated-{source.name}"))
     apply_threads(threads)
     eye = choose(backbone, cache=cache_folder(), device=resolve_device(device)).at(SEEN)
     console.say(f"looking with {eye.label}")
