@@ -37,6 +37,7 @@ class Options:
     seed: int | None
     precision: str
     reference: bool
+    capture: bool
     resume: bool
     restart: bool
     allow: tuple[str, ...]
@@ -51,8 +52,15 @@ class Options:
         """Check what no recipe is needed for, set the threads, and name the device."""
         if self.resume and self.restart:
             raise click.UsageError("--resume and --restart exclude each other.")
+        if self.reference and self.capture:
+            raise click.UsageError("--reference and --capture exclude each other.")
         apply_threads(self.threads)
-        return resolve_device(self.device)
+        device = resolve_device(self.device)
+        if self.capture and device.type != "cuda":
+            raise click.BadParameter(
+                f"CUDA graphs need a CUDA device, and this run is on {device}; leave it out.", param_hint="--capture"
+            )
+        return device
 
     def values(self, **more: object) -> dict[str, object]:
         """Recipe values given by options of their own."""
@@ -85,6 +93,7 @@ def training_options(function: Command) -> Command:
                 help="bf16: convolutions in bfloat16, weights in float32.",
             ),
             click.option("--reference", is_flag=True, help="Train by the plain step: same numbers, slower."),
+            click.option("--capture", is_flag=True, help="Replay the step as CUDA graphs: same numbers; needs a GPU."),
             device_options,
             click.option(
                 "--resume", is_flag=True, help="Go on with the run in the output folder; fail if there is none."
@@ -202,6 +211,7 @@ def train(
             device=device,
             precision=options.precision,
             reference=options.reference,
+            capture=options.capture,
             base=base,
             base_corpus=base_corpus,
             resume=options.resume,
