@@ -33,7 +33,9 @@ from numpy.typing import NDArray
 
 from animepggan.checkpoint import load_generator, read_config
 from animepggan.corpus.demo.cache import cache_folder, cached
+from animepggan.corpus.demo.drawing import COUNTS
 from animepggan.corpus.demo.drawing import draw as draw_demo
+from animepggan.corpus.demo.plan import Kind
 from animepggan.corpus.description import Row, write
 from animepggan.interop.backbones import PACKAGED, choose
 from animepggan.metrics.distances import frechet_distance, kernel_distance
@@ -48,7 +50,7 @@ SIDE = 32  # pixels
 SEEN = 128  # pixels that the backbone sees a picture at: quicker than its own 224, and of 32 there is no more to see
 SIZES = (2000, 500, 50)  # clusters
 SAMPLES, HELD_OUT, HELD_OUT_SEED = 500, 1000, 1
-TUNED_KIMG, KIMG_BETWEEN = 24, 2
+TUNED_KIMG, SCREENED_KIMG, KIMG_BETWEEN = 48, 24, 2  # as many as scratch has at first, and half of them for a method
 SCRATCH_KIMG = 13  # of the last stage at first, as in recipes/demo.yaml; half as much again until nothing improves
 LAST_FIFTH = 0.2
 MOST_KIMG = 200.0
@@ -65,11 +67,19 @@ class Run:
     scratch: bool = False
     recipe: str | None = "demo-yui"  # None: the command line's own choice, with its preset
     seed: int = 0
+    kimg: int = TUNED_KIMG  # of fine-tuning
 
 
+# A long last stage at half of the demo's learning rate, which suits its short one.
+BASE = (
+    "schedule.stabilize_kimg={4: 4, 8: 6, 16: 10, default: 100}",
+    "schedule.learning_rate={32: 0.005, default: 0.01}",
+    "checkpoints.every_kimg=10",
+)
 # Without the preset: the base's learning rate, and no method.
 PLAIN = ("schedule.learning_rate=0.005", "augment=none", "freeze_discriminator=0")
 METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "rate-double": ("learning rate x 2", ("schedule.learning_rate=0.01",)),
     "rate-half": ("learning rate x 0.5", ("schedule.learning_rate=0.0025",)),
     "rate-quarter": ("learning rate x 0.25", ("schedule.learning_rate=0.00125",)),
     "diffaugment": ("augment: diffaugment", ("augment=diffaugment",)),
@@ -90,15 +100,16 @@ SECOND_SEEDS: tuple[str, ...] = ()  # runs whose differences decide
 
 def runs() -> Iterator[Run]:
     """All, the base first."""
-    yield Run("base", "base", settings=("schedule.stabilize_kimg={8: 6, 4: 4, 16: 10, default: 40}",), scratch=True)
+    yield Run("base", "base", settings=BASE, scratch=True)
     for size in SIZES:
-        yield Run(f"preset-{size}", "preset", size, recipe=None)
-        yield Run(f"warm-{size}", "warm start", size, PLAIN)
         yield Run(f"scratch-{size}", "from scratch", size, scratch=True)
+    for size in SIZES:
+        yield Run(f"warm-{size}", "warm start", size, PLAIN)
+        yield Run(f"preset-{size}", "preset", size, recipe=None)
     for name, (title, settings) in METHODS.items():
         for size in SIZES:
             if size == 500 or name in CONFIRMED:
-                yield Run(f"{name}-{size}", title, size, (*PLAIN, *settings))
+                yield Run(f"{name}-{size}", title, size, (*PLAIN, *settings), kimg=SCREENED_KIMG)
 
 
 def all_runs() -> dict[str, Run]:
@@ -123,10 +134,8 @@ class Judge:
         strangers = self._originals("general")
         self.others = strangers.embeddings(np.arange(len(strangers)), self.backbone, 32)
 
-    def _originals(self, kind: Any) -> Pool:
-        folder = cache_folder() / "measure" / f"{kind}-{HELD_OUT}-seed{HELD_OUT_SEED}"
-        draw_demo(kind, folder, count=HELD_OUT, seed=HELD_OUT_SEED)
-        return Pool.load(originals(folder), resolution=SIDE, cache=cache_folder())
+    def _originals(self, kind: Kind) -> Pool:
+        return Pool.load(originals(held_out(kind)), resolution=SIDE, cache=cache_folder())
 
     def quickly(self, checkpoint: Path) -> dict[str, float]:
         """What is measured at every checkpoint."""
@@ -172,6 +181,13 @@ class Judge:
             return found
 
         return float((nearest(self.hers if hers is None else hers) > nearest(self.others)).mean())
+
+
+def held_out(kind: Kind) -> Path:
+    """A demo set that no run was shown: its folder, drawn where it is not yet."""
+    folder = cache_folder() / "measure" / f"{kind}-{HELD_OUT}-seed{HELD_OUT_SEED}"
+    draw_demo(kind, folder, count=HELD_OUT, seed=HELD_OUT_SEED)
+    return folder
 
 
 def unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -263,7 +279,7 @@ def train(run: Run, folder: Path, scratch_kimg: float) -> None:
         command = ["finetune", "--base", str(WORK / "base")]
         if run.recipe is not None:
             command += ["--recipe", run.recipe]
-        settings += [f"schedule.stabilize_kimg={TUNED_KIMG}", "schedule.ramp_kimg=1"]
+        settings += [f"schedule.stabilize_kimg={run.kimg}", "schedule.ramp_kimg=1"]
     for setting in (*settings, *run.settings):
         common += ["--set", setting]
     subprocess.run([sys.executable, "-m", "animepggan", *command, *common], check=True, stdout=subprocess.DEVNULL)
@@ -331,8 +347,10 @@ def main() -> None:
         name for name in every if name not in results and (options.only is None or name in (*options.only, "base"))
     ]
     if names and not options.only_print:
-        for kind in ("general", "yui"):
+        # Before any run: they would be drawing in each other's way.
+        for kind in COUNTS:
             cached(kind)
+            held_out(kind)
         for size in SIZES:
             training_set(size)
 
@@ -340,11 +358,11 @@ def main() -> None:
             print(f"running {name}", file=sys.stderr, flush=True)
             subprocess.run([sys.executable, str(Path(__file__).resolve()), "--run", name], check=True)
 
-        if "base" in names:
-            run("base")
-            names.remove("base")
-        with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(run, names))
+        # Those from scratch need no base.
+        first = [name for name in names if every[name].scratch]
+        for some in (first, [name for name in names if name not in first]):
+            with ThreadPoolExecutor(options.jobs) as pool:
+                list(pool.map(run, some))
         results = {found["run"]: found for found in lines(RESULTS)}
     for size in SIZES:
         print(f"\n{size} clusters\n")
