@@ -57,9 +57,7 @@ class Recorder:
 
             @staticmethod
             def backward(ctx: Any, delta: Tensor) -> tuple[Tensor | None, ...]:
-                found = torch.autograd.grad(
-                    kept["outputs"], surface, delta, allow_unused=options["allow_unused_input"]
-                )
+                found = torch.autograd.grad(kept["outputs"], surface, delta, allow_unused=options["allow_unused_input"])
                 by = {id(each): gradient for each, gradient in zip(surface, found, strict=True)}
                 return tuple(by.get(id(each)) for each in (static, *module.parameters()))
 
