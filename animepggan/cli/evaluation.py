@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from animepggan.corpus.names import printable
 from animepggan.metrics.evaluate import Evaluation, Measures
 from animepggan.metrics.memorization import EXPECTED, Training
+from animepggan.report.histogram import histogram
 from animepggan.report.sheet import Section, Tile, write_sheet
 
 if TYPE_CHECKING:
     from animepggan.metrics.memorization import Memorization
 
 ROWS = 16  # of a section
-BINS = 50  # of a histogram, over distances 0 to 1
-WIDTH, HEIGHT, MARGIN = 760, 150, 22  # pixels of a histogram
 
 
 def rows(measures: Measures) -> list[tuple[str, str, str]]:
@@ -95,6 +94,10 @@ def write(
         else f"{training.count} training pictures, each compared with all clusters but its own"
     )
     measures = evaluation.measures
+
+    def spread(measured: NDArray[np.float64], new: NDArray[np.float64], threshold: float) -> str:
+        return histogram([(new, "#999"), (measured, "#d33")], threshold, extent=(0, 1))
+
     sections = [
         Section(
             "Measures",
@@ -103,14 +106,14 @@ def write(
         ),
         Section(
             "Distance to the nearest training picture",
-            f"{how}Red: what was measured; gray: new pictures ({source}); the line: below it, at "
+            f"{how}Red: what was measured; gray: new pictures ({source}); the line: left of it, at "
             f"{training.copy_threshold:.3f}, a picture counts as a copy.",
-            drawing=histogram(near, training.new.distances[training.known, 0], training.copy_threshold),
+            drawing=spread(near, training.new.distances[training.known, 0], training.copy_threshold),
         ),
         Section(
             "Distance to the best blend of two training pictures",
             f"The same for a * A + (1 - a) * B; below {training.blend_threshold:.3f} it counts as a blend.",
-            drawing=histogram(blended, training.new.blended[training.known], training.blend_threshold),
+            drawing=spread(blended, training.new.blended[training.known], training.blend_threshold),
         ),
         Section(
             "Nearest to a training picture", f"{found.copied.sum()} of {len(pictures)} are copies. {_LEGEND}",
@@ -157,28 +160,3 @@ class _Sheet:
                 Tile(two, f"B: {printable(pool.names[pair[1]])}"),
                 Tile(blend, f"{share:.2f} A + {1 - share:.2f} B, at {blended:.3f}"),
             ]
-
-
-def histogram(measured: NDArray[np.float64], new: NDArray[np.float64], threshold: float) -> str:
-    """SVG: how distances, 0 to 1, of what was measured (red) and of new pictures (gray) are spread."""
-    floor, span = HEIGHT - MARGIN, WIDTH - 2 * MARGIN
-    shares = [np.histogram(values, BINS, (0, 1))[0] / max(1, len(values)) for values in (new, measured)]
-    highest = max(float(share.max()) for share in shares) or 1.0
-    bars = []
-    for share, color in zip(shares, ("#999", "#d33"), strict=True):
-        for place, value in enumerate(share):
-            height = value / highest * (floor - 6)
-            left = MARGIN + place * span / BINS
-            bars.append(
-                f'<rect x="{left:.1f}" y="{floor - height:.1f}" width="{span / BINS - 1:.1f}" height="{height:.1f}" '
-                f'fill="{color}" fill-opacity=".6"/>'
-            )
-    at = MARGIN + threshold * span
-    ticks = [
-        f'<text x="{MARGIN + value * span / 10:.0f}" y="{HEIGHT - 4}" text-anchor="middle" font-size="12" '
-        f'fill="#777">{value / 10:g}</text>'
-        for value in range(0, 11, 2)
-    ]
-    line = f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{floor}" stroke="currentColor" stroke-dasharray="4 3"/>'
-    axis = f'<line x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{floor}" y2="{floor}" stroke="#777"/>'
-    return f'<svg width="{WIDTH}" height="{HEIGHT}" role="img">{"".join([*bars, axis, line, *ticks])}</svg>\n'

@@ -153,6 +153,7 @@ def _sections(
     import numpy as np
 
     from animepggan.corpus.names import printable
+    from animepggan.report.histogram import histogram
     from animepggan.report.sheet import Section, Tile
 
     out = set(curation.strangers)
@@ -170,13 +171,13 @@ def _sections(
     yield Section(
         "Differences of neighbors",
         f"In units of noise; up to {curation.near_limit:.2f} a near copy.",
-        drawing=histogram(np.minimum(near, 3), curation.near_limit),
+        drawing=histogram([(np.minimum(near, 3), "#888")], curation.near_limit, logarithmic=True),
     )
     scores = np.array(list(curation.scores.values()), np.float32)
     yield Section(
         "Scores of strangers",
         f"The median is 0, nine tenths are below 1; over {curation.stranger_limit:.1f} left out.",
-        drawing=histogram(scores, curation.stranger_limit),
+        drawing=histogram([(scores, "#888")], curation.stranger_limit, logarithmic=True),
     )
     marks = {place: f"{curation.scores[place]:.1f}" for place in suspects}
     yield Section(
@@ -186,27 +187,3 @@ def _sections(
         marks = {place: f"{curation.distances[place]:.2f}" for members in clusters for place in members}
         note = "The largest first; the representative, then its copies with their differences from it."
         yield Section("Clusters", note, rows=(tiles(members, marks) for members in clusters))
-
-
-def histogram(values: NDArray[np.float32], limit: float) -> str:
-    """An SVG of how often each value occurs, on a logarithmic scale of counts, with a line at `limit`."""
-    import numpy as np
-
-    if not len(values):
-        return ""
-    low, high = float(min(values.min(), limit)), float(max(values.max(), limit)) + 1e-6
-    counts, _ = np.histogram(values, bins=80, range=(low, high))
-    heights = np.log1p(counts) / np.log1p(counts.max()) * 100
-    bars = "".join(
-        f'<rect x="{index * 8}" y="{104 - height:.1f}" width="7" height="{height:.1f}" fill="#888"/>'
-        for index, height in enumerate(heights)
-        if height
-    )
-    at = (limit - low) / (high - low) * 640
-    return (
-        '<svg viewBox="0 0 640 122" width="640" role="img" aria-label="histogram">'
-        f'{bars}<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="106" stroke="#d33" stroke-width="2"/>'
-        f'<text x="0" y="119" font-size="12" fill="#777">{low:.2f}</text>'
-        f'<text x="{min(max(at, 40), 560):.1f}" y="119" font-size="12" fill="#d33">{limit:.2f}</text>'
-        f'<text x="640" y="119" font-size="12" fill="#777" text-anchor="end">{high:.2f}</text></svg>\n'
-    )
