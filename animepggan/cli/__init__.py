@@ -29,6 +29,7 @@ VERBS = {
     "evaluate": "Measure how good a model's pictures are.",
     "data": "Make and look after pictures to train on.",
     "recipes": "List, show, copy and check recipes.",
+    "doctor": "Tell what this machine has, for a bug report.",
 }
 """The verbs in the order of the help, with the line that stands for each."""
 

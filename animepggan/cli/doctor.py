@@ -1,0 +1,199 @@
+"""`animepggan doctor`: what this machine has, for a bug report, and what would make it faster."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution, requires
+from pathlib import Path
+
+import click
+
+from animepggan import __version__
+from animepggan.cli.common import Console, common_options
+
+NEEDED = ("torch", "torchvision", "timm", "safetensors", "huggingface_hub", "PIL", "numpy")
+"""Modules whose versions are told; that they import is tried, in a process of its own that may crash."""
+_TRY = """
+import importlib, sys
+for name in sys.argv[1:]:
+    try:
+        print(name, importlib.import_module(name).__version__, flush=True)
+    except Exception as error:
+        print(name, f"{type(error).__name__}: {error}".splitlines()[0], flush=True)
+"""
+ALLOCATORS = ("tcmalloc", "jemalloc", "mimalloc")
+"""Libraries that keep freed memory at hand, by a part of their file names."""
+SCARCE = 5e9  # bytes free on a disk
+
+
+@click.command()
+@common_options
+def command(console: Console) -> None:
+    """Tell what this machine has and what would make it faster.
+
+    Paste it into a bug report: it names versions, processor, GPUs, memory, folders and their free space, and nothing of
+    your pictures. Exits 1 where something is broken.
+    """
+    broken: list[str] = []
+    facts = dict(_facts(broken))
+    advice = [] if broken else list(_advice())
+    width = max(map(len, facts))
+    lines = [f"{name:<{width}}  {value}" for name, value in facts.items()]
+    lines += ["", *(f"broken: {each}" for each in broken), *(f"advice: {each}" for each in advice)]
+    if not broken and not advice:
+        lines.append("nothing to advise")
+    console.result("\n".join(lines), {"facts": facts, "broken": broken, "advice": advice})
+    if broken:
+        raise click.exceptions.Exit(1)
+
+
+def _facts(broken: list[str]) -> Iterator[tuple[str, str]]:
+    yield "animepggan", f"{__version__} in {Path(__file__).parents[1]}"
+    yield "Python", f"{platform.python_version()} in {sys.prefix}"
+    yield "system", platform.platform()
+    tried = subprocess.run([sys.executable, "-c", _TRY, *NEEDED], capture_output=True, text=True, check=False)
+    found = dict(line.split(" ", 1) for line in tried.stdout.splitlines() if line.split(" ", 1)[0] in NEEDED)
+    for module in NEEDED[: len(found) + 1]:  # the one after the last has ended the process
+        told = found.get(module, f"ends Python with {tried.returncode}")
+        if not told[0].isdigit():
+            broken.append(f"{module} does not import: {told}")
+        yield module, told if told[0].isdigit() else "does not import"
+    yield "extras", ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in extras().items())
+    yield "processor", f"{_processor()}, {_cores()} cores for this process"
+    if memory := _memory():
+        yield "memory", memory
+    if not broken:
+        yield from _torch_facts()
+    yield "allocator", _allocator() or "the system's"
+    for name, folder in _folders().items():
+        yield name, f"{folder}, {_free(folder) / 1e9:.0f} GB free"
+    yield "settings", ", ".join(f"{name}={os.environ[name]}" for name in sorted(os.environ) if _counts(name)) or "none"
+
+
+def _torch_facts() -> Iterator[tuple[str, str]]:
+    import torch
+
+    from animepggan.cli.common import resolve_device
+
+    bfloat16 = "in hardware" if _has_bfloat16() else "emulated"
+    yield "torch's CPU", f"{torch.backends.cpu.get_cpu_capability()}, bfloat16 {bfloat16}"
+    yield "threads", str(torch.get_num_threads())
+    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    told = "; ".join(f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB" for gpu in gpus)
+    yield "GPUs", told or ("Apple's, by MPS" if torch.backends.mps.is_available() else "none that torch finds")
+    yield "--device auto", str(resolve_device("auto"))
+
+
+def _advice() -> Iterator[str]:
+    import torch
+
+    on_cpu = not torch.cuda.is_available()
+    if os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive":
+        yield "OMP_WAIT_POLICY=passive puts torch's threads to sleep between operations: unset it"
+    if on_cpu and sys.platform == "linux" and _allocator() is None:
+        yield (
+            "a malloc that keeps freed memory can make training on a CPU faster: install tcmalloc (Debian: "
+            "libtcmalloc-minimal4), start with LD_PRELOAD=libtcmalloc_minimal.so.4, and compare by scripts/benchmark"
+        )
+    if on_cpu and _has_bfloat16():
+        yield "this processor has bfloat16: --precision bf16 trains and draws faster, and rounds more"
+    if torch.get_num_threads() > _cores():
+        yield f"torch takes {torch.get_num_threads()} threads and has {_cores()} cores: give --threads {_cores()}"
+    missing = [name for name, there in extras().items() if not there and name in ("curate", "measure")]
+    if missing:
+        yield f"pip install 'animepggan[{','.join(missing)}]': a backbone for where the hub cannot be reached, and more"
+    for name, folder in _folders().items():
+        if _free(folder) < SCARCE:
+            yield f"{name}: only {_free(folder) / 1e9:.1f} GB free at {folder}"
+
+
+def extras() -> dict[str, bool]:
+    """Which of the package's extras are installed whole; what only some Pythons want is not asked for."""
+    found: dict[str, bool] = {}
+    for line in requires("animepggan") or ():
+        wanted = re.fullmatch(r"([\w.-]+)[^;]*;\s*extra\s*==\s*[\"']([\w-]+)[\"']", line)
+        if wanted and wanted[2] not in ("test", "all"):
+            found[wanted[2]] = found.get(wanted[2], True) and _installed(wanted[1])
+    return found
+
+
+def _installed(package: str) -> bool:
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _has_bfloat16() -> bool:
+    """Whether torch multiplies bfloat16 in hardware on this processor."""
+    import torch
+
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _flag("avx512_bf16", "amx_bf16", "bf16")
+
+
+def _flag(*names: str) -> bool:
+    """Whether the processor says that it has one of these; True where it does not say what it has."""
+    info = _cpuinfo()
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", info, re.MULTILINE)
+    return found is None or not set(names).isdisjoint(found.group(1).split())
+
+
+def _cpuinfo() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _processor() -> str:
+    found = re.search(r"^model name\s*:\s*(.*)$", _cpuinfo(), re.MULTILINE)
+    return found.group(1) if found else platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory() -> str | None:
+    path = Path("/proc/meminfo")
+    if not path.is_file():
+        return None
+    sizes = dict(re.findall(r"^(\w+):\s+(\d+) kB$", path.read_text(encoding="utf-8"), re.MULTILINE))
+    total, free = (int(sizes[key]) * 1024 / 1e9 for key in ("MemTotal", "MemAvailable"))
+    return f"{total:.1f} GB, {free:.1f} free"
+
+
+def _allocator() -> str | None:
+    """The file of an allocator other than the system's that this process has loaded."""
+    maps = Path("/proc/self/maps")
+    if not maps.is_file():
+        return None
+    files = {line.split(maxsplit=5)[5] for line in maps.read_text(encoding="utf-8").splitlines() if line.count("/")}
+    return next((file for file in sorted(files) if any(name in Path(file).name for name in ALLOCATORS)), None)
+
+
+def _folders() -> dict[str, Path]:
+    from animepggan.corpus.demo.cache import cache_folder
+
+    hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface"), "hub").expanduser()
+    return {"cache": cache_folder(), "hub's cache": Path(hub), "this folder": Path.cwd()}
+
+
+def _free(folder: Path) -> float:
+    """Bytes; of the nearest folder above that is there."""
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    return float(shutil.disk_usage(there).free)
+
+
+def _counts(name: str) -> bool:
+    """Whether an environment variable changes what we do, and holds no secret."""
+    return name.startswith(("OMP_", "MKL_", "KMP_", "ANIMEPGGAN_", "CUDA_", "LD_PRELOAD")) or name in (
+        "HF_HUB_OFFLINE",
+        "HF_ENDPOINT",
+        "PYTORCH_CUDA_ALLOC_CONF",
+    )
