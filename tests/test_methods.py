@@ -500,13 +500,14 @@ def test_checkpoints_older_than_the_miner_are_read(tmp_path: Path) -> None:
 # The average, and going on
 
 
-def test_the_average_of_a_base_is_not_forgotten_at_the_start() -> None:
-    both = state("ema.half_life_kimg=1", base_resolution=4)
+@pytest.mark.parametrize(("ramp", "half_life"), [(0.05, 10), (1000, 1000)])
+def test_the_average_of_a_base_makes_way_unless_the_ramp_is_long(ramp: float, half_life: float) -> None:
+    both = state("ema.half_life_kimg=1", f"ema.ramp={ramp}", base_resolution=4)
     for parameter in both.generator_ema.parameters():
         parameter.data += 1
-    both.average(4, images_seen=4)
+    both.average(4, images_seen=200)
     left = next(both.generator_ema.parameters()) - next(both.generator.parameters())
-    torch.testing.assert_close(left, torch.full_like(left, 0.5 ** (4 / 1000)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(left, torch.full_like(left, 0.5 ** (4 / half_life)), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -215,7 +215,7 @@ class EmaOptions(_Strict):
     ramp: float = Field(
         default=0.05,
         gt=0,
-        description="the half-life is never more than this share of the images seen; without a base",
+        description="the half-life is never more than this share of the images that the run has seen",
     )
 
 

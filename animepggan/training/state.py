@@ -192,13 +192,11 @@ class State:
         """Move the EMA generator toward the generator; `images` were seen since the last time, `images_seen` in all.
 
         Half-life in images, so that the average means the same at every batch size; never more than `ema.ramp` of the
-        images seen, so that it does not drag the start of a run along (as Karras et al. 2020, arXiv:2006.06676, do). A
-        base's average is worth keeping from the first step on.
+        images seen, so that it does not drag the start of a run along (as Karras et al. 2020, arXiv:2006.06676, do), be
+        it noise or a base that draws somebody else.
         """
         options = self.recipe.ema
-        half_life = options.half_life_kimg * 1000
-        if self.base_resolution is None:
-            half_life = min(half_life, options.ramp * images_seen)
+        half_life = min(options.half_life_kimg * 1000, options.ramp * images_seen)
         weight = 1 - 0.5 ** (images / max(half_life, 1e-8))
         averaged: list[torch.Tensor] = list(self.generator_ema.parameters())
         current: list[torch.Tensor] = list(self.generator.parameters())
