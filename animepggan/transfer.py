@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,31 +32,19 @@ class Preset:
 
 
 _FEW = {
-    "augment": "diffaugment",
+    "augment": "none",
     "freeze_discriminator": 0,
     "schedule.stabilize_kimg": 60.0,
-    "schedule.ramp_kimg": 10.0,
+    "schedule.ramp_kimg": 1.0,
     "checkpoints.every_kimg": 10.0,
     "previews.every_kimg": 2.0,
     "measures.every_kimg": 0.0,
 }
+_MANY = {**_FEW, "schedule.stabilize_kimg": 400.0, "checkpoints.every_kimg": 50.0, "previews.every_kimg": 10.0}
 PRESETS = (
-    Preset(
-        4000,
-        "yui",
-        rate=0.5,
-        values={
-            "augment": "none",
-            "freeze_discriminator": 0,
-            "schedule.stabilize_kimg": 400.0,
-            "schedule.ramp_kimg": 20.0,
-            "checkpoints.every_kimg": 50.0,
-            "previews.every_kimg": 10.0,
-            "measures.every_kimg": 0.0,
-        },
-    ),
-    Preset(500, "yui-few", rate=0.25, values=_FEW),
-    Preset(50, "yui-few", rate=0.25, values=_FEW),
+    Preset(4000, "yui", rate=2, values=_MANY),
+    Preset(500, "yui-few", rate=2, values=_FEW),
+    Preset(50, "yui-few", rate=2, values=_FEW),
 )
 """By the number of clusters, largest first; a set takes the nearest by ratio, so the borders are geometric means."""
 
@@ -98,13 +86,23 @@ class Base:
 
 
 def preset_values(preset: Preset, base: Base) -> dict[str, object]:
-    """A preset for a base, by dotted key: the learning rate follows the base's; nothing is frozen that is not there."""
+    """A preset for a base, by dotted key: the learning rate follows the base's, batches are no larger than a group of
+    the minibatch statistic, which makes the most steps of few images; nothing is frozen that is not there.
+    """
     values = dict(preset.values)
-    rate = (base.recipe_values().get("schedule") or {}).get("learning_rate")
-    if isinstance(rate, Mapping):
-        values["schedule.learning_rate"] = {side: preset.rate * each for side, each in rate.items()}
-    elif rate is not None:
-        values["schedule.learning_rate"] = preset.rate * rate
+    recipe = base.recipe_values()
+    schedule, group_size = recipe.get("schedule") or {}, recipe["network"].get("group_size")
+
+    def follow(name: str, change: Callable[[float], float]) -> None:
+        value = schedule.get(name)
+        if isinstance(value, Mapping):
+            values[f"schedule.{name}"] = {side: change(each) for side, each in value.items()}
+        elif value is not None:
+            values[f"schedule.{name}"] = change(value)
+
+    follow("learning_rate", lambda rate: preset.rate * rate)
+    if isinstance(group_size, int):
+        follow("batch_size", lambda batch: min(batch, group_size))
     frozen = values["freeze_discriminator"]
     if isinstance(frozen, int) and frozen > base.resolution:
         values["freeze_discriminator"] = 0

@@ -384,7 +384,7 @@ def test_the_number_of_clusters_chooses_the_recipe_and_the_preset(run: Run, monk
     code, out, err = finetune(run, *arguments, "--recipe", "few.yaml")
     assert code == 0
     assert json.loads(out)["total_images"] == 48
-    assert "augment diffaugment" in err
+    assert "augment none" in err
     assert "learning_rate" not in err
 
 
@@ -408,10 +408,10 @@ def test_the_recipe_and_the_preset_that_were_chosen_are_those_that_train(run: Ru
     assert (recipe.name, recipe.resolution, recipe.network.fmap_base) == ("yui-few", 8, 32)
     assert err.count("corpus: ") == 1  # decoded once, although two recipes were read
     lines = [line.strip() for line in (folder / "recipe.yaml").read_text().splitlines()]
-    assert "learning_rate: 0.00025  # preset 50" in lines  # a quarter of the base's
-    assert "augment: diffaugment  # preset 50" in lines
+    assert "learning_rate: 0.002  # preset 50" in lines  # twice the base's
+    assert "augment: none  # preset 50" in lines
     assert "stabilize_kimg: 0.008  # command line" in lines
-    assert "batch_size: 4  # base" in lines
+    assert "batch_size: 2  # preset 50" in lines  # a group of the minibatch statistic; the base's is 4
     assert "keep: 6  # recipe" in lines
     code, _, err = finetune(run, "--base", str(runs.trained()), *short, "--resume")
     assert code == 0
