@@ -39,12 +39,17 @@ Pairs = Sequence[tuple[Tensor, Tensor]]
 class Direct:
     """By torch's convolutions; with resampling, by one of stride 2 with a 4x4 kernel."""
 
-    def __init__(self, weight: Tensor, dtype: torch.dtype, resample: Resample, padding: int) -> None:
+    def __init__(
+        self, weight: Tensor, dtype: torch.dtype, resample: Resample, padding: int, *, scale: float = 1.0
+    ) -> None:
         self.resample = resample
+        self.scale = scale
+        weight = weight * scale
         if resample is not None:
             weight = widen(weight)
         if resample == "up":
             weight = weight.flip(2, 3).transpose(0, 1)
+        self.exact = weight.dtype
         self.kernel = weight.to(dtype).contiguous(memory_format=torch.channels_last)
         stride, padding = (1, padding) if resample is None else (2, 1)
         self._options = (stride, stride), (padding, padding), (1, 1), resample == "up", (0, 0), 1
@@ -69,13 +74,13 @@ class Direct:
         if self.resample is not None:  # through `widen`
             total = total[:, :, 1:] + total[:, :, :-1]
             total = total[:, :, :, 1:] + total[:, :, :, :-1]
-        return total
+        return total.to(self.exact).mul_(self.scale)
 
 
 class Minimal:
     """By minimal filtering. `down` is `up` with the roles of inputs and outputs, and the kernel, turned round."""
 
-    def __init__(self, weight: Tensor, resample: Resample) -> None:
+    def __init__(self, weight: Tensor, resample: Resample, *, scale: float = 1.0) -> None:
         self.resample = resample
         self.swapped = resample == "down"
         if resample is None:
@@ -83,12 +88,13 @@ class Minimal:
         else:
             sums = [[1.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 1.0]]
         line = weight.new_tensor(sums)
-        self.sums = torch.kron(line, line)  # [products, 9]
         if self.swapped:
-            weight = weight.flip(2, 3).transpose(0, 1)
-        self.shape = weight.shape[:2]
-        kernels = self.sums @ weight.permute(2, 3, 0, 1).reshape(9, -1)
-        self.kernels = kernels.view(-1, *self.shape)  # [products, out, in]
+            line = line.flip(1)
+        self.sums = torch.kron(line, line) * scale  # [products, 9]
+        # Batches over `out`, as the weight lies in memory in channels-last order: quicker than one product.
+        kernels = torch.matmul(self.sums, weight.permute(0, 2, 3, 1).reshape(len(weight), 9, -1)).transpose(0, 1)
+        self.kernels = kernels.transpose(1, 2) if self.swapped else kernels  # [products, out, in]
+        self.shape = self.kernels.shape[1:]
 
     def forward(self, features: Tensor, bias: Tensor | None) -> Tensor:
         out = self._gather(features) if self.swapped else self._spread(features, turned=False)
@@ -107,8 +113,10 @@ class Minimal:
                 left, right = self._leave_transposed(one).transpose(1, 2), self._enter(other, turned=False)
                 total = torch.bmm(left, right) if total is None else total.baddbmm_(left, right)
         assert total is not None
-        weight = (self.sums.t() @ total.view(len(self.sums), -1)).view(3, 3, *self.shape).permute(2, 3, 0, 1)
-        return weight.flip(2, 3).transpose(0, 1) if self.swapped else weight
+        if self.swapped:
+            total = total.transpose(1, 2)
+        weight = torch.matmul(self.sums.t(), total.transpose(0, 1))
+        return weight.view(len(weight), 3, 3, -1).permute(0, 3, 1, 2)
 
     def _spread(self, features: Tensor, *, turned: bool) -> Tensor:
         """Enter, multiply, leave. `turned` is the gradient by the inputs where nothing resamples: the kernel flipped,
@@ -195,12 +203,14 @@ class Minimal:
         out.permute(0, 2, 3, 1).copy_(_undifferences([*rows], -3))
 
 
-def product(weight: Tensor, dtype: torch.dtype, resample: Resample, padding: int) -> Direct | Minimal:
-    """The products with `weight` [o, i, k, k] in `dtype`, whichever way is quicker."""
+def product(
+    weight: Tensor, dtype: torch.dtype, resample: Resample, padding: int, *, scale: float = 1.0
+) -> Direct | Minimal:
+    """The products with `weight` [o, i, k, k] times `scale` in `dtype`, whichever way is quicker."""
     exact = dtype == weight.dtype and weight.device.type == "cpu"
     if exact and weight.shape[2] == 3 and min(weight.shape[:2]) >= WIDE:
-        return Minimal(weight, resample)
-    return Direct(weight, dtype, resample, padding)
+        return Minimal(weight, resample, scale=scale)
+    return Direct(weight, dtype, resample, padding, scale=scale)
 
 
 class Convolution:
@@ -209,8 +219,8 @@ class Convolution:
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         assert isinstance(module, EqualizedConv2d)
         self.module = module
-        self.scale = module.scale / 4 if module.resample == "down" else module.scale
-        self.product = product(module.weight.detach() * self.scale, dtype, module.resample, module.padding)
+        scale = module.scale / 4 if module.resample == "down" else module.scale
+        self.product = product(module.weight.detach(), dtype, module.resample, module.padding, scale=scale)
         self.bias = module.bias.detach().to(dtype)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -227,15 +237,14 @@ class Convolution:
 
     def by_weight(self, pairs: Pairs) -> Tensor:
         """The weight's gradient summed over pairs of (delta by the outputs, inputs)."""
-        return scaled_like(self.module.weight, self.product.by_weight(pairs), self.scale)
+        return like(self.module.weight, self.product.by_weight(pairs))
 
 
-def scaled_like(parameter: nn.Parameter, value: Tensor, scale: float) -> Tensor:
-    """`value` times `scale`, in the parameter's type and order of memory, as Adam's kernel wants it."""
-    gradient = torch.empty_like(parameter)
-    if value.dtype == gradient.dtype:
-        return torch.mul(value, scale, out=gradient)
-    return gradient.copy_(value).mul_(scale)
+def like(parameter: nn.Parameter, value: Tensor) -> Tensor:
+    """`value` in the parameter's type and order of memory, as Adam's kernel wants it."""
+    if value.dtype == parameter.dtype and value.stride() == parameter.stride():
+        return value
+    return torch.empty_like(parameter).copy_(value)
 
 
 def _empty(n: int, channels: int, height: int, width: int, *, like: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ from animepggan.networks import Discriminator, Generator
 from animepggan.networks.layers import NEGATIVE_SLOPE, EqualizedConv2d, pixel_norm, upsample
 from animepggan.objectives import DiscriminatorLoss, Lecam, lecam_regularization
 from animepggan.recipe.model import ObjectiveOptions
-from animepggan.training.convolution import Convolution, Minimal, product, scaled_like
+from animepggan.training.convolution import Convolution, Minimal, like, product
 
 EPS = 1e-8  # of pixel norm and the minibatch statistic, as in `networks.layers`
 CHUNK = 1 << 18  # numbers that a chain of operations works on at a time, so that they stay in the cache
@@ -342,13 +342,13 @@ class _Last:
         self.group = batch if group == "batch" else min(group, batch)
         self.channels = len(block.conv0.weight)
         weight = block.conv0.weight.detach()
-        self.product = product(weight[:, :-1] * block.conv0.scale, dtype, None, 1)
+        self.product = product(weight[:, :-1], dtype, None, 1, scale=block.conv0.scale)
         self.ones = weight.new_ones(1, 1, 4, 4)
         self.of_statistic = weight[:, -1:] * block.conv0.scale
         pattern = functional.conv2d(self.ones, self.of_statistic, padding=1)
         self.pattern = pattern.to(dtype, memory_format=torch.channels_last)  # what a statistic of 1 adds
-        matrix = _flat(block.conv1.weight.detach()) * block.conv1.scale
-        self.matrix = matrix.to(dtype)
+        self.matrix = _flat(block.conv1.weight.detach()).to(dtype)
+        self.scale = block.conv1.scale  # of the matrix, which is the largest tensor here: small ones take it over
         self.vector = block.linear.scaled_weight().detach().squeeze(0)
         self.bias0, self.bias1 = (conv.bias.detach().to(dtype) for conv in (block.conv0, block.conv1))
         self.kept: tuple[Tensor, Tensor, Tensor] | None = None
@@ -363,7 +363,7 @@ class _Last:
         self.values = self._per_row(self.statistic.value)
         first = self.product.forward(inputs, self.bias0)
         self.first = functional.leaky_relu_(first.addcmul_(self.values, self.pattern), NEGATIVE_SLOPE)
-        second = torch.addmm(self.bias1, _flat(self.first), self.matrix.t())
+        second = torch.addmm(self.bias1, _flat(self.first), self.matrix.t(), alpha=self.scale)
         self.second = functional.leaky_relu_(second, NEGATIVE_SLOPE)
         scores: Tensor = self.second.to(self.vector.dtype) @ self.vector + self.block.linear.bias.detach()
         return scores
@@ -371,7 +371,7 @@ class _Last:
     def _pull(self, seeds: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """What `seeds`, by the scores of `rows`, are before either leaky ReLU."""
         second = _mask_(torch.outer(seeds, self.vector).to(self.second.dtype), self.second[rows])
-        return _mask_(_unflat(second @ self.matrix, self.channels), self.first[rows]), second
+        return _mask_(_unflat(second * self.scale @ self.matrix, self.channels), self.first[rows]), second
 
     def _to_inputs(self, delta: Tensor, first: int) -> tuple[Tensor, Tensor]:
         """What `delta`, by the first convolution from row `first` on, is by the inputs, and by the statistic."""
@@ -394,7 +394,7 @@ class _Last:
         values = self._per_row(self.statistic.tangent(exact))
         first = self.product.forward(tangent, None).addcmul_(values, self.pattern)
         _mask_(first, self.first[:n])
-        second = _mask_(_flat(first) @ self.matrix.t(), self.second[:n])
+        second = _mask_((_flat(first) @ self.matrix.t()).mul_(self.scale), self.second[:n])
         self.tangents = tangent, values, first, second
 
     def merge(self, seeds: Tensor, gradients: Gradients, wanted: bool) -> Tensor | None:
@@ -421,15 +421,15 @@ class _Last:
         if linear.weight.requires_grad:
             gradients[linear.weight] = (ends @ seconds.to(ends.dtype))[None] * linear.scale
         if conv1.weight.requires_grad:
-            gradients[conv1.weight] = _by_matrix(conv1.weight, second, _flat(firsts), conv1.scale)
+            gradients[conv1.weight] = _by_matrix(conv1.weight, second * self.scale, _flat(firsts))
         if conv0.weight.requires_grad:
             gradient = gradients[conv0.weight] = torch.empty_like(conv0.weight)
             gradient[:, :-1] = self.product.by_weight([(first, inputs)])
             by_pattern = _unflat(values.view(1, -1) @ _flat(first), self.channels).to(gradient.dtype)
-            gradient[:, -1:] = _aten.convolution_backward(
+            by_kernel = _aten.convolution_backward(
                 by_pattern, self.ones, self.of_statistic, None, *_PADDED, [False, True, False]
             )[1]
-            gradient *= conv0.scale
+            gradient[:, -1:] = by_kernel * conv0.scale
         if not wanted:
             return None
         by_inputs, _ = self._to_inputs(straight, n)
@@ -558,11 +558,11 @@ class _First:
         self.norm: Norm = block.norm if block.norm0 else None
         self.keep = keep
         weight = self.module.weight.detach()
-        self.matrix = (weight.permute(0, 2, 3, 1).reshape(-1, weight.shape[1]) * self.module.scale).to(dtype)
+        self.matrix = weight.permute(0, 2, 3, 1).reshape(-1, weight.shape[1]).to(dtype)
         self.bias = self.module.bias.detach().to(dtype)
 
     def forward(self, latents: Tensor) -> Tensor:
-        self.latents = latents.to(self.matrix.dtype)
+        self.latents = (latents * self.module.scale).to(self.matrix.dtype)  # not the matrix: it is far larger
         features = (self.latents @ self.matrix.t()).view(len(latents), -1, 4, 4) + self.bias[:, None, None]
         outputs: Tensor = features.contiguous(memory_format=torch.channels_last)
         scale = _finish_(outputs, self.norm)
@@ -578,8 +578,8 @@ class _First:
             gradients[module.bias] = _total(delta).to(module.bias.dtype)
         rows = delta.reshape(len(delta), -1)  # in the weight's order: out, height, width
         if module.weight.requires_grad:
-            gradients[module.weight] = _by_matrix(module.weight, rows, self.latents, module.scale)
-        return (rows @ self.matrix).to(module.weight.dtype) if wanted else None
+            gradients[module.weight] = _by_matrix(module.weight, rows, self.latents)
+        return (rows @ self.matrix).to(module.weight.dtype) * module.scale if wanted else None
 
 
 def _finish_(features: Tensor, norm: Norm) -> Tensor | None:
@@ -651,14 +651,14 @@ def _unflat(rows: Tensor, channels: int) -> Tensor:
     return rows.view(len(rows), 4, 4, channels).permute(0, 3, 1, 2)
 
 
-def _by_matrix(parameter: nn.Parameter, delta: Tensor, inputs: Tensor, scale: float) -> Tensor:
+def _by_matrix(parameter: nn.Parameter, delta: Tensor, inputs: Tensor) -> Tensor:
     """The gradient of a weight that lies in memory as the matrix from `inputs` [n, i] to what `delta` [n, o] is by."""
     if delta.dtype != parameter.dtype:
         product = (delta.t() @ inputs).view(len(parameter), *parameter.shape[2:], -1).permute(0, 3, 1, 2)
-        return scaled_like(parameter, product, scale)
+        return like(parameter, product)
     gradient = torch.empty_like(parameter)
     torch.mm(delta.t(), inputs, out=gradient.permute(0, 2, 3, 1).view(delta.shape[1], inputs.shape[1]))
-    return gradient.mul_(scale)
+    return gradient
 
 
 def _mask_(delta: Tensor, activated: Tensor) -> Tensor:

@@ -277,13 +277,15 @@ def _descend(state: State, role: str, loss: Tensor) -> None:
     network: nn.Module = state.networks[role]
     if state.anchors:
         pull(network, state.anchors[role], state.recipe.l2sp)
-    gradients = {name: value.grad for name, value in network.named_parameters() if value.grad is not None}
-    largest = nn.utils.get_total_norm(gradients.values(), norm_type=math.inf)
-    if not math.isfinite(largest.item()):
-        name = next(name for name, gradient in gradients.items() if not gradient.isfinite().all())
-        raise DivergedError(_diverged(state, f"the gradient of {role}.{name} is not finite"))
-    state.optimizers[role].step()
-    state.optimizers[role].zero_grad()  # at once: the other network's step has no use for these gradients' memory
+    optimizer = state.optimizers[role]
+    gradients = [each.grad for each in optimizer.param_groups[0]["params"] if each.grad is not None]
+    # The largest element says the same, and takes nine times as long on a CPU. This may also overflow.
+    if not math.isfinite(nn.utils.get_total_norm(gradients).item()):
+        for name, value in network.named_parameters():
+            if value.grad is not None and not value.grad.isfinite().all():
+                raise DivergedError(_diverged(state, f"the gradient of {role}.{name} is not finite"))
+    optimizer.step()
+    optimizer.zero_grad()  # at once: the other network's step has no use for these gradients' memory
 
 
 def _diverged(state: State, what: str) -> str:
