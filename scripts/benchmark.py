@@ -1,13 +1,14 @@
 """Time and memory of the training step against the plain reference step.
 
-A case is a width, a resolution, a phase and a variant of the step. Each runs in a process of its own, which takes plain
-and fast steps by turns, so that whatever else the machine does falls on both, and keeps the ratio of every turn. Peak
-memory is measured in further processes, one an implementation.
+A case is a width, a resolution, a phase and a variant of the step. Each runs in a process of its own, which counts the
+memory of either step, then takes plain and fast steps by turns, so that whatever else the machine does falls on both,
+and keeps the ratio of every turn. On one thread time is the processor's, on more the clock's.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -88,14 +89,15 @@ class Stepper:
         self.moment = Moment(phase.start, phase, 0.5 if case.phase == "fade" else 1.0, 0.001)
         self.precision = "bf16" if case.variant == "bf16" and not plain else "fp32"
         self.pictures = Noise()
+        self.now = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
 
     def __call__(self) -> float:
         """Take a step; seconds."""
         from animepggan.training.loop import step
 
-        started = time.perf_counter()
+        started = self.now()
         step(self.state, self.schedule, self.moment, self.pictures, precision=self.precision)
-        return time.perf_counter() - started
+        return self.now() - started
 
 
 def cases() -> Iterator[Case]:
@@ -108,15 +110,13 @@ def cases() -> Iterator[Case]:
                         yield Case(widths, resolution, phase, variant)
 
 
-def time_case(case: Case, batch_size: int, seconds: float) -> dict[str, Any]:
-    """Steps by turns, for `seconds` and five turns at least."""
+def measure(case: Case, batch_size: int, seconds: float) -> dict[str, Any]:
+    """Either step's memory; then steps by turns, for `seconds` and five turns at least."""
     plain, fast = Stepper(case, batch_size, plain=True), Stepper(case, batch_size, plain=False)
-    for stepper in (plain, fast) * 2:
-        stepper()
+    memory = {"plain_memory": memory_of(plain), "fast_memory": memory_of(fast)}
     turns = max(1, round(0.05 / fast()))  # steps of each a turn: a very short one says little
     rounds: list[tuple[float, float]] = []
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until or len(rounds) < 5:
+    while sum(map(sum, rounds)) * turns < seconds or len(rounds) < 5:
         order = (plain, fast) if len(rounds) % 2 else (fast, plain)
         taken = {stepper: sum(stepper() for _ in range(turns)) / turns for stepper in order}
         rounds.append((taken[plain], taken[fast]))
@@ -124,28 +124,30 @@ def time_case(case: Case, batch_size: int, seconds: float) -> dict[str, Any]:
         "ratios": [one / other for one, other in rounds],
         "plain_seconds": statistics.median(one for one, _ in rounds),
         "fast_seconds": statistics.median(other for _, other in rounds),
+        **memory,
     }
 
 
-def memory_of(case: Case, batch_size: int, *, plain: bool) -> float:
-    """Bytes by which three steps raise the process's peak."""
+def memory_of(stepper: Stepper) -> int:
+    """The most bytes that tensors take in the first two steps, above those of the networks.
 
-    import torch
+    Counted by torch's own bookkeeping: a process's resident memory also holds libraries' code and the heap's holes,
+    which differ from run to run by more than a small step takes.
+    """
+    from torch.autograd.profiler import profile
 
-    from animepggan.training.plan import peak
-
-    device = torch.device("cpu")
-    Stepper(Case("small", 4, "steady", case.variant), 4, plain=plain)()  # what torch loads at the first step
-    stepper = Stepper(case, batch_size, plain=plain)
-    before = peak(device)
-    for _ in range(3):
+    with profile(profile_memory=True) as found:
         stepper()
-    return peak(device) - before
+        stepper()
+    assert found.kineto_results is not None
+    changes = [event for event in found.kineto_results.events() if event.name() == "[memory]"]
+    changes.sort(key=lambda event: event.start_ns())
+    return max(itertools.accumulate(event.nbytes() for event in changes))
 
 
-def child(what: str, case: Case, options: argparse.Namespace) -> Any:
-    """`what` of `case`, from a process of its own."""
-    request = json.dumps([what, asdict(case), options.batch_size, options.seconds, options.threads])
+def child(case: Case, options: argparse.Namespace) -> Any:
+    """What `measure` finds, in a process of its own."""
+    request = json.dumps([asdict(case), options.batch_size, options.seconds, options.threads])
     command = [sys.executable, str(Path(__file__).resolve()), "--child", request]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
 
@@ -154,13 +156,9 @@ def answer(request: str) -> None:
     """In the child: measure, print."""
     import torch
 
-    what, fields, batch_size, seconds, threads = json.loads(request)
+    fields, batch_size, seconds, threads = json.loads(request)
     torch.set_num_threads(threads)
-    case = Case(**fields)
-    if what == "time":
-        print(json.dumps(time_case(case, batch_size, seconds)))
-    else:
-        print(json.dumps(memory_of(case, batch_size, plain=what == "plain")))
+    print(json.dumps(measure(Case(**fields), batch_size, seconds)))
 
 
 def table(results: dict[str, dict[str, Any]], conditions: str) -> str:
@@ -208,7 +206,7 @@ def main() -> None:
         answer(options.child)
         return
     same = {"threads": options.threads, "batch_size": options.batch_size, "machine": machine().rpartition(", ")[0]}
-    threads = f"{options.threads} thread{'s' * (options.threads > 1)}"
+    threads = f"{options.threads} threads" if options.threads > 1 else "1 thread, its processor time"
     conditions = f"{machine()}; {threads}, {options.batch_size} images a step"
     results: dict[str, dict[str, Any]] = {}
     if options.results.exists():
@@ -224,9 +222,7 @@ def main() -> None:
         found = {
             "case": case.key,
             **same,
-            **child("time", case, options),
-            "plain_memory": child("plain", case, options),
-            "fast_memory": child("fast", case, options),
+            **child(case, options),
         }
         results[case.key] = found
         with options.results.open("a", encoding="utf-8") as file:

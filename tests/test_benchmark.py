@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from animepggan.training import convolution
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 CASE = "small/4/steady/before"
+SIZES = [
+    *itertools.product(["small"], [4, 8, 16], ["steady"]),
+    ("small", 8, "fade"),
+    *(pytest.param((*each, "steady"), marks=pytest.mark.slow) for each in [("small", 32), ("full", 4), ("full", 8)]),
+]
 
 
 @pytest.fixture
@@ -25,10 +32,8 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
 def run(benchmark: Any, patch: pytest.MonkeyPatch, results: Path, *arguments: str) -> None:
     """The command, in this process: a child would spend seconds on importing torch."""
 
-    def child(what: str, case: Any, options: Any) -> Any:
-        if what == "time":
-            return benchmark.time_case(case, options.batch_size, options.seconds)
-        return benchmark.memory_of(case, options.batch_size, plain=what == "plain")
+    def child(case: Any, options: Any) -> Any:
+        return benchmark.measure(case, options.batch_size, options.seconds)
 
     patch.setattr(benchmark, "child", child)
     options = ["--seconds", "0.1", "--threads", "1", "--batch-size", "4", *arguments]
@@ -49,7 +54,7 @@ def test_a_case_is_measured_once_and_tabled(
     assert len(found["ratios"]) >= 5
     assert found["plain_seconds"] > 0 < found["fast_seconds"]
     table = first.out.splitlines()
-    assert "1 thread, 4 images a step" in table[0]
+    assert "1 thread, its processor time, 4 images a step" in table[0]
     assert len(table) == 5
     assert table[-1].startswith("| small | 4 | steady | - | - | **")
 
@@ -93,12 +98,22 @@ def test_the_ratio_is_plain_time_over_fast_time(benchmark: Any) -> None:
     assert benchmark.table({case.key: found}, "here").splitlines()[-1] == told
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", ["small/32/steady/after", "small/32/fade/before", "full/8/steady/before"])
-def test_peak_memory_is_not_above_the_plain_steps(case: str, tmp_path: Path) -> None:
-    results = tmp_path / "benchmark.jsonl"
-    command = [sys.executable, str(SCRIPTS / "benchmark.py"), "--only", case, "--results", str(results)]
-    done = subprocess.run([*command, "--seconds", "0", "--threads", "1"], capture_output=True, check=True, timeout=280)
-    found = json.loads(results.read_text())
-    assert 0 < found["fast_memory"] <= found["plain_memory"]
-    assert len(done.stdout.splitlines()) == 5
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: "-".join(map(str, size)))
+@pytest.mark.parametrize("variant", ["after", "before", "bf16"])
+def test_peak_memory_is_not_above_the_plain_steps(
+    size: tuple[str, int, str], variant: str, benchmark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, "_kept", {})  # memory that earlier steps of this process have left
+    case = benchmark.Case(*size, variant)
+    plain, fast = (benchmark.memory_of(benchmark.Stepper(case, 16, plain=plain)) for plain in (True, False))
+    assert 0 < fast <= plain
+
+
+def test_memory_is_the_most_that_is_held_at_once(benchmark: Any) -> None:
+    def step() -> None:
+        first = torch.zeros(1 << 20)
+        del first
+        second = torch.zeros(1 << 19), torch.zeros(1 << 19)
+        del second
+
+    assert benchmark.memory_of(step) == pytest.approx(4 << 20, rel=0.01)
