@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -149,7 +150,8 @@ def child(case: Case, options: argparse.Namespace) -> Any:
     """What `measure` finds, in a process of its own."""
     request = json.dumps([asdict(case), options.batch_size, options.seconds, options.threads])
     command = [sys.executable, str(Path(__file__).resolve()), "--child", request]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+    quiet = {**os.environ, "KINETO_LOG_LEVEL": "5"}  # torch's profiler has much to say
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=quiet).stdout)
 
 
 def answer(request: str) -> None:

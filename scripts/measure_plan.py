@@ -1,7 +1,8 @@
 """How near `pretrain --dry-run` comes to a real run: time, memory and disk of each stage, at small widths.
 
-Both are run as a user would run them, in processes of their own, on a shortened demo recipe. Prints, for every stage,
-what was estimated, what it was, and their ratio; exits 1 where one is off by more than 30 %.
+Both are run as a user would run them, in processes of their own, on a shortened demo recipe; further arguments
+(--reference, --precision bf16, --set ...) are given to both. Prints, for every stage, what was estimated, what it was,
+and their ratio; exits 1 where one is off by more than 30 %.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def main() -> int:
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--fmap-base", type=int, default=2048)
     parser.add_argument("--fmap-max", type=int, default=64)
-    arguments = parser.parse_args()
-    options = ["demo", "--threads", str(arguments.threads)]
+    arguments, more = parser.parse_known_args()
+    options = ["demo", "--threads", str(arguments.threads), *more]
     for setting in (
         f"resolution={arguments.resolution}",
         f"network.fmap_base={arguments.fmap_base}",
@@ -58,7 +59,8 @@ def main() -> int:
         "log.every_kimg=0.1",
     ):
         options += ["--set", setting]
-    print(f"{machine()}, {arguments.threads} thread(s), fmap_base {arguments.fmap_base}, fmap_max {arguments.fmap_max}")
+    widths = f"fmap_base {arguments.fmap_base}, fmap_max {arguments.fmap_max}"
+    print(", ".join([machine(), f"{arguments.threads} thread(s)", widths, *filter(None, [" ".join(more)])]))
     plan = animepggan("pretrain", *options, "--dry-run")
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")

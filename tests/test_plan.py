@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import runs
 import torch
 from runs import CPU, recipe
+from torch.utils.flop_counter import FlopCounterMode
 
 from animepggan import cli
 from animepggan.networks import build_discriminator, build_generator
@@ -110,6 +113,36 @@ def test_operations_agree_with_a_count_by_hand(resolution: int, fused_down: bool
     expected = by_hand(resolution, width, 32, fused_down)
     for batch_size in (2, 8):
         assert count_step(given, resolution, batch_size).flops / batch_size == pytest.approx(expected, rel=0.01)
+
+
+def test_shared_latents_are_drawn_once() -> None:
+    apart, shared = (count_step(recipe(f"objective.shared_latents={value}"), 8, 4) for value in ("false", "true"))
+    architecture = architecture_of(recipe(), 8)
+    with torch.device("meta"), FlopCounterMode(display=False) as drawing, torch.no_grad():
+        build_generator(architecture)(torch.empty(4, architecture["latent_dim"]))
+    assert apart.flops - shared.flops == drawing.get_total_flops() > 0
+    assert shared.kept > apart.kept  # the drawing's graph waits for the discriminator's step
+
+
+def test_a_probe_takes_the_step_that_trains(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs.write_recipe(tmp_path)
+    taken: set[tuple[bool, str]] = set()
+
+    def watched(state: State, *arguments: Any, precision: str) -> None:
+        taken.add((state.reference, precision))
+
+    monkeypatch.setattr(sys.modules[plan.__module__], "step", watched)
+    for options, expected in (
+        ([], (False, "fp32")),
+        (["--reference"], (True, "fp32")),
+        (["--precision", "bf16"], (False, "bf16")),
+    ):
+        taken.clear()
+        dry_run(capsys, "pretrain", "tiny.yaml", *options)
+        assert taken == {expected}
 
 
 def test_parameters_disk_and_memory(tmp_path: Path) -> None:

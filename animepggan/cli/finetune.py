@@ -57,7 +57,7 @@ def command(console: Console, base: str | None, recipe: str | None, options: Opt
     if options.dry_run:
         from animepggan.cli.plan import print_plan
 
-        print_plan(console, resolved, device, precision=options.precision, probe=not options.no_probe, base=start)
+        print_plan(console, resolved, options, device, start)
         return
     assert corpus is not None
     train(console, resolved, corpus, options, device, start)

@@ -26,6 +26,6 @@ def command(console: Console, recipe: str, options: Options) -> None:
     if options.dry_run:
         from animepggan.cli.plan import print_plan
 
-        print_plan(console, resolved, device, precision=options.precision, probe=not options.no_probe)
+        print_plan(console, resolved, options, device)
         return
     train(console, resolved, load_corpus(console, resolved), options, device)

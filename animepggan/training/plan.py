@@ -72,7 +72,7 @@ class StepCount:
     """What one discriminator and one generator step take."""
 
     parameters: dict[str, int]  # by network
-    kept: int  # bytes that the autograd graph of the larger half keeps
+    kept: int  # bytes that the autograd graph keeps in the larger half, with the generator's where latents are shared
     operations: tuple[Operation, ...]
 
     @property
@@ -142,7 +142,13 @@ class _Noise:
 
 
 def plan(
-    recipe: Recipe, *, first_resolution: int, device: torch.device, precision: str, probe: bool
+    recipe: Recipe,
+    *,
+    first_resolution: int,
+    device: torch.device,
+    precision: str,
+    probe: bool,
+    reference: bool = False,  # whether the plain step is what trains
 ) -> list[StagePlan]:
     """Every stage's cost, in order; with `probe`, a few steps of every phase are run on `device`."""
     schedule = schedule_of(recipe, first_resolution=first_resolution)
@@ -157,7 +163,7 @@ def plan(
         if probe and (rate is None or count.flops <= PROBE_FLOPS):
             seconds = 0.0
             base_resolution = first_resolution if recipe.base is not None else None
-            state = State(recipe, stage.resolution, device, base_resolution=base_resolution)
+            state = State(recipe, stage.resolution, device, reference=reference, base_resolution=base_resolution)
             for phase in stage.phases:
                 of_step = _seconds_of_step(state, schedule, phase, precision)
                 seconds += of_step * (phase.end - phase.start) / phase.batch_size
@@ -181,7 +187,11 @@ def plan(
 
 
 def count_step(recipe: Recipe, resolution: int, batch_size: int) -> StepCount:
-    """What one step of `recipe` takes at `resolution`, stabilizing."""
+    """What one step of `recipe` takes at `resolution`, stabilizing; of its objective as WGAN-GP's.
+
+    The operations are autograd's, and the fast step's are as many (see `fast`): forward on three batches, back on one,
+    its tangent, back on three, and four batches' weight gradients. What it keeps is less.
+    """
     architecture = architecture_of(recipe, resolution)
     kept: dict[int, int] = {}
 
@@ -196,15 +206,19 @@ def count_step(recipe: Recipe, resolution: int, batch_size: int) -> StepCount:
         generator, discriminator = build_generator(architecture), build_discriminator(architecture)
         real = torch.empty(batch_size, 3, resolution, resolution)
         latents, mix = torch.empty(batch_size, recipe.latent_dim), torch.empty(batch_size)
+        shared = recipe.objective.shared_latents
         with _Counter() as counter:
-            with torch.no_grad():
-                fake = generator(latents)
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                with torch.set_grad_enabled(shared):
+                    drawn = generator(latents)
+                fake = drawn.detach()
                 penalty = gradient_penalty(discriminator, real, fake, mix, target=1.0)
                 loss = wgan_gp_discriminator(discriminator(real), discriminator(fake), penalty, weight=1.0, drift=0.0)
             loss.total.backward()  # type: ignore[no-untyped-call]
             discriminator.requires_grad_(False)
-            wgan_generator(discriminator(generator(latents))).backward()  # type: ignore[no-untyped-call]
+            if not shared:
+                drawn = generator(latents)
+            wgan_generator(discriminator(drawn)).backward()  # type: ignore[no-untyped-call]
     parameters = {
         "generator": sum(parameter.numel() for parameter in generator.parameters()),
         "discriminator": sum(parameter.numel() for parameter in discriminator.parameters()),
