@@ -143,7 +143,7 @@ def memory_of(stepper: Stepper) -> int:
     assert found.kineto_results is not None
     changes = [event for event in found.kineto_results.events() if event.name() == "[memory]"]
     changes.sort(key=lambda event: event.start_ns())
-    return max(itertools.accumulate(event.nbytes() for event in changes))
+    return int(max(itertools.accumulate(event.nbytes() for event in changes)))
 
 
 def child(case: Case, options: argparse.Namespace) -> Any:
