@@ -18,7 +18,7 @@ from animepggan.training import convolution, fast, reference
 
 LATENTS = 8
 TOLERANCE = 1e-10  # of each tensor's norm, in float64
-RESOLUTIONS = [4, 8, 16, 32, pytest.param(64, marks=pytest.mark.slow)]
+RESOLUTIONS = [4, 8, 16, 32, *(pytest.param(side, marks=pytest.mark.slow) for side in (64, 128))]
 D_OPTIONS = [
     {"statistic": statistic, "fused_down": fused_down, "group_size": group_size}
     for statistic, fused_down, group_size in itertools.product(("stddev", "variance"), (True, False), (2, 3, "batch"))

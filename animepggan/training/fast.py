@@ -595,7 +595,7 @@ def _finish_(features: Tensor, norm: Norm) -> Tensor | None:
             scales.append(scale)
         if norm == "before":
             functional.leaky_relu_(part, NEGATIVE_SLOPE)
-    return torch.cat(scales) if scales else None
+    return torch.cat(scales) if len(scales) > 1 else scales[0] if scales else None
 
 
 def _unfinish_(delta: Tensor, outputs: Tensor, scale: Tensor | None, norm: Norm) -> None:
@@ -638,7 +638,9 @@ def _exact(dtype: torch.dtype) -> torch.dtype:
 def _chunks(features: Tensor, *, like: Tensor | None = None) -> tuple[Tensor, ...]:
     """Parts along the batch of about CHUNK numbers of `like` ([n, c, h, w], itself by default), views."""
     like = features if like is None else like
-    return torch.split(features, max(1, CHUNK * len(like) // max(1, like.numel())))
+    if like.numel() <= CHUNK:
+        return (features,)
+    return torch.split(features, max(1, CHUNK * len(like) // like.numel()))
 
 
 def _flat(features: Tensor) -> Tensor:
