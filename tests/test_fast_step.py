@@ -268,7 +268,8 @@ def test_the_rounding_error_is_at_most_twice_the_plain_steps(
             means.append(statistics.mean(errors(exact, by_name)))
     ours, plain = statistics.median(found[fast]), statistics.median(found[reference])
     assert 0 < ours <= 2 * plain
-    assert ours < (1e-5 if precision == "fp32" else 0.2)
+    # Among so many features of a wide discriminator some sign turns nearly always, in either step.
+    assert ours < (0.2 if precision == "bf16" else 1e-4 if kind == "wide" else 1e-5)
 
 
 def test_nothing_is_kept_where_no_gradient_is_asked_for() -> None:
