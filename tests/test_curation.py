@@ -18,6 +18,7 @@ pytest.importorskip("imagehash")
 from animepggan.corpus.curation import curate, strangers
 from animepggan.corpus.curation.compare import HIGHEST, LOWEST, SIDE, compare, valley
 from animepggan.corpus.curation.neighbors import distance_to, nearest
+from animepggan.corpus.curation.palette import palettes
 from animepggan.corpus.description import write
 from animepggan.corpus.spec import Entry, Source, resolve
 
@@ -45,6 +46,10 @@ def changed(picture: Image.Image, how: str) -> Image.Image:
         return picture.resize((side, side), Image.Resampling.BICUBIC, box=(4, 2, side - 1, side - 3))
     assert how == "darker"
     return picture.point(lambda value: value * 0.85)
+
+
+def colorless(embeddings: NDArray[np.float32]) -> strangers.Seen:
+    return strangers.Seen(embeddings, np.zeros((len(embeddings), 2), np.float32))
 
 
 HOWS = ("reencoded", "resized", "cut", "darker")
@@ -122,11 +127,11 @@ def test_a_group_of_strangers_and_a_single_one_stand_first() -> None:
     single = generator.normal(size=(1, 40)) * varied
     single[:, 15:] -= 4.0
     everyone = np.concatenate([own, group, single]).astype(np.float32)
-    scores = strangers.score(everyone, np.arange(len(everyone)))
+    scores = strangers.score(colorless(everyone), np.arange(len(everyone)))
     assert set(np.argsort(-scores)[:13]) == set(range(400, 413))
     assert (scores[:400] > strangers.CAUTIOUS).mean() < 0.01
-    examples = {"keep": own[:40].astype(np.float32), "reject": group[:3].astype(np.float32)}
-    helped = strangers.score(everyone, np.arange(len(everyone)), **examples)
+    examples = {"keep": colorless(own[:40].astype(np.float32)), "reject": colorless(group[:3].astype(np.float32))}
+    helped = strangers.score(colorless(everyone), np.arange(len(everyone)), **examples)
     assert helped[400:412].min() > np.quantile(helped[:400], 0.9)
 
 
@@ -140,8 +145,8 @@ def test_fewer_pictures_than_directions_do_not_make_strangers_of_her_own() -> No
         stranger = generator.normal(size=(1, 200)) * varied
         stranger[:, 100:] += 4.0
         everyone = np.concatenate([own, stranger]).astype(np.float32)
-        limit = strangers.limit(everyone)
-        scores = strangers.score(everyone, np.arange(81))
+        limit = strangers.limit(colorless(everyone))
+        scores = strangers.score(colorless(everyone), np.arange(81))
         lost["fixed"] += int((scores[:80] > strangers.CAUTIOUS).sum())
         lost["own"] += int((scores[:80] > limit).sum())
         assert scores[80] > limit
@@ -152,11 +157,59 @@ def test_fewer_pictures_than_directions_do_not_make_strangers_of_her_own() -> No
 def test_the_limit_of_a_large_set_is_the_cautious_one() -> None:
     generator = np.random.default_rng(0)
     many = generator.normal(size=(strangers.LARGE, 30)).astype(np.float32)
-    assert strangers.limit(many) == strangers.CAUTIOUS
-    assert strangers.limit(many[:-1]) == pytest.approx(strangers.CAUTIOUS, abs=0.5)  # no step
-    assert strangers.limit(many[:2]) == strangers.CAUTIOUS
+    assert strangers.limit(colorless(many)) == strangers.CAUTIOUS
+    assert strangers.limit(colorless(many[:-1])) == pytest.approx(strangers.CAUTIOUS, abs=0.5)  # no step
+    assert strangers.limit(colorless(many[:2])) == strangers.CAUTIOUS
     alike = np.ones((40, 30), np.float32)
-    assert strangers.limit(alike) >= strangers.CAUTIOUS
+    assert strangers.limit(colorless(alike)) >= strangers.CAUTIOUS
+
+
+def test_who_has_other_hair_is_a_stranger_to_a_backbone_without_colors() -> None:
+    """All heads have the same shapes and places; only the color of the hair tells them apart."""
+
+    class Grays(Colors):
+        def describe(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return super().describe(np.repeat(pictures.mean(axis=-1, keepdims=True), 3, axis=-1).astype(np.uint8))
+
+    def head(seed: int, hair: tuple[int, int, int]) -> Image.Image:
+        picture = np.asarray(scene(seed)).astype(np.float32) * 0.4 + 120
+        picture[10:60, 20:80] = picture[10:60, 20:80] * 0.2 + np.array(hair)
+        return Image.fromarray(picture.clip(0, 255).astype(np.uint8))
+
+    hers, others = (40, 70, 160), (170, 85, 15)  # of one mean
+    pictures = [head(seed, others if seed in (7, 31) else hers) for seed in range(40)]
+    source = Source.of(entry(f"{n:02d}.png", picture) for n, picture in enumerate(pictures))
+    curation = curate(source, Grays(), workers=0)
+    assert set(curation.suspects[:2]) == {7, 31}
+
+
+def test_palettes_tell_colors_not_places() -> None:
+    blue, brown = (np.full((1, 8, 8, 3), color, np.uint8) for color in ((40, 70, 160), (112, 64, 8)))
+    halves = np.concatenate([blue[:, :4], brown[:, :4]], axis=1)
+    found = palettes(np.concatenate([blue, brown, halves, halves[:, ::-1]]))
+    np.testing.assert_allclose((found**2).sum(axis=1), 1, atol=1e-6)
+    assert (found[2] == found[3]).all()
+    assert np.linalg.norm(found[0] - found[1]) == pytest.approx(2**0.5)
+    assert np.linalg.norm(found[0] - found[2]) == pytest.approx((2 - 2**0.5) ** 0.5)
+    extremes = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0], [255, 255, 255]], np.uint8)
+    assert (palettes(extremes[:, None, None]).max(axis=1) == 1).all()
+
+
+def test_whitening_few_pictures_is_whitening_by_all_directions() -> None:
+    """A set smaller than the embedding takes a shorter way to the same distances, outside of what it spans as well."""
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(9, 12)) * np.geomspace(2, 0.2, 12)
+    mean, matrix = strangers._fit(rows)
+    centered = rows - rows.mean(axis=0)
+    variances, directions = np.linalg.eigh(centered.T @ centered / 9)
+    expected = directions / np.sqrt(variances.clip(0) + variances.clip(0).mean())
+    strange = generator.normal(size=(5, 12))
+    for some in (rows, strange):
+        distances = np.linalg.norm(((some[:, None] - some[None]) @ matrix), axis=2)
+        np.testing.assert_allclose(
+            distances, np.linalg.norm((some[:, None] - some[None]) @ expected, axis=2), rtol=1e-6
+        )
+    np.testing.assert_allclose(mean, rows.mean(axis=0))
 
 
 def test_the_limit_is_the_set_s_own_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,8 +102,8 @@ def curate(
     source: Source,
     backbone: Describer,
     *,
-    keep: NDArray[np.float32] | None = None,  # embeddings of examples, of `examples`
-    reject: NDArray[np.float32] | None = None,
+    keep: strangers.Seen | None = None,  # of `examples`
+    reject: strangers.Seen | None = None,
     near_limit: float | None = None,  # in units of noise; None: from the set
     stranger_limit: float | None = None,  # a score; None: strangers.limit
     workers: int | None = None,  # threads that decode; 0: the calling one; None: one a core
@@ -120,21 +120,21 @@ def curate(
         return judge(source, backbone.label, looks, keep, reject, near_limit, stranger_limit, tell)
 
 
-def examples(source: Source, backbone: Describer, *, workers: int | None = None) -> NDArray[np.float32]:
-    """The embeddings of example pictures: float32 [n, d]. Raises DataError where there are none."""
+def examples(source: Source, backbone: Describer, *, workers: int | None = None) -> strangers.Seen:
+    """What example pictures look like. Raises DataError where there are none."""
     with tempfile.TemporaryDirectory() as folder:
         looks = look_at(source.entries, backbone, Path(folder), workers=workers, progress=None)
         if not len(looks):
             raise DataError(f"{printable(source.spec)} holds no example picture that can be used")
-        return np.array(looks.embeddings)
+        return strangers.Seen.of(np.array(looks.embeddings), looks.thumbnails)
 
 
 def judge(
     source: Source,
     label: str,  # of the backbone
     looks: Looks,  # of one picture at least
-    keep: NDArray[np.float32] | None = None,
-    reject: NDArray[np.float32] | None = None,
+    keep: strangers.Seen | None = None,
+    reject: strangers.Seen | None = None,
     near_limit: float | None = None,
     stranger_limit: float | None = None,
     tell: Progress = lambda phase, done: None,
@@ -146,9 +146,8 @@ def judge(
     firsts = np.array([members[0] for members in same.values()], np.int64)
     groups = list(same.values())
 
-    pairs = Pairs(
-        looks.thumbnails[firsts] if len(firsts) < len(looks) else looks.thumbnails, lambda n: tell("comparing", n)
-    )
+    thumbnails = looks.thumbnails[firsts] if len(firsts) < len(looks) else looks.thumbnails
+    pairs = Pairs(thumbnails, lambda n: tell("comparing", n))
     hashes, embeddings = looks.hashes[firsts], np.asarray(looks.embeddings[firsts])
     pairs.compare(candidates(hashes, embeddings, np.arange(len(firsts))))
     differences = pairs.differences()
@@ -162,8 +161,9 @@ def judge(
 
     # The strangers' neighborhood is made of clusters: copies of one picture are no neighbors of it.
     single = np.unique(heads)
-    scored = strangers.score(embeddings, single, keep, reject)
-    cut = strangers.limit(embeddings[single], keep) if stranger_limit is None else stranger_limit
+    seen = strangers.Seen.of(embeddings, thumbnails)
+    scored = strangers.score(seen, single, keep, reject)
+    cut = strangers.limit(seen[single], keep) if stranger_limit is None else stranger_limit
 
     place = looks.places.tolist()
     members: dict[int, list[int]] = defaultdict(list)  # places by the index of the representative, it first

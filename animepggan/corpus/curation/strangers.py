@@ -6,6 +6,10 @@ directions; who she is, along others, in which the set hardly varies. So the emb
 the set, taken without its farthest tenth. There the distance to the neighbor at `SHARE` of the set is large for single
 strangers and for a group of strangers alike, as long as the group is smaller than that share.
 
+A backbone trained on photographs sees shapes and hardly the color of hair and eyes, by which drawn characters are told
+apart. So each picture's colors are compared as well: the Hellinger distance of histograms over CIE L*a*b*, to the same
+neighbor. Both distances are brought to the set's own scale and added.
+
 The tenth that the covariance does not know looks farther away than it is where there are few pictures, fewer than the
 embedding has directions: then any picture does that was not fitted to. So a small set's limit comes from its own
 pictures, as far away as they look when they are left out of the fit (`limit`).
@@ -13,12 +17,14 @@ pictures, as far away as they look when they are left out of the fit (`limit`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from animepggan.corpus.curation.neighbors import distance_to
+from animepggan.corpus.curation.palette import palettes
 
 SHARE = 0.05
 """A group of strangers larger than this share of the set is taken to belong."""
@@ -49,6 +55,25 @@ class Space:
         return np.asarray((embeddings - self.mean) @ self.matrix, np.float32)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What pictures are judged by."""
+
+    embeddings: NDArray[np.float32]  # [n, d]
+    palettes: NDArray[np.float32]  # [n, c], of `palettes`
+
+    @classmethod
+    def of(cls, embeddings: NDArray[np.float32], thumbnails: NDArray[np.uint8]) -> Seen:
+        """From the embeddings [n, d] and small versions uint8 [n, h, w, 3] of the same pictures."""
+        return cls(np.asarray(embeddings), palettes(thumbnails))
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Seen:
+        return Seen(self.embeddings[rows], self.palettes[rows])
+
+
 def whiten(embeddings: NDArray[np.float32]) -> tuple[Space, NDArray[np.int64]]:
     """The space in which the covariance of [n, d], without its farthest tenth, is nearly the same in all directions;
     and the rows that it was taken from, of at most _FITTED.
@@ -67,33 +92,40 @@ def _fit(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.flo
     """Mean and whitening matrix of [n, d]."""
     mean = rows.mean(axis=0)
     centered = rows - mean
-    variances, directions = np.linalg.eigh(centered.T @ centered / len(rows))
-    variances = np.maximum(variances, 0)
-    return mean, directions / np.sqrt(variances + _RIDGE * variances.mean() + 1e-12)
+    count, size = rows.shape
+    if count < size:  # most directions have no variance at all: they need not be looked for
+        _, spreads, across = np.linalg.svd(centered, full_matrices=False)
+        variances, directions = spreads**2 / count, across.T
+    else:
+        variances, directions = np.linalg.eigh(centered.T @ centered / count)
+    ridge = _RIDGE * max(0.0, variances.sum()) / size + 1e-12
+    scales = 1 / np.sqrt(np.maximum(variances, 0) + ridge) - 1 / np.sqrt(ridge)
+    return mean, (directions * scales) @ directions.T + np.eye(size) / np.sqrt(ridge)
 
 
 def score(
-    embeddings: NDArray[np.float32],  # [n, d]
+    seen: Seen,  # n pictures
     single: NDArray[np.int64],  # of these, the ones that stand for the set: one a cluster
-    keep: NDArray[np.float32] | None = None,  # [k, d] of examples that belong
-    reject: NDArray[np.float32] | None = None,  # [r, d] of examples that do not
+    keep: Seen | None = None,  # examples that belong
+    reject: Seen | None = None,  # examples that do not
 ) -> NDArray[np.float32]:
     """How suspicious each picture is: float32 [n]; the set's median is 0, its nine tenths are below 1.
 
     Examples that belong replace the set as the neighborhood; the distance to those that do not is subtracted.
     """
     if len(single) < 3:
-        return np.zeros(len(embeddings), np.float32)
-    space, _ = whiten(embeddings[single])
-    suspicion = _standard(_distances(space, embeddings, embeddings[single], keep), single)
+        return np.zeros(len(seen), np.float32)
+    space, _ = whiten(seen.embeddings[single])
+    parts = _distances(space, seen, seen[single], keep)
+    suspicion = _standard(sum(_standard(part, single) for part in parts), single)
     if reject is not None and len(reject):
-        suspicion -= _standard(distance_to(space(embeddings), space(reject), _EXAMPLES), single)
+        suspicion -= _standard(sum(_standard(part, single) for part in _to_examples(space, seen, reject)), single)
         suspicion = _standard(suspicion, single)
     return suspicion
 
 
-def limit(clusters: NDArray[np.float32], keep: NDArray[np.float32] | None = None) -> float:
-    """The score above which pictures are left out of training, of a set with these clusters [n, d] (a picture of each):
+def limit(clusters: Seen, keep: Seen | None = None) -> float:
+    """The score above which pictures are left out of training, of a set with these clusters (a picture of each):
     CAUTIOUS, or more where they are few.
 
     Each part of the pictures that the space was fitted to is left out of another fit, and its distances are taken there
@@ -102,31 +134,45 @@ def limit(clusters: NDArray[np.float32], keep: NDArray[np.float32] | None = None
     """
     if not 3 <= len(clusters) < LARGE:
         return CAUTIOUS
-    space, fitted = whiten(clusters)
-    known = _distances(space, clusters, clusters, keep)
+    space, fitted = whiten(clusters.embeddings)
+    known, colors = _distances(space, clusters, clusters, keep)
     unknown = known.copy()
-    outside = np.setdiff1d(np.arange(len(clusters)), fitted)  # in no fit: by them distances are brought to one scale
+    everyone = np.arange(len(clusters))
+    outside = np.setdiff1d(everyone, fitted)  # in no fit: by them distances are brought to one scale
     for part in np.array_split(fitted, _PARTS):  # neighbors by name go together: they may be of one scene
         rest = np.setdiff1d(fitted, part)
         if not len(part) or len(rest) < 2 or not len(outside):
             return CAUTIOUS
-        mean, matrix = _fit(clusters[rest].astype(np.float64))
-        there = _distances(Space(mean.astype(np.float32), matrix.astype(np.float32)), clusters, clusters, keep)
+        mean, matrix = _fit(clusters.embeddings[rest].astype(np.float64))
+        there, _ = _distances(Space(mean.astype(np.float32), matrix.astype(np.float32)), clusters, clusters, keep)
         unknown[part] = there[part] * np.median(known[outside] / np.maximum(there[outside], 1e-6))
-    median, most = np.quantile(known, (0.5, 0.9))
-    middle, far = np.quantile(unknown, (0.5, 0.9))
+    by_color = _standard(colors, everyone)
+    scale = _standardizing(known, everyone)
+    median, most = np.quantile(scale(known) + by_color, (0.5, 0.9))
+    middle, far = np.quantile(scale(unknown) + by_color, (0.5, 0.9))
     return max(CAUTIOUS, float((middle + CAUTIOUS * (far - middle) - median) / max(float(most - median), 1e-6)))
 
 
 def _distances(
-    space: Space, embeddings: NDArray[np.float32], clusters: NDArray[np.float32], keep: NDArray[np.float32] | None
-) -> NDArray[np.float32]:
-    """How far each of [n, d] is from its neighborhood in the set, or from the examples that belong: [n]."""
-    placed = space(embeddings)
+    space: Space, seen: Seen, clusters: Seen, keep: Seen | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How far each of n is from its neighborhood in the set, or from the examples that belong: in `space`, and in
+    colors, [n] each.
+    """
     if keep is not None and len(keep):
-        return distance_to(placed, space(keep), _EXAMPLES)
-    around = space(_spread(clusters, _LANDMARKS))
-    return distance_to(placed, around, 1 + max(2, round(SHARE * len(around))))
+        return _to_examples(space, seen, keep)
+    around = Seen(_spread(clusters.embeddings, _LANDMARKS), _spread(clusters.palettes, _LANDMARKS))
+    return _to_neighbor(space, seen, around, 1 + max(2, round(SHARE * len(around))))
+
+
+def _to_examples(space: Space, seen: Seen, examples: Seen) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return _to_neighbor(space, seen, examples, _EXAMPLES)
+
+
+def _to_neighbor(space: Space, seen: Seen, others: Seen, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The distance to the `count`th nearest of `others`, in `space` and in colors."""
+    shapes = distance_to(space(seen.embeddings), space(others.embeddings), count)
+    return shapes, distance_to(seen.palettes, others.palettes, count)
 
 
 def _spread(rows: NDArray[np.float32], most: int) -> NDArray[np.float32]:
@@ -136,5 +182,13 @@ def _spread(rows: NDArray[np.float32], most: int) -> NDArray[np.float32]:
 
 def _standard(values: NDArray[np.float32], single: NDArray[np.int64]) -> NDArray[np.float32]:
     """With the median of the pictures that stand for the set at 0, and nine tenths of them below 1."""
+    return _standardizing(values, single)(values)
+
+
+def _standardizing(
+    values: NDArray[np.float32], single: NDArray[np.int64]
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     median, most = np.quantile(values[single], (0.5, 0.9))
-    return np.asarray((values - median) / max(float(most - median), 1e-6), np.float32)
+    width = float(most - median)
+    # Where nothing differs (pictures without colors), nothing is told by it.
+    return lambda some: np.asarray((some - median) / width if width > 1e-6 else some * 0, np.float32)
