@@ -116,10 +116,9 @@ def score(
     if len(single) < 3:
         return np.zeros(len(seen), np.float32)
     space, _ = whiten(seen.embeddings[single])
-    parts = _distances(space, seen, seen[single], keep)
-    suspicion = _standard(sum(_standard(part, single) for part in parts), single)
+    suspicion = _together(*_distances(space, seen, seen[single], keep), single)
     if reject is not None and len(reject):
-        suspicion -= _standard(sum(_standard(part, single) for part in _to_examples(space, seen, reject)), single)
+        suspicion -= _together(*_to_examples(space, seen, reject), single)
         suspicion = _standard(suspicion, single)
     return suspicion
 
@@ -178,6 +177,13 @@ def _to_neighbor(space: Space, seen: Seen, others: Seen, count: int) -> tuple[ND
 def _spread(rows: NDArray[np.float32], most: int) -> NDArray[np.float32]:
     """At most so many rows, evenly from the whole."""
     return rows[:: -(-len(rows) // most)] if len(rows) > most else rows
+
+
+def _together(
+    shapes: NDArray[np.float32], colors: NDArray[np.float32], single: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Two kinds of distance as one, each by its own scale."""
+    return _standard(_standard(shapes, single) + _standard(colors, single), single)
 
 
 def _standard(values: NDArray[np.float32], single: NDArray[np.int64]) -> NDArray[np.float32]:
