@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -50,10 +51,10 @@ SIDE = 32  # pixels
 SEEN = 128  # pixels that the backbone sees a picture at: quicker than its own 224, and of 32 there is no more to see
 SIZES = (2000, 500, 50)  # clusters
 SAMPLES, HELD_OUT, HELD_OUT_SEED = 500, 1000, 1
-TUNED_KIMG, SCREENED_KIMG, KIMG_BETWEEN = 48, 24, 2  # as many as scratch has at first, and half of them for a method
-SCRATCH_KIMG = 13  # of the last stage at first, as in recipes/demo.yaml; half as much again until nothing improves
+TUNED_KIMG, SCREENED_KIMG, KIMG_BETWEEN = 24, 12, 4  # as many as scratch has at first, and half of them for a method
+SCRATCH_KIMG = 13  # of the last stage at first, as in recipes/demo.yaml; a quarter as much again until nothing improves
 LAST_FIFTH = 0.2
-MOST_KIMG = 200.0
+MOST_KIMG = 115.0
 
 
 @dataclass(frozen=True)
@@ -68,31 +69,44 @@ class Run:
     recipe: str | None = "demo-yui"  # None: the command line's own choice, with its preset
     seed: int = 0
     kimg: int = TUNED_KIMG  # of fine-tuning
+    base: str = "base"  # a MODEL below WORK
 
 
 # A long last stage at half of the demo's learning rate, which suits its short one.
-BASE = (
-    "schedule.stabilize_kimg={4: 4, 8: 6, 16: 10, default: 100}",
-    "schedule.learning_rate={32: 0.005, default: 0.01}",
-    "checkpoints.every_kimg=10",
+BASE = ("schedule.learning_rate={32: 0.005, default: 0.01}", "checkpoints.every_kimg=10")
+BASE_KIMG = 100  # of the last stage
+
+
+def stages(kimg: float) -> str:
+    """Of the demo recipe, with `kimg` in the last one."""
+    return f"schedule.stabilize_kimg={{4: 4, 8: 6, 16: 10, default: {kimg}}}"
+
+
+# Without the preset: the base's last learning rate and batches, and no method.
+PLAIN = (
+    *("schedule.learning_rate=0.005", "schedule.batch_size=8", "schedule.ramp_kimg=1"),
+    *("augment=none", "freeze_discriminator=0"),
 )
-# Without the preset: the base's learning rate, and no method.
-PLAIN = ("schedule.learning_rate=0.005", "augment=none", "freeze_discriminator=0")
-METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "rate-double": ("learning rate x 2", ("schedule.learning_rate=0.01",)),
-    "rate-half": ("learning rate x 0.5", ("schedule.learning_rate=0.0025",)),
-    "rate-quarter": ("learning rate x 0.25", ("schedule.learning_rate=0.00125",)),
-    "diffaugment": ("augment: diffaugment", ("augment=diffaugment",)),
-    "adaptive": ("augment: adaptive", ("augment=adaptive",)),
-    "freeze-16": ("freeze_discriminator: 16", ("freeze_discriminator=16",)),
-    "freeze-8": ("freeze_discriminator: 8", ("freeze_discriminator=8",)),
-    "lecam": ("lecam: 0.1", ("lecam=0.1",)),
-    "apa": ("apa", ("apa=true",)),
-    "l2sp": ("l2sp: 0.01", ("l2sp=0.01",)),
-    "miner": ("miner: 4 kimg", ("miner=4",)),
-    "r1-logistic": ("objective: r1-logistic", ("objective.name=r1-logistic",)),
-    "r3": ("objective: r3", ("objective.name=r3",)),
-    "mirror": ("mirror", ("mirror=true",)),
+# First how fast; then, at the pace that serves, what else.
+PACES: dict[str, tuple[str, ...]] = {
+    "plain, learning rate 0.01": ("schedule.learning_rate=0.01",),
+    "plain, batches of 4": ("schedule.batch_size=4",),
+    "plain, learning rate 0.01, batches of 4": ("schedule.learning_rate=0.01", "schedule.batch_size=4"),
+    "plain, learning rate 0.02, batches of 4": ("schedule.learning_rate=0.02", "schedule.batch_size=4"),
+    "plain, augment: diffaugment": ("augment=diffaugment",),
+    "plain, average not ramped": ("ema.ramp=1000",),
+}
+PACE = ("schedule.learning_rate=0.01", "schedule.batch_size=4")
+METHODS: dict[str, tuple[str, ...]] = {
+    "augment: diffaugment": ("augment=diffaugment",),
+    "augment: adaptive": ("augment=adaptive", "augmentation.ramp_kimg=16"),
+    "freeze_discriminator: 16": ("freeze_discriminator=16",),
+    "lecam: 0.1": ("lecam=0.1",),
+    "apa": ("apa=true", "augmentation.ramp_kimg=16"),
+    "l2sp: 0.01": ("l2sp=0.01",),
+    "miner: 2": ("miner=2",),
+    "objective: r1-logistic": ("objective.name=r1-logistic",),
+    "objective: r3": ("objective.name=r3",),
 }
 CONFIRMED: tuple[str, ...] = ()  # methods that help at 500 clusters, for the other sizes
 SECOND_SEEDS: tuple[str, ...] = ()  # runs whose differences decide
@@ -100,16 +114,30 @@ SECOND_SEEDS: tuple[str, ...] = ()  # runs whose differences decide
 
 def runs() -> Iterator[Run]:
     """All, the base first."""
-    yield Run("base", "base", settings=BASE, scratch=True)
+    yield Run("base", "base", settings=(*BASE, stages(BASE_KIMG)), scratch=True)
     for size in SIZES:
         yield Run(f"scratch-{size}", "from scratch", size, scratch=True)
+    for title, settings in PACES.items():
+        yield Run(f"{slug(title)}-500", title, 500, (*PLAIN, *settings), kimg=SCREENED_KIMG)
     for size in SIZES:
-        yield Run(f"warm-{size}", "warm start", size, PLAIN)
+        yield Run(f"warm-{size}", "plain", size, PLAIN)
         yield Run(f"preset-{size}", "preset", size, recipe=None)
-    for name, (title, settings) in METHODS.items():
+    for title, settings in METHODS.items():
         for size in SIZES:
-            if size == 500 or name in CONFIRMED:
-                yield Run(f"{name}-{size}", title, size, (*PLAIN, *settings), kimg=SCREENED_KIMG)
+            if size == 500 or title in CONFIRMED:
+                name = f"{slug(title)}-{size}"
+                yield Run(
+                    name,
+                    f"learning rate 0.01, batches of 4, {title}",
+                    size,
+                    (*PLAIN, *PACE, *settings),
+                    kimg=SCREENED_KIMG,
+                )
+
+
+def slug(title: str) -> str:
+    """As a run's name."""
+    return re.sub(r"[^\w.]+", "-", title)
 
 
 def all_runs() -> dict[str, Run]:
@@ -230,12 +258,13 @@ def carry_out(run: Run) -> None:
     torch.set_num_threads(1)
     judge = Judge()
     folder = WORK / run.name
-    notes = folder.with_suffix(".jsonl")  # what is measured so far
+    notes = WORK / f"{run.name}.jsonl"  # what is measured so far
     last = SCRATCH_KIMG
     while True:
         train(run, folder, last)
         measured = {one["images_seen"]: one for one in lines(notes)}
-        for checkpoint in sorted((folder / "checkpoints").glob("*-*"), key=images_of):
+        checkpoints = sorted((folder / "checkpoints").glob("*-*"), key=images_of)
+        for checkpoint in checkpoints if run.size is not None else checkpoints[-1:]:
             images = images_of(checkpoint)
             if images not in measured:
                 measured[images] = {"images_seen": images, "checkpoint": checkpoint.name, **judge.quickly(checkpoint)}
@@ -247,7 +276,7 @@ def carry_out(run: Run) -> None:
             break
         if ended > MOST_KIMG * 1000:
             break
-        last = round(last + ended / 2000)
+        last = round(last + ended / 4000)
     pool = Pool.load(training_set(run.size), resolution=SIDE, cache=cache_folder())
     found = {
         "run": run.name,
@@ -258,7 +287,7 @@ def carry_out(run: Run) -> None:
         "floor": judge.floor(),
     }
     append(RESULTS, found)
-    if run.name != "base":
+    if run.size is not None:
         keep = {best["checkpoint"], measures[-1]["checkpoint"]}
         for checkpoint in (folder / "checkpoints").glob("*-*"):
             if checkpoint.name not in keep:
@@ -272,14 +301,13 @@ def train(run: Run, folder: Path, scratch_kimg: float) -> None:
     if run.scratch:
         command = ["pretrain", "demo"]
         if run.size is not None:
-            stages = f"schedule.stabilize_kimg={{4: 4, 8: 6, 16: 10, default: {scratch_kimg}}}"
-            settings += ["mirror=false", stages]
+            settings += ["mirror=false", stages(scratch_kimg)]
             common += ["--allow", "schedule.stabilize_kimg"]
     else:
-        command = ["finetune", "--base", str(WORK / "base")]
+        command = ["finetune", "--base", str(WORK / run.base)]
         if run.recipe is not None:
             command += ["--recipe", run.recipe]
-        settings += [f"schedule.stabilize_kimg={run.kimg}", "schedule.ramp_kimg=1"]
+        settings += [f"schedule.stabilize_kimg={run.kimg}"]
     for setting in (*settings, *run.settings):
         common += ["--set", setting]
     subprocess.run([sys.executable, "-m", "animepggan", *command, *common], check=True, stdout=subprocess.DEVNULL)
@@ -358,11 +386,15 @@ def main() -> None:
             print(f"running {name}", file=sys.stderr, flush=True)
             subprocess.run([sys.executable, str(Path(__file__).resolve()), "--run", name], check=True)
 
-        # Those from scratch need no base.
+        # Those from scratch need no base, and are long.
         first = [name for name in names if every[name].scratch]
-        for some in (first, [name for name in names if name not in first]):
-            with ThreadPoolExecutor(options.jobs) as pool:
-                list(pool.map(run, some))
+        with ThreadPoolExecutor(options.jobs) as pool:
+            started = [pool.submit(run, name) for name in first]
+            if first[:1] == ["base"]:
+                started[0].result()
+            started += [pool.submit(run, name) for name in names if name not in first]
+            for each in started:
+                each.result()
         results = {found["run"]: found for found in lines(RESULTS)}
     for size in SIZES:
         print(f"\n{size} clusters\n")
