@@ -97,9 +97,11 @@ def test_pretrain_then_finetune_then_both_again(run: Run) -> None:
     assert json.loads(out)["run"] == "runs/few-yui"
     assert "base: runs/tiny-faces/checkpoints/stage-0008" in err
     (inherited,) = [line for line in err.splitlines() if line.startswith("from the base: ")]
-    for value in ("resolution 8", "network.fmap_base 32", "network.group_size 2", "schedule.batch_size 4"):
+    for value in ("resolution 8", "network.fmap_base 32", "network.group_size 2", "optimizer.beta2 0.99"):
         assert value in inherited.removeprefix("from the base: ").split(", ")
-    assert "learning_rate" not in inherited
+    (preset,) = [line for line in err.splitlines() if line.startswith("from the preset: ")]
+    assert "schedule.batch_size 2" in preset.removeprefix("from the preset: ").split(", ")  # a group; the base has 4
+    assert "learning_rate" not in inherited + preset
     assert "seed" not in inherited
     told = json.loads(Path("runs/few-yui/checkpoints/stage-0008/config.json").read_text())["provenance"]["base"]
     assert told == {"spec": "runs/tiny-faces", "commit": None, "name": "tiny", "images_seen": 64}

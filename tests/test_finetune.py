@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -22,7 +24,7 @@ from animepggan.errors import AnimepgganError, ModelError, RecipeError
 from animepggan.recipe import schedule_of
 from animepggan.run import open_run
 from animepggan.training import State
-from animepggan.transfer import check_fit, load_base, open_base
+from animepggan.transfer import PRESETS, Base, check_fit, load_base, open_base, preset_values
 
 FEW = """\
 name: few
@@ -104,6 +106,27 @@ def test_the_first_preview_is_what_the_base_draws(tmp_path: Path) -> None:
     shown = np.asarray(Image.open(tmp_path / "run" / "previews" / "images-000000000.png")).astype(int)
     drawn = to_uint8(load_generator(checkpoint()).generator(latents))[0]
     assert np.abs(shown - drawn).max() <= 1
+
+
+def based(group_size: int | str, batch_size: object, learning_rate: object) -> Base:
+    """The base, as if it had been trained so."""
+    base = open_base(str(checkpoint()))
+    config = copy.deepcopy(base.config)
+    config["architecture"]["group_size"] = group_size
+    config["provenance"]["recipe"]["schedule"] |= {"batch_size": batch_size, "learning_rate": learning_rate}
+    return Base(base.found, config)
+
+
+def test_a_preset_takes_batches_of_one_group_and_its_share_of_the_bases_rate() -> None:
+    preset = dataclasses.replace(PRESETS[0], rate=3)
+    values = preset_values(preset, based(4, 16, 0.001))
+    assert values["schedule.batch_size"] == 4
+    assert values["schedule.learning_rate"] == pytest.approx(0.003)
+    values = preset_values(preset, based(4, {"8": 2, "default": 16}, {"8": 0.002, "default": 0.001}))
+    assert values["schedule.batch_size"] == {"8": 2, "default": 4}
+    assert values["schedule.learning_rate"] == pytest.approx({"8": 0.006, "default": 0.003})
+    # A statistic over the whole batch says nothing of what batch is the least.
+    assert "schedule.batch_size" not in preset_values(preset, based("batch", 16, 0.001))
 
 
 def test_what_is_not_set_is_inherited() -> None:
