@@ -286,7 +286,8 @@ def carry_out(run: Run) -> None:
         "best": {**best, **judge.wholly(folder / "checkpoints" / best["checkpoint"], pool)},
         "floor": judge.floor(),
     }
-    append(RESULTS, found)
+    if run.name not in {one["run"] for one in lines(RESULTS)}:
+        append(RESULTS, found)
     if run.size is not None:
         keep = {best["checkpoint"], measures[-1]["checkpoint"]}
         for checkpoint in (folder / "checkpoints").glob("*-*"):
@@ -374,6 +375,9 @@ def main() -> None:
     names = [
         name for name in every if name not in results and (options.only is None or name in (*options.only, "base"))
     ]
+    if not all(every[name].scratch for name in names):
+        # Its measures may be another machine's; here it has to be trained too. Where it is complete, that is quick.
+        names = ["base", *(name for name in names if name != "base")]
     if names and not options.only_print:
         # Before any run: they would be drawing in each other's way.
         for kind in COUNTS:
