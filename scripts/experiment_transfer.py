@@ -4,9 +4,10 @@
 
 On the demo corpora at 32 px, on a CPU. A base is trained on demo:general. Sets of 2000, 500 and 50 clusters of demo:yui
 (with their copies and near copies, without the strangers) are trained on from scratch, until the KID has not improved
-over the last fifth of the images; from the base as it is; and from the base by the preset. Each other method is tried
-at 500 clusters, and those in CONFIRMED at the other sizes, too. Everything is a run of the command line, with a
-checkpoint every KIMG_BETWEEN; its averaged generator is measured against originals of demo:yui drawn with another seed.
+over the last fifth of the images or MOST_KIMG are reached; from the base as it is; and from the base by the preset.
+Each other method is tried at 500 clusters, and those in CONFIRMED at the other sizes, too. Everything is a run of the
+command line, with a checkpoint every KIMG_BETWEEN; its averaged generator is measured against originals of demo:yui
+drawn with another seed.
 
 What is measured is kept in scripts/results/transfer.jsonl, a line a run, and not measured again; a run that was
 interrupted goes on from its last checkpoint. --print only writes the tables and the plots from what is there.
@@ -51,10 +52,10 @@ SIDE = 32  # pixels
 SEEN = 128  # pixels that the backbone sees a picture at: quicker than its own 224, and of 32 there is no more to see
 SIZES = (2000, 500, 50)  # clusters
 SAMPLES, HELD_OUT, HELD_OUT_SEED = 500, 1000, 1
-TUNED_KIMG, SCREENED_KIMG, KIMG_BETWEEN = 24, 12, 4  # as many as scratch has at first, and half of them for a method
+TUNED_KIMG, SCREENED_KIMG, KIMG_BETWEEN = 24, 12, 4  # of fine-tuning, of a method's, between measures
 SCRATCH_KIMG = 13  # of the last stage at first, as in recipes/demo.yaml; a quarter as much again until nothing improves
 LAST_FIFTH = 0.2
-MOST_KIMG = 115.0
+MOST_KIMG = 115.0  # from scratch: no more is added from there on, whether it still improves or not
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,6 @@ class Run:
     recipe: str | None = "demo-yui"  # None: the command line's own choice, with its preset
     seed: int = 0
     kimg: int = TUNED_KIMG  # of fine-tuning
-    base: str = "base"  # a MODEL below WORK
 
 
 # A long last stage at half of the demo's learning rate, which suits its short one.
@@ -87,16 +87,16 @@ PLAIN = (
     *("schedule.learning_rate=0.005", "schedule.batch_size=8", "schedule.ramp_kimg=1"),
     *("augment=none", "freeze_discriminator=0"),
 )
+PACE = ("schedule.learning_rate=0.01", "schedule.batch_size=4")
 # First how fast; then, at the pace that serves, what else.
 PACES: dict[str, tuple[str, ...]] = {
     "plain, learning rate 0.01": ("schedule.learning_rate=0.01",),
     "plain, batches of 4": ("schedule.batch_size=4",),
-    "plain, learning rate 0.01, batches of 4": ("schedule.learning_rate=0.01", "schedule.batch_size=4"),
+    "plain, learning rate 0.01, batches of 4": PACE,
     "plain, learning rate 0.02, batches of 4": ("schedule.learning_rate=0.02", "schedule.batch_size=4"),
     "plain, augment: diffaugment": ("augment=diffaugment",),
     "plain, average not ramped": ("ema.ramp=1000",),
 }
-PACE = ("schedule.learning_rate=0.01", "schedule.batch_size=4")
 METHODS: dict[str, tuple[str, ...]] = {
     "augment: diffaugment": ("augment=diffaugment",),
     "augment: adaptive": ("augment=adaptive", "augmentation.ramp_kimg=16"),
@@ -305,7 +305,7 @@ def train(run: Run, folder: Path, scratch_kimg: float) -> None:
             settings += ["mirror=false", stages(scratch_kimg)]
             common += ["--allow", "schedule.stabilize_kimg"]
     else:
-        command = ["finetune", "--base", str(WORK / run.base)]
+        command = ["finetune", "--base", str(WORK / "base")]
         if run.recipe is not None:
             command += ["--recipe", run.recipe]
         settings += [f"schedule.stabilize_kimg={run.kimg}"]
