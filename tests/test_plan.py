@@ -134,7 +134,9 @@ def test_a_probe_takes_the_step_that_trains(
     def watched(state: State, *arguments: Any, precision: str) -> None:
         taken.add((state.reference, precision))
 
-    monkeypatch.setattr(sys.modules[plan.__module__], "step", watched)
+    probing = sys.modules[plan.__module__]
+    monkeypatch.setattr(probing, "step", watched)
+    monkeypatch.setattr(probing, "PROBE_SECONDS", 0.01)
     for options, expected in (
         ([], (False, "fp32")),
         (["--reference"], (True, "fp32")),

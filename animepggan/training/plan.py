@@ -230,14 +230,15 @@ def _seconds_of_step(state: State, schedule: Schedule, phase: Phase, precision: 
     """The median of some steps in the middle of `phase`."""
     seconds: list[float] = []
     alpha = 0.5 if phase.name == "fade" else 1.0
-    while len(seconds) < 4 or sum(seconds[1:]) < PROBE_SECONDS:  # the first one warms caches up and is not counted
+    began = time.perf_counter()
+    while len(seconds) < 4 or time.perf_counter() - began < PROBE_SECONDS:
         moment = Moment(phase.start + len(seconds) * phase.batch_size, phase, alpha, 0.0)
         started = time.perf_counter()
         step(state, schedule, moment, _Noise(), precision=precision)
         if state.device.type == "cuda":
             torch.cuda.synchronize(state.device)
         seconds.append(time.perf_counter() - started)
-    counted = sorted(seconds[1:])
+    counted = sorted(seconds[1:])  # the first one warms caches up
     return counted[len(counted) // 2]
 
 
