@@ -31,7 +31,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from animepggan.corpus import Corpus, spec
+from animepggan.corpus import Corpus, avif, spec
 from animepggan.corpus.decode import DecodeError, decode
 from animepggan.corpus.spec import READ_ERRORS, Bad, Entry, Source, printable
 from animepggan.errors import DataError
@@ -165,6 +165,22 @@ def avif_header(width: int, height: int) -> bytes:
     return data[:at] + struct.pack(">II", width, height) + data[at + 8 :]
 
 
+def avif_that_lies(side: int) -> bytes:
+    """A frame of `side` x `side` in a container that says 8 x 8."""
+    data = picture("avif", 8)
+    start = data.index(b"mdat") + 4
+    stream = data[start:]
+    at = stream.index(b"\x0a") + 2  # the sequence header, of a still picture: its size is in the bits from 10 to 24
+    header = stream[at : at + stream[at - 1]]
+    bits = f"{int.from_bytes(header, 'big'):0{8 * len(header)}b}"
+    assert bits[:24].endswith("00100010" + "111111")
+    bits = bits[:10] + "1" * 8 + f"{side - 1:016b}" * 2 + bits[24:]
+    changed = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    lying = stream[: at - 1] + bytes([len(changed)]) + changed + stream[at + len(header) :]
+    before = data[: start - 8].replace(struct.pack(">I", len(stream)), struct.pack(">I", len(lying)))
+    return before + struct.pack(">I", len(lying) + 8) + b"mdat" + lying
+
+
 def gif_frame(width: int, height: int) -> bytes:
     """A screen of 8 x 8 with a frame that is far larger."""
     data = picture("gif", 8)
@@ -188,6 +204,20 @@ def many_scans(count: int) -> bytes:
     data = picture("jpg", 64, progressive=True)
     at = data.rindex(b"\xff\xda")
     return data[:-2] + data[at:-2] * count + data[-2:]
+
+
+def spoilt_jpg(make: Callable[[bytes, random.Random], bytes], **options: Any) -> bytes:
+    """A JPEG of smooth colors and a little noise with 512 bytes of its pixels' data replaced."""
+    chance = np.random.default_rng(1)
+    coarse = Image.fromarray(chance.integers(0, 256, (12, 12, 3), np.uint8)).resize(
+        (256, 256), Image.Resampling.BICUBIC
+    )
+    values = np.asarray(coarse) + chance.normal(0, 3, (256, 256, 1))
+    file = io.BytesIO()
+    Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(file, "jpeg", quality=85, **options)
+    data = file.getvalue()
+    at = (data.rindex(b"\xff\xda") + len(data)) // 2
+    return data[:at] + make(data[at : at + 512], random.Random(4)) + data[at + 512 :]
 
 
 def lab() -> bytes:
@@ -218,6 +248,32 @@ BAD: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "progressive jpg cut": ("x.jpg", lambda: cut(picture("jpg", progressive=True), 0.5), "cut off"),
     "interlaced webp, lossless, cut": ("x.webp", lambda: cut(picture("webp", lossless=True), 0.7), "cut off"),
     "deflated tif cut": ("x.tif", lambda: cut(picture("tif", compression="tiff_deflate"), 0.6), ""),
+    "jpg of a sector of zeros": ("x.jpg", lambda: spoilt_jpg(lambda old, _: bytes(len(old))), "damaged: its data ends"),
+    "jpg of a sector of noise": (
+        "x.jpg",
+        lambda: spoilt_jpg(lambda old, chance: chance.randbytes(len(old))),
+        "",
+    ),
+    "jpg of a sector of ones": ("x.jpg", lambda: spoilt_jpg(lambda old, _: b"\xff" * len(old)), "damaged"),
+    "jpg with a sector missing": ("x.jpg", lambda: spoilt_jpg(lambda old, _: b""), "damaged: its data ends"),
+    "jpg with a sector twice": ("x.jpg", lambda: spoilt_jpg(lambda old, _: old * 2), "damaged: its pixels end"),
+    "optimized jpg of a sector of zeros": (
+        "x.jpg",
+        lambda: spoilt_jpg(lambda old, _: bytes(len(old)), optimize=True),
+        "damaged: its data ends",
+    ),
+    "progressive jpg of a sector of noise": (
+        "x.jpg",
+        lambda: spoilt_jpg(lambda old, chance: chance.randbytes(len(old)), progressive=True),
+        "",
+    ),
+    "jpg with restart markers, of a sector of zeros": (
+        "x.jpg",
+        lambda: spoilt_jpg(lambda old, _: bytes(len(old)), restart_marker_blocks=2),
+        "damaged: its restart markers",
+    ),
+    "jpg whose end is zeros": ("x.jpg", lambda: cut(picture("jpg"), 0.6) + b"\0" * 2000, "cut off"),
+    "jpg without its last two bytes": ("x.jpg", lambda: picture("jpg")[:-2], "cut off"),
     "text": ("x.png", lambda: b"I am not a picture\n" * 9, "not a picture"),
     "html error page": ("x.jpg", lambda: b"<!DOCTYPE html><title>404</title>", "not a picture"),
     "noise": ("x.webp", lambda: random.Random(1).randbytes(5000), "not a picture"),
@@ -256,7 +312,9 @@ BAD: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "lossless webp bomb": ("x.webp", lambda: vp8l_header(16_384, 16_384), "too large"),
     "lossy webp bomb": ("x.webp", lambda: vp8_header(16_383, 16_383), "too large"),
     "avif bomb": ("x.avif", lambda: avif_header(60_000, 60_000), ""),
-    "jpg bomb of many scans": ("x.jpg", lambda: many_scans(3_000), "too many scans: 30"),
+    "avif bomb that says it is small": ("x.avif", lambda: avif_that_lies(16_000), "too large: frames of 16000x16000"),
+    "avif of no frame": ("x.avif", lambda: picture("avif").replace(b"av01", b"av02"), ""),
+    "jpg bomb of many scans": ("x.jpg", lambda: many_scans(3_000), "too many scans"),
     "tif bomb in one tile": (
         "x.tif",
         lambda: tif((322, 4, 1, 60_000), (323, 4, 1, 60_000), (324, 4, 1, 8), (325, 4, 1, 64)),
@@ -399,6 +457,54 @@ def test_no_damage_escapes_as_another_error(ending: str) -> None:
             data[chance.randrange(len(data))] = chance.randrange(256)
         with contextlib.suppress(DecodeError):
             assert decode(io.BytesIO(data), resolution=4, background=(0, 0, 0)).shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize("alpha", [None, 99])
+def test_the_sizes_of_the_frames_in_an_avif(alpha: int | None, frames: int) -> None:
+    image = Image.open(io.BytesIO(picture("png", 40))).resize((40, 24))
+    if alpha is not None:
+        image.putalpha(alpha)
+    file = io.BytesIO()
+    image.save(file, "avif", save_all=frames > 1, append_images=[image.rotate(180)] * (frames - 1))
+    assert set(avif.frame_sizes(file.getvalue())) == {(40, 24)}
+    assert decode(file, resolution=8, background=(0, 0, 0)).shape == (8, 8, 3)
+
+
+def test_what_passes_of_a_damaged_jpg() -> None:
+    """Bytes that decode to something else of the same length, and pixels of a progressive file that come out even."""
+    for data in (
+        spoilt_jpg(lambda old, _: b"\x5a" + old[1:]),
+        spoilt_jpg(lambda old, _: bytes(len(old)), progressive=True),
+    ):
+        assert decode(io.BytesIO(data), resolution=8, background=(0, 0, 0)).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("side", [1, 8, 17, 100])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"optimize": True, "quality": 1},
+        {"quality": 100, "subsampling": 0},
+        {"restart_marker_blocks": 1},
+        {"restart_marker_rows": 1, "quality": 20},
+        {"progressive": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("behind", [b"", b"\0" * 999, b"\xff\xd8\xff\xd0\xff\xda"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_no_whole_jpg_is_called_damaged(mode: str, behind: bytes, options: dict[str, Any], side: int) -> None:
+    for flat in (False, True):
+        values = np.random.default_rng(3).integers(0, 256, (side, side, 3), np.uint8)
+        image = Image.fromarray(values * 0 + 9 if flat else values).convert(mode)
+        file = io.BytesIO()
+        image.save(file, "jpeg", **options)
+        for exif in (b"", b"\xff\xe1\0\x0aExif\xff\xda\xff\xd9"):  # a marker inside a segment is none
+            data = file.getvalue()[:2] + exif + file.getvalue()[2:] + behind
+            found = decode(io.BytesIO(data), resolution=side, background=(0, 0, 0))
+            assert (found == np.asarray(Image.open(file).convert("RGB"))).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"lossless": True}])

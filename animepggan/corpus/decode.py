@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+
+from animepggan.corpus import avif, jpeg
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 MAX_PIXELS = 85_000_000  # width times height; below Pillow's own warning
@@ -44,7 +47,8 @@ _REASONS = {
 }
 """Pillow's words in ours."""
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  # TIFF tags
-_MAX_SCANS = 100  # of a JPEG; encoders make about ten
+_MAX_BYTES = 256 << 20  # of a file that is looked over before it is decoded
+_AVIF = (b"avif", b"avis", b"mif1", b"msf1")  # brands that its opener takes
 _INVISIBLE = 3  # of 255; what the roundings of a profile that says sRGB come to
 
 
@@ -108,19 +112,33 @@ def _words_for_damage() -> Iterator[None]:
 def _open(stream: BinaryIO) -> ImageFile.ImageFile:
     """The decoded file, refused by its header when it is too large."""
     _refuse_large_webp(stream)
-    image = Image.open(stream, formats=FORMATS)
+    _refuse_large_avif(stream)
+    dealt = _look_over_jpeg(stream)
+    image = Image.open(dealt or stream, formats=FORMATS)
     try:
         _refuse_large(*image.size)
         if image.format == "TIFF":  # a tile is decoded as a whole, however little of it is inside the picture
             _refuse_large(_number(image, _TILE_WIDTH), _number(image, _TILE_LENGTH), "tiles of ")
-        if image.format == "JPEG":
-            _refuse_many_scans(stream)
         _scale_transparent_color(image)
-        image.load()
+        _load(image, dealt)
     except BaseException:
         image.close()
         raise
     return image
+
+
+def _load(image: ImageFile.ImageFile, dealt: jpeg.Dealt | None) -> None:
+    if dealt is None:
+        image.load()
+        return
+    try:
+        image.load()
+    except OSError as error:
+        if "truncated" not in str(error):
+            raise
+        raise DecodeError("damaged: its data ends before its pixels do") from error  # its end marker is there
+    if not dealt.asked:
+        raise DecodeError("damaged: its pixels end before its data does")
 
 
 def _refuse_large(width: int, height: int, what: str = "") -> None:
@@ -128,14 +146,32 @@ def _refuse_large(width: int, height: int, what: str = "") -> None:
         raise DecodeError(f"too large: {what}{width}x{height} pixels")
 
 
-def _refuse_many_scans(stream: BinaryIO) -> None:
-    """Each scan of a JPEG goes over all of its pixels: a small file with thousands of them would take hours."""
-    at = stream.tell()
-    stream.seek(0)
-    scans = stream.read().count(b"\xff\xda")  # inside compressed pixels this pair of bytes does not occur
-    stream.seek(at)
-    if scans > _MAX_SCANS:
-        raise DecodeError(f"too many scans: {scans}")
+def _head(stream: BinaryIO, size: int) -> bytes:
+    """What comes next, without going on."""
+    start = stream.tell()
+    head = stream.read(size)
+    stream.seek(start)
+    return head
+
+
+def _whole(stream: BinaryIO) -> bytes:
+    """All that comes, without going on."""
+    start = stream.tell()
+    size = stream.seek(0, os.SEEK_END) - start
+    stream.seek(start)
+    if size > _MAX_BYTES:
+        raise DecodeError(f"larger than {_MAX_BYTES >> 20} MiB")
+    return _head(stream, size)
+
+
+def _look_over_jpeg(stream: BinaryIO) -> jpeg.Dealt | None:
+    """What to decode in place of a JPEG; None: the stream."""
+    if _head(stream, 3) != b"\xff\xd8\xff":
+        return None
+    try:
+        return jpeg.look_over(_whole(stream))
+    except jpeg.Damaged as error:
+        raise DecodeError(str(error)) from error
 
 
 def _number(image: Image.Image, tag: int) -> int:
@@ -152,9 +188,7 @@ def _upright(image: ImageFile.ImageFile) -> Image.Image:
 
 def _refuse_large_webp(stream: BinaryIO) -> None:
     """Pillow's opener takes the memory for a WebP's canvas before it tells the size, so its header is read here."""
-    start = stream.tell()
-    head = stream.read(30)
-    stream.seek(start)
+    head = _head(stream, 30)
     if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
         return
     kind = head[12:16]
@@ -166,6 +200,18 @@ def _refuse_large_webp(stream: BinaryIO) -> None:
     elif kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", head, 26)
         _refuse_large(width & 0x3FFF, height & 0x3FFF)
+
+
+def _refuse_large_avif(stream: BinaryIO) -> None:
+    """The size that its container tells may be a lie: the decoder takes the memory for the frames that are inside."""
+    head = _head(stream, 12)
+    if head[4:8] != b"ftyp" or head[8:] not in _AVIF:
+        return
+    try:
+        for size in avif.frame_sizes(_whole(stream)):
+            _refuse_large(*size, "frames of ")
+    except avif.Unreadable as error:
+        raise DecodeError("damaged or cut off") from error
 
 
 def _scale_transparent_color(image: ImageFile.ImageFile) -> None:
