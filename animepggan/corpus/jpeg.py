@@ -14,7 +14,7 @@ from itertools import cycle
 
 MAX_SCANS = 100  # each goes over all pixels, so a small file with thousands would take hours; encoders make about ten
 
-_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # any number of \xff may go before it
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _CYCLE = [bytes([0xD0 + number]) for number in range(8)]  # of restart markers
 _HUFFMAN, _PICTURE = frozenset({0xC0, 0xC1}), frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -59,7 +59,7 @@ def look_over(data: bytes) -> Dealt | None:
         if found is None:
             raise Damaged("cut off" if scans else "cut off, before its pixels")
         kind = found[1][0]
-        if scans and (found.start() != at or kind not in _BETWEEN):
+        if scans and (kind not in _BETWEEN or data[at : found.start()].strip(b"\xff")):
             raise Damaged("damaged: a marker among its pixels")
         if kind == _END:
             break
