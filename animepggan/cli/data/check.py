@@ -223,7 +223,7 @@ def _names(report: Report, indices: Iterable[int]) -> list[str]:
 def _scored(report: Report, index: int) -> str:
     assert report.curation is not None
     (name,) = _names(report, [index])
-    return f"{name} {report.curation.scores[index]:.1f}"
+    return f"{name} {report.curation.scores[index]:z.1f}"
 
 
 # What --json prints
@@ -356,7 +356,7 @@ def _tile(report: Report, index: int, picture: NDArray[np.uint8], *, score: bool
     from animepggan.report.sheet import Tile
 
     look = report.looks[index]
-    caption = f"{printable(report.entries[index].name)} {look.width} x {look.height}"
+    caption = f"{printable(report.entries[index].name)} {look.width}x{look.height}"
     if score and report.curation is not None:
-        caption = f"{report.curation.scores[index]:.1f} {caption}"
+        caption = f"{report.curation.scores[index]:z.1f} {caption}"
     return Tile(picture, caption, marked)

@@ -71,9 +71,9 @@ SHOWN = 300  # pictures of a kind on the sheet
 )
 @click.option(
     "--landmarks",
-    metavar="FILE",
+    metavar="PATH",
     type=click.Path(path_type=Path),
-    help="Take the faces from a JSONL file, such as an earlier crops.jsonl, and search for none.",
+    help="Search for no faces: take those of a JSONL file, or all that were found for an earlier --output.",
 )
 @click.option("--workers", metavar="N", type=click.IntRange(min=0), help="Processes.  [default: all cores]")
 @click.option("--restart", is_flag=True, help="Throw away what an earlier start left in PATH.")
@@ -204,7 +204,8 @@ def _sections(source: Source, summary: Summary) -> Iterator[Section]:
         ]
 
     total = summary.rejected + summary.without_face
-    yield Section("Cut", f"{min(SHOWN, summary.crops)} of {summary.crops}, the lowest scores first", cut())
-    yield Section(
-        "Left out", f"{min(SHOWN, total)} of {total}, the likeliest faces first; framed: a face that was found", left()
-    )
+    if summary.crops:
+        yield Section("Cut", f"{min(SHOWN, summary.crops)} of {summary.crops}, the lowest scores first", cut())
+    if total:
+        note = f"{min(SHOWN, total)} of {total}, the likeliest faces first; framed: a face that was found"
+        yield Section("Left out", note, left())

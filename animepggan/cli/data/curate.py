@@ -132,6 +132,7 @@ def _counts(curation: Curation) -> list[tuple[str, int]]:
         ("near copies", statuses["near"]),
         ("strangers", statuses["stranger"]),
         ("bad", statuses["bad"]),
+        ("skipped", sum(not bad.by_choice for bad in curation.source.skipped)),
     ]
 
 
@@ -170,7 +171,7 @@ def _sections(
     near = curation.differences[np.isfinite(curation.differences)]
     yield Section(
         "Differences of neighbors",
-        f"In units of noise; up to {curation.near_limit:.2f} a near copy.",
+        f"In units of noise; up to {curation.near_limit:.2f} a near copy; what is over 3 stands at 3.",
         drawing=histogram([(np.minimum(near, 3), "#888")], curation.near_limit, logarithmic=True),
     )
     scores = np.array(list(curation.scores.values()), np.float32)
@@ -179,7 +180,7 @@ def _sections(
         f"The median is 0, nine tenths are below 1; over {curation.stranger_limit:.1f} left out.",
         drawing=histogram([(scores, "#888")], curation.stranger_limit, logarithmic=True),
     )
-    marks = {place: f"{curation.scores[place]:.1f}" for place in suspects}
+    marks = {place: f"{curation.scores[place]:z.1f}" for place in suspects}
     yield Section(
         "The most suspicious first", "Framed: left out of training.", rows=[tiles(suspects, marks)] if suspects else []
     )

@@ -36,14 +36,14 @@ from animepggan.corpus.description import write_lines
 from animepggan.corpus.faces.align import Square, cut, square_of
 from animepggan.corpus.faces.detector import Detector, open_detector
 from animepggan.corpus.faces.face import Face
-from animepggan.corpus.faces.rows import Given, face_values
+from animepggan.corpus.faces.rows import CROPS, REJECTS, Given, face_values
 from animepggan.corpus.names import json_line, printable
 from animepggan.corpus.spec import READ_ERRORS, Entry, Source
 from animepggan.corpus.sweep import cores
 from animepggan.corpus.worker import serve
 from animepggan.errors import BusyError, DataError, ModelError, ResourceError
 
-PICTURES, CROPS, REJECTS = "pictures", "crops.jsonl", "rejects.jsonl"
+PICTURES = "pictures"
 _RECORD, _JOURNAL, _LOCK = "crop.json", ".journal.jsonl", ".lock"
 
 NO_FACE, UNREADABLE = "no face found", "unreadable"
@@ -281,7 +281,7 @@ def _begin(output: Path, record: dict[str, Any], restart: bool) -> None:
         raise ModelError(
             f"{printable(str(output))} was cut with other options: {diff}\n"
             "choose another --output, or --restart to cut it all anew; "
-            f"--landmarks {printable(str(output / CROPS))} spares the search"
+            f"--landmarks {printable(str(output))} spares the search"
         )
     partial = output / (_RECORD + ".partial")
     partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

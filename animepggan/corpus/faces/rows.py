@@ -12,6 +12,7 @@ from animepggan.corpus.faces.face import Box, Face, Landmarks, Point, middle
 from animepggan.corpus.names import printable
 from animepggan.errors import DataError
 
+CROPS, REJECTS = "crops.jsonl", "rejects.jsonl"
 POINTS = ("eye_left_image", "eye_right_image", "nose", "mouth")
 _FORM = '{"source": "a.png", "landmarks": {' + ", ".join(f'"{name}": [x, y]' for name in POINTS) + "}}"
 
@@ -31,15 +32,32 @@ def _rounded(values: Point | Box) -> list[float]:
 
 
 class Given:
-    """The faces of a landmarks file, by the name of the picture that they are in."""
+    """The faces of a landmarks file, by the name of the picture that they are in.
+
+    Of a folder into which faces were cut before, all that were found: the rejected ones too, for other options may not
+    reject them.
+    """
 
     def __init__(self, path: Path) -> None:
         """Read `path`; DataError names the line of the first mistake."""
         self.faces: dict[str, list[Face]] = {}
+        digest = hashlib.sha256()
+        if path.is_dir():
+            self._read(path / CROPS, digest)
+            self._read(path / REJECTS, digest, only_faces=True)
+        else:
+            self._read(path, digest)
+        if not self.faces:
+            raise DataError(f"{printable(str(path))} holds no landmarks\na line reads {_FORM}")
+        self.identity = f"landmarks sha256:{digest.hexdigest()[:16]}"
+
+    def _read(self, path: Path, digest: hashlib._Hash, *, only_faces: bool = False) -> None:
         shown = printable(str(path))
         try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(path.read_bytes())
             for line, value in read_lines(path):
+                if only_faces and "landmarks" not in value:
+                    continue
                 try:
                     source = value.get("source")
                     if not isinstance(source, str) or not source:
@@ -49,9 +67,6 @@ class Given:
                     raise DataError(f"{shown}, line {line}: {error}\na line reads {_FORM}") from error
         except OSError as error:
             raise DataError(f"{shown}: {error.strerror or error}") from error
-        if not self.faces:
-            raise DataError(f"{shown} holds no landmarks\na line reads {_FORM}")
-        self.identity = f"landmarks sha256:{digest[:16]}"
 
 
 def face_of(value: dict[str, Any]) -> Face:
