@@ -3,7 +3,7 @@
 Markers are looked over before anything is decoded. Of the usual kind, one scan of Huffman codes, the decoder is dealt
 the pixels' data in two parts: one that is whole needs the second and no more. Damage that loses or adds less than a few
 bytes of codes passes: a few bytes flipped in place spoil a stripe and come out even. So does any in a progressive file
-that makes no marker.
+that makes no marker, and some inside one interval of restart markers (scripts/measure_damage.py).
 """
 
 from __future__ import annotations
