@@ -16,6 +16,7 @@ from PIL import Image
 pytest.importorskip("imagehash")
 
 from animepggan.corpus.curation import curate, strangers
+from animepggan.corpus.curation.clusters import reduced
 from animepggan.corpus.curation.compare import HIGHEST, LOWEST, SIDE, compare, valley
 from animepggan.corpus.curation.neighbors import distance_to, nearest
 from animepggan.corpus.curation.palette import palettes
@@ -193,6 +194,17 @@ def test_palettes_tell_colors_not_places() -> None:
     assert np.linalg.norm(found[0] - found[2]) == pytest.approx((2 - 2**0.5) ** 0.5)
     extremes = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0], [255, 255, 255]], np.uint8)
     assert (palettes(extremes[:, None, None]).max(axis=1) == 1).all()
+
+
+@pytest.mark.parametrize("count", [20, 100, 400])
+def test_fewer_directions_keep_the_distances(count: int) -> None:
+    """Where the others hardly vary; of fewer pictures than directions, and of more."""
+    generator = np.random.default_rng(0)
+    rows = (generator.normal(size=(count, 200)) * np.where(np.arange(200) < 30, 1, 1e-4)).astype(np.float32)
+    small = reduced(rows)
+    expected = np.linalg.norm(rows[:5, None] - rows[None], axis=2)
+    np.testing.assert_allclose(np.linalg.norm(small[:5, None] - small[None], axis=2), expected, rtol=1e-3, atol=1e-3)
+    assert count == 20 or small.shape[1] < 200
 
 
 def test_whitening_few_pictures_is_whitening_by_all_directions() -> None:

@@ -83,12 +83,16 @@ def candidates(
 
 def reduced(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     """The directions of [n, d] in which it varies most: [n, at most _DIRECTIONS]."""
-    if embeddings.shape[1] <= _DIRECTIONS:
+    if min(embeddings.shape) <= _DIRECTIONS:  # few pictures span few directions: distances would stay as they are
         return embeddings
     sample = embeddings[:: max(1, len(embeddings) // 8192)]
     mean = sample.mean(axis=0)
-    _, directions = np.linalg.eigh((sample - mean).T @ (sample - mean))
-    return np.asarray((embeddings - mean) @ directions[:, -_DIRECTIONS:], np.float32)
+    centered = sample - mean
+    if len(sample) < embeddings.shape[1]:  # the same directions, in a fraction of the time
+        directions = np.linalg.svd(centered, full_matrices=False)[2][:_DIRECTIONS].T
+    else:
+        directions = np.linalg.eigh(centered.T @ centered)[1][:, -_DIRECTIONS:]
+    return np.asarray((embeddings - mean) @ directions, np.float32)
 
 
 def cluster(
