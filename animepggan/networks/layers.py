@@ -24,6 +24,10 @@ NEGATIVE_SLOPE = 0.2  # of every leaky ReLU (appendix A)
 HE_GAIN = math.sqrt(2)
 
 Statistic = Literal["stddev", "variance"]
+Norm = Literal["after", "before"] | None  # the pixel norm, as seen from the activation
+
+EPS = 1e-8
+CHUNK = 1 << 18  # numbers that a chain of operations works on at a time, so that they stay in the cache
 
 
 def activate(features: Tensor) -> Tensor:
@@ -36,6 +40,26 @@ def pixel_norm(features: Tensor, eps: float = 1e-8) -> Tensor:
     # vector_norm reduces a channels-last tensor many times faster than square().mean(1).
     mean_square = torch.linalg.vector_norm(features, dim=1, keepdim=True).square() / features.shape[1]
     return features * torch.rsqrt(mean_square + eps)
+
+
+def finish_(features: Tensor, norm: Norm) -> Tensor | None:
+    """Leaky ReLU and pixel norm of a channels-last tensor, in place; what the norm multiplied by, [n, 1, h, w]."""
+    n, channels, height, width = features.shape
+    exact = torch.float32 if features.dtype == torch.bfloat16 else features.dtype
+    scales = []
+    for part in features.permute(0, 2, 3, 1).view(-1, channels).split(max(1, CHUNK // channels)):
+        if norm != "before":
+            functional.leaky_relu_(part, NEGATIVE_SLOPE)
+        if norm is not None:
+            size = torch.linalg.vector_norm(part, dim=1, keepdim=True, dtype=exact)
+            scale = size.square_().div_(channels).add_(EPS).rsqrt_().to(part.dtype)
+            part.mul_(scale)
+            scales.append(scale)
+        if norm == "before":
+            functional.leaky_relu_(part, NEGATIVE_SLOPE)
+    if not scales:
+        return None
+    return (torch.cat(scales) if len(scales) > 1 else scales[0]).view(n, 1, height, width)
 
 
 def upsample(pictures: Tensor) -> Tensor:

@@ -5,14 +5,26 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from animepggan.networks import Generator
-from animepggan.networks.layers import Equalized, EqualizedConv2d, widen
-from animepggan.sampling.wide import WideConvolution, WideUpsampling
+from animepggan.networks.generator import GeneratorBlock
+from animepggan.networks.layers import Equalized, EqualizedConv2d, finish_, widen
+from animepggan.sampling.wide import WideConvolution
 
-WIDE = 256
-"""Feature maps out from which on the convolutions of `wide` are the quicker ones on a processor."""
+WIDE = 128
+"""Feature maps out from which on a convolution of `wide` is the quicker one on a processor,"""
+WIDE_UP = 256  # those out where it upsamples first,
+WIDE_FROM = 16  # pixels: and the resolution; below, reading its larger kernels takes longer than multiplying
+
+
+class _Block(GeneratorBlock):
+    """A block that activates and normalizes in place."""
+
+    def _finish(self, features: Tensor, normalized: bool) -> Tensor:
+        features = features.contiguous(memory_format=torch.channels_last)
+        finish_(features, self.norm if normalized else None)
+        return features
 
 
 @torch.no_grad()
@@ -25,28 +37,36 @@ def fold(generator: Generator, dtype: torch.dtype) -> Generator:
     folded = copy.deepcopy(generator, {id(parameter): parameter for parameter in generator.parameters()})
     for name, layer in generator.named_modules():
         if isinstance(layer, Equalized):
-            folded.set_submodule(name, _folded(layer, dtype))
+            place = name.split(".")[1]  # the resolution, but for layers on the latent
+            folded.set_submodule(name, _folded(layer, int(place) if place.isdecimal() else 0, dtype))
+    if dtype == torch.float32 and next(generator.parameters()).device.type == "cpu":
+        for side, block in folded.blocks.items():
+            assert isinstance(block, GeneratorBlock)
+            folded.blocks[side] = _Block(block.conv0, block.conv1, norm=block.norm, norm0=block.norm0)
     return folded.requires_grad_(False)
 
 
-def _folded(layer: Equalized, dtype: torch.dtype) -> nn.Module:
+def _folded(layer: Equalized, side: int, dtype: torch.dtype) -> nn.Module:
     weight, bias = layer.scaled_weight(), layer.bias
-    if isinstance(layer, EqualizedConv2d) and weight.shape[0] >= WIDE and weight.device.type == "cpu":
-        if layer.resample == "up":
-            return WideUpsampling(weight, bias, dtype)
-        # In bfloat16 the sums before its products would be rounded too: twice the error.
-        if weight.shape[2:] == (3, 3) and dtype == torch.float32:
-            return WideConvolution(weight, bias, dtype)
+    if isinstance(layer, EqualizedConv2d) and _is_wide(weight, layer.resample == "up", side, dtype):
+        return WideConvolution(weight, bias, up=layer.resample == "up")
     if isinstance(layer, EqualizedConv2d) and layer.resample == "up":
-        kernel = widen(weight).flip(2, 3).transpose(0, 1)
-        upsampling = nn.ConvTranspose2d(
-            kernel.shape[0], kernel.shape[1], kernel_size=4, stride=2, padding=1, device="meta"
-        )
+        out, into = weight.shape[:2]
+        # `widen` as a matrix, on the weight in the order the kernel has in memory: far quicker than on small squares.
+        widening = widen(torch.eye(9).to(weight).view(9, 1, 3, 3)).flip(2, 3).view(9, 16)
+        lines = weight.permute(1, 2, 3, 0).reshape(into, 9, out)
+        kernel = torch.matmul(widening.t(), lines).view(into, 4, 4, out).permute(0, 3, 1, 2)
+        upsampling = nn.ConvTranspose2d(into, out, kernel_size=4, stride=2, padding=1, device="meta")
         upsampling.weight, upsampling.bias = _parameter(kernel, dtype), _parameter(bias, dtype)
         return upsampling
     plain = copy.deepcopy(layer, {id(layer.weight): _parameter(weight, dtype), id(layer.bias): _parameter(bias, dtype)})
     plain.scale = 1.0
     return plain
+
+
+def _is_wide(weight: Tensor, up: bool, side: int, dtype: torch.dtype) -> bool:
+    on_processor = weight.device.type == "cpu" and dtype == torch.float32
+    return on_processor and side >= WIDE_FROM and weight.shape[2] == 3 and len(weight) >= (WIDE_UP if up else WIDE)
 
 
 def _parameter(values: torch.Tensor, dtype: torch.dtype) -> nn.Parameter:

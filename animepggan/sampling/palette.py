@@ -78,8 +78,19 @@ def _nearest(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArr
     # |p - c|^2 without |p|^2, which is the same for all centers.
     half = np.square(centers).sum(axis=1) / 2
     return np.concatenate(
-        [(half - points[start : start + CHUNK] @ centers.T).argmin(axis=1) for start in range(0, len(points), CHUNK)]
+        [
+            (half - _products(points[start : start + CHUNK], centers)).argmin(axis=1)
+            for start in range(0, len(points), CHUNK)
+        ]
     )
+
+
+def _products(points: NDArray[np.float32], colors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """points @ colors.T; for three channels, a BLAS takes longer to wake its threads than to multiply."""
+    products: NDArray[np.float32] = np.multiply.outer(points[:, 0], colors[:, 0])
+    for channel in (1, 2):
+        products += np.multiply.outer(points[:, channel], colors[:, channel])
+    return products
 
 
 def _mixtures(
@@ -97,7 +108,7 @@ def _mixtures(
         near = nearest[rows]
         offset = points[rows] - colors[near]  # p - c, where c is the nearest color and d below another one
         lengths = gram.diagonal()[near][:, None] + gram.diagonal() - 2 * gram[near]  # |d - c|^2
-        along = offset @ colors.T - (offset * colors[near]).sum(axis=1)[:, None]  # (p - c) . (d - c)
+        along = _products(offset, colors) - (offset * colors[near]).sum(axis=1)[:, None]  # (p - c) . (d - c)
         shares = np.clip(along / np.maximum(lengths, 1), 0, 0.5)
         # |p - c - share (d - c)|^2 without |p - c|^2, which is the same for all d.
         badness = shares * (shares * lengths - 2 * along + UNREST * (1 - shares) * lengths)

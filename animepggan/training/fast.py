@@ -32,20 +32,26 @@ Fresh memory costs a CPU more than arithmetic: what can be done in place is. Eve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from animepggan.networks import Discriminator, Generator
-from animepggan.networks.layers import NEGATIVE_SLOPE, EqualizedConv2d, pixel_norm, upsample
+from animepggan.networks.layers import (
+    CHUNK,
+    EPS,
+    NEGATIVE_SLOPE,
+    EqualizedConv2d,
+    Norm,
+    finish_,
+    pixel_norm,
+    upsample,
+)
 from animepggan.objectives import DiscriminatorLoss, Lecam, lecam_regularization
 from animepggan.recipe.model import ObjectiveOptions
 from animepggan.training.convolution import Convolution, Minimal, like, product
-
-EPS = 1e-8  # of pixel norm and the minibatch statistic, as in `networks.layers`
-CHUNK = 1 << 18  # numbers that a chain of operations works on at a time, so that they stay in the cache
 
 _aten = torch.ops.aten
 Gradients = dict[nn.Parameter, Tensor]
@@ -522,9 +528,6 @@ class _Drawing:
         return gradients, self.first.backward(delta, gradients, to_latents)
 
 
-Norm = Literal["after", "before"] | None
-
-
 class _Synthesis:
     """One of the generator's convolutions with its leaky ReLU and pixel norm."""
 
@@ -537,7 +540,7 @@ class _Synthesis:
     def forward(self, inputs: Tensor) -> Tensor:
         convolution = Convolution(self.module, self.dtype)
         outputs = convolution.forward(inputs)
-        scale = _finish_(outputs, self.norm)
+        scale = finish_(outputs, self.norm)
         if self.keep:
             # A wide layer's kernels take more memory than making them anew takes time.
             self.convolution = None if isinstance(convolution.product, Minimal) else convolution
@@ -565,7 +568,7 @@ class _First:
         self.latents = (latents * self.module.scale).to(self.matrix.dtype)  # not the matrix: it is far larger
         features = (self.latents @ self.matrix.t()).view(len(latents), -1, 4, 4) + self.bias[:, None, None]
         outputs: Tensor = features.contiguous(memory_format=torch.channels_last)
-        scale = _finish_(outputs, self.norm)
+        scale = finish_(outputs, self.norm)
         if self.keep:
             self.outputs, self.scale = outputs, scale
         return outputs
@@ -582,24 +585,8 @@ class _First:
         return (rows @ self.matrix).to(module.weight.dtype) * module.scale if wanted else None
 
 
-def _finish_(features: Tensor, norm: Norm) -> Tensor | None:
-    """Leaky ReLU and pixel norm, in place; what the norm multiplied by, [n, 1, h, w]."""
-    scales = []
-    for part in _chunks(features):
-        if norm != "before":
-            functional.leaky_relu_(part, NEGATIVE_SLOPE)
-        if norm is not None:
-            size = torch.linalg.vector_norm(part, dim=1, keepdim=True, dtype=_exact(part.dtype))
-            scale = size.square_().div_(part.shape[1]).add_(EPS).rsqrt_().to(part.dtype)
-            part.mul_(scale)
-            scales.append(scale)
-        if norm == "before":
-            functional.leaky_relu_(part, NEGATIVE_SLOPE)
-    return torch.cat(scales) if len(scales) > 1 else scales[0] if scales else None
-
-
 def _unfinish_(delta: Tensor, outputs: Tensor, scale: Tensor | None, norm: Norm) -> None:
-    """Turn `delta`, by what `_finish_` left in `outputs`, into that by what it was given, in place."""
+    """Turn `delta`, by what `finish_` left in `outputs`, into that by what it was given, in place."""
     if scale is None:
         _mask_(delta, outputs)
         return
