@@ -47,7 +47,7 @@ def finish_(features: Tensor, norm: Norm) -> Tensor | None:
     n, channels, height, width = features.shape
     exact = torch.float32 if features.dtype == torch.bfloat16 else features.dtype
     scales = []
-    for part in features.permute(0, 2, 3, 1).view(-1, channels).split(max(1, CHUNK // channels)):
+    for part in torch.split(features.permute(0, 2, 3, 1).view(-1, channels), max(1, CHUNK // channels)):
         if norm != "before":
             functional.leaky_relu_(part, NEGATIVE_SLOPE)
         if norm is not None:
