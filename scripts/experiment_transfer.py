@@ -53,7 +53,8 @@ SIDE = 32  # pixels
 SEEN = 128  # pixels that the backbone sees a picture at: quicker than its own 224, and of 32 there is no more to see
 SIZES = (2000, 500, 50)  # clusters
 SAMPLES, HELD_OUT, HELD_OUT_SEED = 500, 1000, 1
-TUNED_KIMG, PRESET_KIMG, SCREENED_KIMG = 24, 48, 12  # of fine-tuning, by the preset, by a method
+TUNED_KIMG, SCREENED_KIMG = 24, 12  # of fine-tuning, of a method's
+PRESET_KIMG = {2000: 48, 500: 48, 50: 24}
 TUNED_BETWEEN, SCRATCH_BETWEEN = 2, 4  # kimg from one measure to the next
 SCRATCH_KIMG = 13  # of the last stage at first, as in recipes/demo.yaml; a quarter as much again until nothing improves
 LAST_FIFTH = 0.2
@@ -125,7 +126,7 @@ def runs() -> Iterator[Run]:
         yield Run(f"{slug(title)}-500", title, 500, (*PLAIN, *settings), kimg=SCREENED_KIMG)
     for size in SIZES:
         yield Run(f"warm-{size}", "plain", size, PLAIN)
-        yield Run(f"preset-{size}", "preset", size, recipe=None, kimg=PRESET_KIMG)
+        yield Run(f"preset-{size}", "preset", size, recipe=None, kimg=PRESET_KIMG[size])
     for kimg in SHORTER_BASES:
         yield Run(f"preset-500-base-{kimg}", "preset", 500, recipe=None, kimg=SCREENED_KIMG, base_kimg=kimg)
     for title, settings in METHODS.items():
