@@ -54,7 +54,7 @@ SEEN = 128  # pixels that the backbone sees a picture at: quicker than its own 2
 SIZES = (2000, 500, 50)  # clusters
 SAMPLES, HELD_OUT, HELD_OUT_SEED = 500, 1000, 1
 TUNED_KIMG, SCREENED_KIMG = 24, 12  # of fine-tuning, of a method's
-PRESET_KIMG = {2000: 48, 500: 48, 50: 24}
+PRESET_KIMG = {2000: 48, 500: 48, 50: 16}
 TUNED_BETWEEN, SCRATCH_BETWEEN = 2, 4  # kimg from one measure to the next
 SCRATCH_KIMG = 13  # of the last stage at first, as in recipes/demo.yaml; a quarter as much again until nothing improves
 LAST_FIFTH = 0.2
@@ -79,7 +79,7 @@ class Run:
 # A long last stage at half of the demo's learning rate, which suits its short one.
 BASE = ("schedule.learning_rate={32: 0.005, default: 0.01}", "checkpoints.every_kimg=10")
 BASE_KIMG = 965  # of the last stage
-SHORTER_BASES = (130, 530)  # kimg, at 500 clusters
+SHORTER_BASES = (130,)  # kimg, at 500 clusters
 
 
 def stages(kimg: float) -> str:
