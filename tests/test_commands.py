@@ -121,9 +121,16 @@ def test_options_are_recipe_values_and_stand_in_the_runs_recipe(run: Run) -> Non
         assert f"{line}  # command line" in lines
 
 
-def test_in_bfloat16_it_trains_too(run: Run) -> None:
-    assert pretrain(run, *SHORT, "--precision", "bf16", "-o", "there")[0] == 0
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_in_bfloat16_it_trains_too_and_warns_where_that_is_slow(
+    run: Run, monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool
+) -> None:
+    monkeypatch.setattr("animepggan.cli.processor.has_bfloat16", lambda: has_bfloat16)
+    code, _, err = pretrain(run, *SHORT, "--precision", "bf16", "-o", "there")
+    assert code == 0
     assert status(Path("there"))["state"] == "finished"
+    assert ("has no bfloat16" in err) == (not has_bfloat16)
+    assert "bfloat16" not in pretrain(run, *SHORT, "-o", "elsewhere")[2]
 
 
 # Usage

@@ -21,6 +21,7 @@ from PIL import Image
 from animepggan import cli
 from animepggan.checkpoint import load_generator, write_folder
 from animepggan.errors import RecipeError, ResourceError
+from animepggan.sampling import palette as making
 from animepggan.sampling.blend import blend
 from animepggan.sampling.draw import draw
 from animepggan.sampling.film import check_film, write_film
@@ -216,6 +217,28 @@ def test_a_palette_lies_nearer_to_the_film_than_the_median_cut() -> None:
     assert cut is not None
     assert len(palette.colors) == 64
     assert error(palette.colors) < 0.9 * error(np.array(cut, dtype=np.uint8).reshape(-1, 3))
+
+
+def test_a_palette_of_very_many_colors_loses_little_by_joining_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8) for seed in range(4)]
+    pixels = np.concatenate(frames).reshape(-1, 3)[::3].astype(float)
+    points: list[int] = []
+    split = making._split
+
+    def noting(found: NDArray[np.float32], weights: NDArray[np.float64], size: int) -> NDArray[np.float32]:
+        points.append(len(found))
+        assert weights.sum() == 4 * 64 * 64
+        return split(found, weights, size)
+
+    def error() -> float:
+        colors = palette_of(frames, 64).colors
+        return float(np.square(pixels[:, None] - colors).sum(axis=2).min(axis=1).mean())
+
+    monkeypatch.setattr(making, "_split", noting)
+    joined = error()
+    monkeypatch.setattr(making, "MANY", 1 << 18)
+    assert joined < 1.05 * error()
+    assert points[0] < 0.9 * points[1]
 
 
 def test_a_palette_moves_to_the_middle_of_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -326,6 +326,21 @@ def test_sample_names_pictures_by_seed(model: Path, tmp_path: Path, capsys: pyte
     assert str(tmp_path) not in str(texts)
 
 
+def test_drawing_in_bfloat16_warns_where_that_is_slow(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(verb: str, name: str, *options: str) -> str:
+        assert cli.main([verb, str(model), *options, "--count", "2", "-o", str(tmp_path / name)]) == 0
+        return capsys.readouterr().err
+
+    monkeypatch.setattr("animepggan.cli.processor.has_bfloat16", lambda: False)
+    for verb, name in (("sample", "samples"), ("interpolate", "walk.gif")):
+        assert told(verb, name, "--precision", "bf16").count("has no bfloat16") == 1
+        assert "bfloat16" not in told(verb, name)
+    monkeypatch.setattr("animepggan.cli.processor.has_bfloat16", lambda: True)
+    assert "bfloat16" not in told("sample", "samples", "--precision", "bf16")
+
+
 def test_sample_a_sheet_and_its_json(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--seeds", "5,1-3", "--grid", "--resolution", 8, "--precision", "bf16", "-o", tmp_path, "--json")
     assert run(model, *options) == 0

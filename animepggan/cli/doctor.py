@@ -16,6 +16,7 @@ import click
 
 from animepggan import __version__
 from animepggan.cli.common import Console, common_options
+from animepggan.cli.processor import cpuinfo, has_bfloat16
 
 NEEDED = ("torch", "torchvision", "timm", "safetensors", "huggingface_hub", "PIL", "numpy")
 """Modules whose versions are told; that they import is tried, in a process of its own that may crash."""
@@ -81,7 +82,7 @@ def _torch_facts() -> Iterator[tuple[str, str]]:
 
     from animepggan.cli.common import resolve_device
 
-    bfloat16 = "in hardware" if _has_bfloat16() else "emulated"
+    bfloat16 = "in hardware" if has_bfloat16() else "emulated"
     yield "torch's CPU", f"{torch.backends.cpu.get_cpu_capability()}, bfloat16 {bfloat16}"
     yield "threads", str(torch.get_num_threads())
     gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
@@ -101,7 +102,7 @@ def _advice() -> Iterator[str]:
             "a malloc that keeps freed memory can make training on a CPU faster: install tcmalloc (Debian: "
             "libtcmalloc-minimal4), start with LD_PRELOAD=libtcmalloc_minimal.so.4, and compare by scripts/benchmark"
         )
-    if on_cpu and _has_bfloat16():
+    if on_cpu and has_bfloat16():
         yield "this processor has bfloat16: --precision bf16 trains and draws faster, and rounds more"
     if torch.get_num_threads() > _cores():
         yield f"torch takes {torch.get_num_threads()} threads and has {_cores()} cores: give --threads {_cores()}"
@@ -131,27 +132,8 @@ def _installed(package: str) -> bool:
     return True
 
 
-def _has_bfloat16() -> bool:
-    """Whether torch multiplies bfloat16 in hardware on this processor."""
-    import torch
-
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _flag("avx512_bf16", "amx_bf16", "bf16")
-
-
-def _flag(*names: str) -> bool:
-    """Whether the processor says that it has one of these; True where it does not say what it has."""
-    info = _cpuinfo()
-    found = re.search(r"^(?:flags|Features)\s*:(.*)$", info, re.MULTILINE)
-    return found is None or not set(names).isdisjoint(found.group(1).split())
-
-
-def _cpuinfo() -> str:
-    path = Path("/proc/cpuinfo")
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
 def _processor() -> str:
-    found = re.search(r"^model name\s*:\s*(.*)$", _cpuinfo(), re.MULTILINE)
+    found = re.search(r"^model name\s*:\s*(.*)$", cpuinfo(), re.MULTILINE)
     return found.group(1) if found else platform.processor() or platform.machine()
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from animepggan.cli.common import NO_BACKBONE, Console, apply_threads, common_options, output_option, resolve_device
+from animepggan.cli.processor import warn_where_emulated
 from animepggan.cli.sample import drawing_options, open_model
 
 if TYPE_CHECKING:
@@ -227,6 +228,7 @@ def _of_model(
     from animepggan.sampling.seeds import seeds_from
 
     seeds = seeds_from(seed, count)
+    warn_where_emulated(console, precision, resolve_device(device))
     opened = open_model(console, model, device)
     provenance = opened.loaded.config.get("provenance") or {}
     side = resolution or opened.loaded.generator.resolution

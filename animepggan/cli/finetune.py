@@ -26,7 +26,7 @@ def command(console: Console, base: str | None, recipe: str | None, options: Opt
     copies count as one), and then from the base; both are printed. Without --recipe, the preset chooses between the
     shipped `yui` and `yui-few`, too.
     """
-    device = options.prepare()
+    device = options.prepare(console)
     from animepggan.errors import DataError, RecipeError
     from animepggan.transfer import PRESETS, check_fit, open_base, preset_values
 

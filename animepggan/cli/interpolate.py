@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import click
 from click.core import ParameterSource
 
-from animepggan.cli.common import Console, apply_threads, common_options, output_option
+from animepggan.cli.common import Console, apply_threads, common_options, output_option, resolve_device
+from animepggan.cli.processor import warn_where_emulated
 from animepggan.cli.sample import drawing_options, open_model, seeds_of, summary
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def command(
             assert model is not None
             files = previews_of(Path(model).expanduser())
             return Film(film_of(files), len(files), {"previews": files})
+        warn_where_emulated(console, precision, resolve_device(device))
         opened = open_model(console, model, device)
         loaded = opened.loaded
         faces = list(latents_of(wanted, loaded.generator.latent_dim))

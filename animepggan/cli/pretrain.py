@@ -17,7 +17,7 @@ def command(console: Console, recipe: str, options: Options) -> None:
 
     The run goes to runs/<recipe>-<data name>. Started again, it goes on where it stopped.
     """
-    device = options.prepare()
+    device = options.prepare(console)
     from animepggan.errors import RecipeError
 
     resolved = load_recipe(console, recipe, options)

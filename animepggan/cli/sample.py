@@ -19,6 +19,7 @@ from animepggan.cli.common import (
     output_option,
     resolve_device,
 )
+from animepggan.cli.processor import warn_where_emulated
 
 if TYPE_CHECKING:
     from animepggan.checkpoint import Loaded
@@ -158,6 +159,7 @@ def command(
     from animepggan.sampling.latents import latents_of
 
     apply_threads(threads)
+    warn_where_emulated(console, precision, resolve_device(device))
     opened = open_model(console, model, device)
     loaded = opened.loaded
     pictures = draw(

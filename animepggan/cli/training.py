@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from animepggan.cli.common import Console, apply_threads, device_options, output_option, resolve_device
+from animepggan.cli.processor import warn_where_emulated
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +49,7 @@ class Options:
     threads: int | None
     patience: int | None
 
-    def prepare(self) -> torch.device:
+    def prepare(self, console: Console) -> torch.device:
         """Check what no recipe is needed for, set the threads, and name the device."""
         if self.resume and self.restart:
             raise click.UsageError("--resume and --restart exclude each other.")
@@ -56,6 +57,7 @@ class Options:
             raise click.UsageError("--reference and --capture exclude each other.")
         apply_threads(self.threads)
         device = resolve_device(self.device)
+        warn_where_emulated(console, self.precision, device)
         if self.capture and device.type != "cuda":
             raise click.BadParameter(
                 f"CUDA graphs need a CUDA device, and this run is on {device}; leave it out.", param_hint="--capture"
