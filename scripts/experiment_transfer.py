@@ -2,13 +2,13 @@
 
     scripts/experiment_transfer [--jobs N] [--only RUN]... [--list] [--print]
 
-On the demo corpora at 32 px, on a CPU. A base is trained on demo:general, in bfloat16, in which a CPU that knows it is
-twice as fast; all else is trained in float32. Sets of 2000, 500 and 50 clusters of demo:yui (with their copies and near
+On the demo corpora at 32 px, on a CPU. A base is trained on demo:general, in bfloat16 where the CPU has it and is twice
+as fast in it; all else is trained in float32. Sets of 2000, 500 and 50 clusters of demo:yui (with their copies and near
 copies, without the strangers) are trained on from scratch, until the KID has not improved over the last fifth of the
 images or MOST_KIMG are reached; from the base as it is; and from the base by the preset, at 500 clusters from shorter
-bases, too. Each other method is tried at 500 clusters, and those in CONFIRMED at the other sizes. Everything is a run
-of the command line; the averaged generators of its checkpoints are measured against originals of demo:yui drawn with
-another seed.
+bases, too. Paces and methods are tried at 500 clusters from a base that is still short, those in CONFIRMED at the other
+sizes and with a second seed. Everything is a run of the command line; the averaged generators of its checkpoints are
+measured against originals of demo:yui drawn with another seed.
 
 What is measured is kept in scripts/results/transfer.jsonl, a line a run, and not measured again; a run that was
 interrupted goes on from its last checkpoint. --print only writes the tables and the plots from what is there.
@@ -35,6 +35,7 @@ from measuring import machine, originals, plot_kid
 from numpy.typing import NDArray
 
 from animepggan.checkpoint import load_generator, read_config
+from animepggan.cli.processor import has_bfloat16
 from animepggan.corpus.demo.cache import cache_folder, cached
 from animepggan.corpus.demo.drawing import COUNTS
 from animepggan.corpus.demo.drawing import draw as draw_demo
@@ -80,6 +81,7 @@ class Run:
 BASE = ("schedule.learning_rate={32: 0.005, default: 0.01}", "checkpoints.every_kimg=10")
 BASE_KIMG = 965  # of the last stage
 SHORTER_BASES = (130,)  # kimg, at 500 clusters
+SCREENED_FROM = 130  # kimg of the base, where paces and methods are tried
 
 
 def stages(kimg: float) -> str:
@@ -113,8 +115,12 @@ METHODS: dict[str, tuple[str, ...]] = {
     "objective: r1-logistic": ("objective.name=r1-logistic",),
     "objective: r3": ("objective.name=r3",),
 }
-CONFIRMED: tuple[str, ...] = ()  # methods that help at 500 clusters, for the other sizes
-SECOND_SEEDS: tuple[str, ...] = ("warm-500", "preset-500")  # runs whose differences decide
+SCREENED: dict[str, tuple[str, ...]] = {
+    **PACES,
+    **{f"learning rate 0.01, batches of 4, {title}": (*PACE, *settings) for title, settings in METHODS.items()},
+}
+# What helps at 500 clusters, and what it is held against.
+CONFIRMED = ("plain, learning rate 0.01, batches of 4", "augment: adaptive", "apa", "objective: r3")
 
 
 def runs() -> Iterator[Run]:
@@ -122,24 +128,22 @@ def runs() -> Iterator[Run]:
     yield Run("base", "base", settings=(*BASE, stages(BASE_KIMG)), scratch=True)
     for size in SIZES:
         yield Run(f"scratch-{size}", "from scratch", size, scratch=True)
-    for title, settings in PACES.items():
-        yield Run(f"{slug(title)}-500", title, 500, (*PLAIN, *settings), kimg=SCREENED_KIMG)
     for size in SIZES:
         yield Run(f"warm-{size}", "plain", size, PLAIN)
         yield Run(f"preset-{size}", "preset", size, recipe=None, kimg=PRESET_KIMG[size])
     for kimg in SHORTER_BASES:
         yield Run(f"preset-500-base-{kimg}", "preset", 500, recipe=None, kimg=SCREENED_KIMG, base_kimg=kimg)
-    for title, settings in METHODS.items():
-        for size in SIZES:
-            if size == 500 or title in CONFIRMED:
-                name = f"{slug(title)}-{size}"
-                yield Run(
-                    name,
-                    f"learning rate 0.01, batches of 4, {title}",
-                    size,
-                    (*PLAIN, *PACE, *settings),
-                    kimg=SCREENED_KIMG,
-                )
+    for title, settings in SCREENED.items():
+        name = title.removeprefix("learning rate 0.01, batches of 4, ")
+        for size in SIZES if name in CONFIRMED else (500,):
+            yield Run(
+                f"{slug(name)}-{size}",
+                title,
+                size,
+                (*PLAIN, *settings),
+                kimg=SCREENED_KIMG,
+                base_kimg=SCREENED_FROM,
+            )
 
 
 def slug(title: str) -> str:
@@ -150,7 +154,7 @@ def slug(title: str) -> str:
 def all_runs() -> dict[str, Run]:
     """By name, with the second seeds."""
     found = {run.name: run for run in runs()}
-    for name in SECOND_SEEDS:
+    for name in ("warm-500", "preset-500", *(f"{slug(title)}-500" for title in CONFIRMED)):
         found[f"{name}-seed1"] = Run(**{**vars(found[name]), "name": f"{name}-seed1", "seed": 1})
     return found
 
@@ -312,7 +316,7 @@ def train(run: Run, folder: Path, scratch_kimg: float) -> None:
     if run.scratch:
         command = ["pretrain", "demo"]
         if run.size is None:
-            common += ["--precision", "bf16", "--allow", "schedule.stabilize_kimg"]
+            common += ["--precision", "bf16" if has_bfloat16() else "fp32", "--allow", "schedule.stabilize_kimg"]
         if run.size is not None:
             settings += ["mirror=false", stages(scratch_kimg)]
             common += ["--allow", "schedule.stabilize_kimg"]

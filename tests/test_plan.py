@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,10 +18,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from animepggan import cli
 from animepggan.networks import build_discriminator, build_generator
 from animepggan.recipe import Recipe, load, schedule_of, shipped
+from animepggan.schedule import Moment, Schedule
 from animepggan.training.loop import step
 from animepggan.training.plan import ACCELERATORS, StagePlan, count_step, plan
 from animepggan.training.state import State, architecture_of
 
+probing = sys.modules[plan.__module__]  # `training.plan` is the function
 NAMES = [path.stem for path in shipped() if path.stem != "paper"]
 """The paper's has a test of its own."""
 NEAR_TWINS = ("anime-128", "anime-64", "yui-few")
@@ -115,6 +118,27 @@ def test_operations_agree_with_a_count_by_hand(resolution: int, fused_down: bool
         assert count_step(given, resolution, batch_size).flops / batch_size == pytest.approx(expected, rel=0.01)
 
 
+def test_each_objective_is_counted_as_itself() -> None:
+    def flops(*overrides: str) -> float:
+        return count_step(recipe("network.fmap_max=64", *overrides), 8, 4).flops
+
+    architecture = architecture_of(recipe("network.fmap_max=64"), 8)
+    with torch.device("meta"), FlopCounterMode(display=False) as scoring, torch.no_grad():
+        build_discriminator(architecture)(torch.empty(4, 3, 8, 8))
+    wgan_gp, r3 = flops(), flops("objective.name=r3")
+    logistic, always, lazy = (
+        flops("objective.name=r1-logistic", *more)
+        for more in (["objective.r1_gamma=0"], ["objective.r1_every=1"], ["objective.r1_every=16"])
+    )
+    penalty = always - logistic
+    # Its own forward pass, that back to the picture, and both again: by the weights and by what enters each layer.
+    assert penalty == pytest.approx(6 * scoring.get_total_flops(), rel=0.05)
+    assert wgan_gp == pytest.approx(always, rel=1e-6)
+    assert lazy == pytest.approx(logistic + penalty / 16)
+    # R2 as well as R1, and the generator's half scores the real pictures once more.
+    assert r3 == pytest.approx(always + penalty + scoring.get_total_flops())
+
+
 def test_shared_latents_are_drawn_once() -> None:
     apart, shared = (count_step(recipe(f"objective.shared_latents={value}"), 8, 4) for value in ("false", "true"))
     architecture = architecture_of(recipe(), 8)
@@ -134,7 +158,6 @@ def test_a_probe_takes_the_step_that_trains(
     def watched(state: State, *arguments: Any, precision: str) -> None:
         taken.add((state.reference, precision))
 
-    probing = sys.modules[plan.__module__]
     monkeypatch.setattr(probing, "step", watched)
     monkeypatch.setattr(probing, "PROBE_SECONDS", 0.01)
     for options, expected in (
@@ -188,6 +211,22 @@ def test_memory_covers_what_a_step_keeps() -> None:
         step(both, plan_of, plan_of.at(fade.start), runs.corpus())
     # The step also saves what the generator's half needs; the plan counts the larger half, the discriminator's.
     assert 0.4 < kept / sum(seen.values()) < 1.5
+
+
+def test_a_probe_counts_a_lazy_penalty_by_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "PROBE_SECONDS", 0.0)
+    clock = [0.0]
+
+    def step_of_known_time(state: State, schedule: Schedule, moment: Moment, *_: Any, **__: Any) -> None:
+        number = (moment.images_seen - moment.phase.start) // moment.batch_size
+        clock[0] += 9.0 if number % 16 == 0 else 1.0
+
+    monkeypatch.setattr(probing, "step", step_of_known_time)
+    monkeypatch.setattr(probing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    for name, seconds in (("r1-logistic", 1.5), ("wgan-gp", 1.0)):
+        for stage in planned(recipe(f"objective.name={name}", "objective.r1_every=16"), probe=True):
+            steps = sum((phase.end - phase.start) / phase.batch_size for phase in stage.stage.phases)
+            assert stage.seconds == pytest.approx(seconds * steps)
 
 
 def test_a_probe_tells_the_time_of_a_step() -> None:

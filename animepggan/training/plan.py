@@ -11,8 +11,11 @@ arithmetic at the published peak, or as moving its tensors at the published band
 from __future__ import annotations
 
 import resource
+import statistics
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +26,14 @@ from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
 from animepggan.networks import build_discriminator, build_generator
-from animepggan.objectives import gradient_penalty, wgan_generator, wgan_gp_discriminator
+from animepggan.objectives import (
+    gradient_penalty,
+    logistic_discriminator,
+    relativistic,
+    squared_gradient,
+    wgan_generator,
+    wgan_gp_discriminator,
+)
 from animepggan.recipe import Recipe, schedule_of
 from animepggan.schedule import Moment, Phase, Schedule, Stage
 from animepggan.training.loop import step
@@ -63,8 +73,8 @@ ACCELERATORS = (  # NVIDIA's data sheets and architecture white papers
 class Operation:
     """One of torch's, as it is counted."""
 
-    flops: int
-    bytes: int  # of the tensors it reads and writes, float32
+    flops: float
+    bytes: float  # of the tensors it reads and writes, float32
 
 
 @dataclass(frozen=True)
@@ -187,59 +197,98 @@ def plan(
 
 
 def count_step(recipe: Recipe, resolution: int, batch_size: int) -> StepCount:
-    """What one step of `recipe` takes at `resolution`, stabilizing; of its objective as WGAN-GP's.
+    """What one step of `recipe` takes at `resolution`, stabilizing; where R1 is lazy, the mean of all steps.
 
-    The operations are autograd's, and the fast step's are as many (see `fast`): forward on three batches, back on one,
-    its tangent, back on three, and four batches' weight gradients. What it keeps is less.
+    The operations are autograd's, and the fast step's are as many (see `fast`), of WGAN-GP forward on three batches,
+    back on one, its tangent, back on three, and four batches' weight gradients. What it keeps is less.
     """
     architecture = architecture_of(recipe, resolution)
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage.nbytes()
-        alive.append(tensor)
-        return tensor
-
+    objective = recipe.objective
+    counter, penalties = _Counter(), _Counter()
     alive: list[Tensor] = []  # a freed storage's address could otherwise come back and be counted once for two
+
+    @contextmanager
+    def keeping() -> Iterator[dict[int, int]]:
+        """Bytes by storage, of what autograd keeps of the block."""
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage._cdata] = storage.nbytes()
+            alive.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            yield kept
+
     with torch.device("meta"):
         generator, discriminator = build_generator(architecture), build_discriminator(architecture)
         real = torch.empty(batch_size, 3, resolution, resolution)
         latents, mix = torch.empty(batch_size, recipe.latent_dim), torch.empty(batch_size)
-        shared = recipe.objective.shared_latents
-        with _Counter() as counter:
-            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-                with torch.set_grad_enabled(shared):
-                    drawn = generator(latents)
-                fake = drawn.detach()
+        with counter, keeping() as of_drawing, torch.set_grad_enabled(objective.shared_latents):
+            drawn = generator(latents)
+        fake = drawn.detach()
+        with counter, keeping() as of_scores:
+            scores = discriminator(real), discriminator(fake)
+            if objective.name == "wgan-gp":
                 penalty = gradient_penalty(discriminator, real, fake, mix, target=1.0)
-                loss = wgan_gp_discriminator(discriminator(real), discriminator(fake), penalty, weight=1.0, drift=0.0)
-            loss.total.backward()  # type: ignore[no-untyped-call]
-            discriminator.requires_grad_(False)
-            if not shared:
+                loss = wgan_gp_discriminator(*scores, penalty, weight=1.0, drift=0.0).total
+            else:
+                loss = relativistic(*scores) if objective.name == "r3" else logistic_discriminator(*scores)
+        with counter:
+            loss.backward()  # type: ignore[no-untyped-call]
+        kept = [of_drawing | of_scores]  # at a time, with each part of the loss
+        where = {"wgan-gp": (), "r1-logistic": (real,), "r3": (real, fake)}[objective.name]
+        for pictures in where if objective.r1_gamma else ():
+            with penalties, keeping() as of_penalty:
+                squared = squared_gradient(discriminator, pictures)
+            kept.append(of_drawing | of_penalty)
+            with penalties:
+                squared.backward()  # type: ignore[no-untyped-call]
+        discriminator.requires_grad_(False)
+        with counter:
+            if not objective.shared_latents:
                 drawn = generator(latents)
-            wgan_generator(discriminator(drawn)).backward()  # type: ignore[no-untyped-call]
-    parameters = {
-        "generator": sum(parameter.numel() for parameter in generator.parameters()),
-        "discriminator": sum(parameter.numel() for parameter in discriminator.parameters()),
-    }
-    return StepCount(parameters, sum(kept.values()), tuple(counter.operations))
+            loss = wgan_generator(discriminator(drawn))
+            if objective.name == "r3":
+                loss = loss + discriminator(real).mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+    every = objective.r1_every if objective.name == "r1-logistic" else 1
+    return StepCount(
+        parameters={
+            "generator": sum(parameter.numel() for parameter in generator.parameters()),
+            "discriminator": sum(parameter.numel() for parameter in discriminator.parameters()),
+        },
+        kept=max(sum(part.values()) for part in kept),
+        operations=(
+            *counter.operations,
+            *(Operation(each.flops / every, each.bytes / every) for each in penalties.operations),
+        ),
+    )
 
 
 def _seconds_of_step(state: State, schedule: Schedule, phase: Phase, precision: str) -> float:
-    """The median of some steps in the middle of `phase`."""
-    seconds: list[float] = []
+    """The median of some steps in the middle of `phase`; where R1 is lazy, with the share of those that take it."""
     alpha = 0.5 if phase.name == "fade" else 1.0
-    began = time.perf_counter()
-    while len(seconds) < 4 or time.perf_counter() - began < PROBE_SECONDS:
-        moment = Moment(phase.start + len(seconds) * phase.batch_size, phase, alpha, 0.0)
+
+    def seconds(number: int) -> float:
+        moment = Moment(phase.start + number * phase.batch_size, phase, alpha, 0.0)
         started = time.perf_counter()
         step(state, schedule, moment, _Noise(), precision=precision)
         if state.device.type == "cuda":
             torch.cuda.synchronize(state.device)
-        seconds.append(time.perf_counter() - started)
-    counted = sorted(seconds[1:])  # the first one warms caches up
-    return counted[len(counted) // 2]
+        return time.perf_counter() - started
+
+    began = time.perf_counter()
+    taken = [seconds(0)]  # the first one warms caches up, and is not counted
+    while len(taken) < 4 or time.perf_counter() - began < PROBE_SECONDS:
+        taken.append(seconds(len(taken)))
+    usual = statistics.median(taken[1:])
+    objective = state.recipe.objective
+    if objective.name != "r1-logistic" or objective.r1_every == 1:
+        return usual
+    with_penalty = statistics.median(seconds(0) for _ in range(3))
+    return usual + (with_penalty - usual) / objective.r1_every
 
 
 def peak(device: torch.device) -> int:
