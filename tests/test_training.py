@@ -18,6 +18,7 @@ from animepggan.recipe import load, schedule_of
 from animepggan.schedule import Moment, Phase
 from animepggan.training import Progress, State, loop, run
 from animepggan.training.loop import cross_fade, step
+from animepggan.training.state import Adam
 
 FADING = Moment(20, Phase(8, "fade", 16, 32, 4, 0.001), 0.25, 0.001)
 STEADY = Moment(0, Phase(4, "stabilize", 0, 100, 4, 0.001), 1.0, 0.001)
@@ -516,3 +517,22 @@ def test_one_step_at_full_width_and_256_px_is_finite() -> None:
     after = everything(both)
     assert all(value.isfinite().all() for value in after.values())
     assert not torch.equal(after["generator/blocks.256.conv1.weight"], before)
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("gradient_order", [torch.contiguous_format, torch.channels_last])
+def test_adam_moves_each_number_by_its_own_gradient_whatever_lies_where(
+    order: torch.memory_format, gradient_order: torch.memory_format
+) -> None:
+    def trained(optimizer: type[torch.optim.Adam], fused: bool) -> torch.Tensor:
+        numbers = torch.Generator().manual_seed(0)
+        parameter = torch.nn.Parameter(torch.randn(8, 6, 3, 3, generator=numbers).to(memory_format=order))
+        descent = optimizer([parameter], lr=0.1, betas=(0.0, 0.99), fused=fused)
+        for _ in range(3):
+            gradient = torch.randn(8, 6, 3, 3, generator=numbers)
+            parameter.grad = gradient.to(memory_format=gradient_order)
+            descent.step()
+        assert parameter.is_contiguous(memory_format=order)
+        return parameter.detach()
+
+    torch.testing.assert_close(trained(Adam, True), trained(torch.optim.Adam, False), rtol=1e-5, atol=1e-6)

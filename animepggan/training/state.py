@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from typing import Any
 
 import torch
 from torch import nn
@@ -31,6 +32,31 @@ def initialize(network: nn.Module, role: str, seed: int) -> None:
     for name, module in network.named_modules():
         if isinstance(module, Equalized):
             module.reset_parameters(stream(f"weights/{role}/{name}", seed))
+
+
+class Adam(torch.optim.Adam):
+    """torch's, whose fused kernel on a CPU takes tensors for what their memory holds in the order of their dimensions.
+
+    A gradient that lies in another order than its weight would change the wrong numbers, without a word; and where both
+    lie in channels-last order the kernel first copies one, for nothing. So it gets all in the weight's own order.
+    """
+
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        parameters: list[torch.Tensor],
+        gradients: list[torch.Tensor],
+        means: list[torch.Tensor],
+        squares: list[torch.Tensor],
+        *others: Any,
+    ) -> bool:
+        found: bool = super()._init_group(group, parameters, gradients, means, squares, *others)  # type: ignore[no-untyped-call]
+        for place, parameter in enumerate(parameters):
+            if parameter.ndim == 4 and not parameter.is_contiguous():
+                for tensors in (parameters, gradients, means, squares):
+                    tensors[place] = tensors[place].permute(0, 2, 3, 1)
+            gradients[place] = gradients[place].contiguous()
+        return found
 
 
 class State:
@@ -109,9 +135,9 @@ class State:
             "discriminator": self.discriminator,
         }
 
-    def _optimizer(self, network: nn.Module) -> torch.optim.Adam:
+    def _optimizer(self, network: nn.Module) -> Adam:
         options = self.recipe.optimizer
-        return torch.optim.Adam(
+        return Adam(
             network.parameters(),
             lr=0.0,
             betas=(options.beta1, options.beta2),
