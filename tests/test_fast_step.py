@@ -126,7 +126,7 @@ def test_the_generators_pictures_and_gradient_are_the_plain_ones(resolution: int
 def minimal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Minimal filtering, in more than one part, for layers of any width."""
     monkeypatch.setattr(convolution, "WIDE", 1)
-    monkeypatch.setattr(convolution, "TILES", 4096)
+    monkeypatch.setattr(convolution, "TILES", 8)
 
 
 @pytest.mark.usefixtures("minimal")
@@ -148,7 +148,7 @@ def test_minimal_filtering_computes_what_torch_does(
     torch.manual_seed(0)
     weight = torch.randn(5, 3, 3, 3, dtype=torch.float64)
     features = torch.randn(7, 3, *sides, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
-    monkeypatch.setattr(convolution, "TILES", 16 * 5 * 4 * 4 * 2)
+    monkeypatch.setattr(convolution, "TILES", 32)
     minimal = convolution.product(weight, torch.float64, resample, 1)
     assert isinstance(minimal, convolution.Minimal)
     direct = convolution.Direct(weight, torch.float64, resample, 1)

@@ -30,7 +30,7 @@ from animepggan.networks.layers import EqualizedConv2d, widen
 
 WIDE = 128 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 256
 """Channels on either side from which `Minimal` is quicker in float32; the wider a processor's registers, the later."""
-TILES = 1 << 21  # numbers in what a part of a batch becomes, so that it stays in the cache
+TILES = 256  # that are computed together: more do not stay in the cache, of fewer the matrix products are slow
 
 _backward = torch.ops.aten.convolution_backward
 Resample = Literal["up", "down"] | None
@@ -139,10 +139,10 @@ class Minimal:
         return out
 
     def _parts(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Of all along the batch: so many pictures that what they become has about TILES numbers."""
+        """Of all along the batch: so many pictures that they have about TILES tiles."""
         sides = [tensor.shape[2] for tensor in tensors]
         tiles = (sides[0] // 2) ** 2 if self.resample is None else min(sides) ** 2
-        pictures = max(1, TILES // (len(self.sums) * tiles * max(self.shape)))
+        pictures = max(1, TILES // tiles)
         return zip(*(torch.split(tensor, pictures) for tensor in tensors), strict=True)
 
     def _enter(self, features: Tensor, *, turned: bool) -> Tensor:
