@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from measuring import machine
+from measuring import machine, without_date
 
 WIDTHS = {"small": (2048, 64), "full": (8192, 512)}  # fmap_base, fmap_max
 RESOLUTIONS = {"small": (4, 8, 16, 32, 64, 128), "full": (4, 8, 16)}
@@ -207,7 +207,7 @@ def main() -> None:
     if options.child:
         answer(options.child)
         return
-    same = {"threads": options.threads, "batch_size": options.batch_size, "machine": machine().rpartition(", ")[0]}
+    same = {"threads": options.threads, "batch_size": options.batch_size, "machine": without_date(machine())}
     threads = f"{options.threads} threads" if options.threads > 1 else "1 thread, its processor time"
     conditions = f"{machine()}; {threads}, {options.batch_size} images a step"
     results: dict[str, dict[str, Any]] = {}

@@ -54,7 +54,8 @@ SIDE = 32  # pixels
 SEEN = 128  # pixels that the backbone sees a picture at: quicker than its own 224, and of 32 there is no more to see
 SIZES = (2000, 500, 50)  # clusters
 SAMPLES, HELD_OUT, HELD_OUT_SEED = 500, 1000, 1
-TUNED_KIMG, SCREENED_KIMG = 24, 12  # of fine-tuning, of a method's
+TUNED_KIMG = 24  # of fine-tuning
+SCREENED_KIMG = {2000: 12, 500: 12, 50: 36}  # of a pace's or method's; few pictures are copied only after a while
 PRESET_KIMG = {2000: 48, 500: 48, 50: 16}
 TUNED_BETWEEN, SCRATCH_BETWEEN = 2, 4  # kimg from one measure to the next
 SCRATCH_KIMG = 13  # of the last stage at first, as in recipes/demo.yaml; a quarter as much again until nothing improves
@@ -132,7 +133,7 @@ def runs() -> Iterator[Run]:
         yield Run(f"warm-{size}", "plain", size, PLAIN)
         yield Run(f"preset-{size}", "preset", size, recipe=None, kimg=PRESET_KIMG[size])
     for kimg in SHORTER_BASES:
-        yield Run(f"preset-500-base-{kimg}", "preset", 500, recipe=None, kimg=SCREENED_KIMG, base_kimg=kimg)
+        yield Run(f"preset-500-base-{kimg}", "preset", 500, recipe=None, kimg=SCREENED_KIMG[500], base_kimg=kimg)
     for title, settings in SCREENED.items():
         name = title.removeprefix("learning rate 0.01, batches of 4, ")
         for size in SIZES if name in CONFIRMED else (500,):
@@ -141,7 +142,7 @@ def runs() -> Iterator[Run]:
                 title,
                 size,
                 (*PLAIN, *settings),
-                kimg=SCREENED_KIMG,
+                kimg=SCREENED_KIMG[size],
                 base_kimg=SCREENED_FROM,
             )
 

@@ -19,7 +19,7 @@ from animepggan.sampling.latents import latents_of
 
 
 def machine() -> str:
-    """Processor, cores, torch and date, on one line."""
+    """Processor and the instructions that torch takes of it, cores, torch and date, on one line."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -29,7 +29,13 @@ def machine() -> str:
                 break
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = "1 core" if count == 1 else f"{count} cores"
+    name = f"{name} ({torch.backends.cpu.get_cpu_capability()})"
     return f"{name}, {cores}, torch {torch.__version__.partition('+')[0]}, {datetime.now(UTC):%Y-%m-%d}"
+
+
+def without_date(told: str) -> str:
+    """What `machine` tells, but for the day."""
+    return told.rpartition(", ")[0]
 
 
 def samples(generator: Generator, alpha: float, count: int, side: int) -> Tensor:

@@ -7,8 +7,9 @@ reaches. The plain step trains for 20 minutes, every variant for 8; time is the 
 measuring takes. KID is that of 500 pictures of the averaged generator against 1000 pictures drawn with another seed, by
 EfficientNet-Lite0.
 
-A variant that is done stands in scripts/results/time_to_quality.jsonl, with all that it measured, and is not run
-again; one that was interrupted starts anew. --print only writes the table and the plot from what is there.
+A variant that is done stands in scripts/results/time_to_quality.jsonl, with all that it measured, and is not run again
+on the same kind of machine; one that was interrupted starts anew. Each kind of machine has a table and a plot of its
+own; --print only writes these from what is there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import machine, plot_kid, samples
+from measuring import machine, plot_kid, samples, without_date
 from numpy.typing import NDArray
 
 from animepggan.corpus import Corpus
@@ -38,7 +39,6 @@ from animepggan.training import State
 from animepggan.training import run as train
 
 RESULTS = Path(__file__).parent / "results" / "time_to_quality.jsonl"
-PLOT = Path(__file__).parent / "results" / "time_to_quality.svg"
 SIDE, SAMPLES, HELD_OUT = 32, 500, 1000  # pixels, pictures
 SEEN = 128  # pixels that the backbone sees a picture at: of 32 there is no more to see, and its own 224 take longer
 EVERY = 60.0  # seconds of training from one measure to the next
@@ -68,6 +68,9 @@ VARIANTS = {
     "batch-16": Variant("batches of 16", (SHARED, "schedule.batch_size=16")),
     "rate-half": Variant("learning rate halved", (SHARED, "schedule.learning_rate=0.0025")),
     "batch-4": Variant("batches of 4", (SHARED, "schedule.batch_size=4")),
+    "rate-x2-batch-4": Variant(
+        "learning rate doubled, batches of 4", (SHARED, "schedule.learning_rate=0.01", "schedule.batch_size=4")
+    ),
 }
 AVERAGE = "ema.half_life_kimg=1"  # short, for all: what is compared is how fast the generator itself learns
 ENDLESS = "schedule.stabilize_kimg={8: 6, 4: 4, 16: 10, default: 100000}"
@@ -112,11 +115,13 @@ def measure(variant: Variant, minutes: float, corpus: Corpus, judge: Judge) -> I
             due += EVERY
 
 
-def done() -> dict[str, dict[str, Any]]:
-    """What is measured, by variant; the last of each counts."""
-    if not RESULTS.exists():
-        return {}
-    return {found["variant"]: found for found in map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines())}
+def done() -> dict[str, dict[str, dict[str, Any]]]:
+    """What is measured, by machine and variant; the last of each counts."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    if RESULTS.exists():
+        for one in map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines()):
+            found.setdefault(without_date(one["machine"]), {})[one["variant"]] = one
+    return found
 
 
 def smoothed(values: list[float]) -> list[float]:
@@ -157,7 +162,8 @@ def main() -> None:
     parser.add_argument("--print", dest="only_print", action="store_true", help="only write the table and the plot")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    results = done()
+    everywhere = done()
+    results = everywhere.setdefault(without_date(machine()), {})
     names = [] if options.only_print else [name for name in options.only or VARIANTS if name not in results]
     if names:
         corpus = Corpus.load(str(cached("general")), resolution=SIDE)
@@ -174,14 +180,15 @@ def main() -> None:
                 RESULTS.parent.mkdir(exist_ok=True)
                 with RESULTS.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(found) + "\n")
-    print(table(results))
-    curves = {
-        VARIANTS[name].title: [(one["seconds"] / 60, one["kid"]) for one in found["measures"]]
-        for name, found in results.items()
-    }
-    if curves:
-        plot_kid(curves, PLOT, across="minutes of one processor core")
-        print(PLOT)
+    for number, found_there in enumerate(filter(None, everywhere.values()), start=1):
+        print(f"\n{table(found_there)}")
+        curves = {
+            VARIANTS[name].title: [(one["seconds"] / 60, one["kid"]) for one in found["measures"]]
+            for name, found in found_there.items()
+        }
+        plot = RESULTS.with_name(f"time_to_quality-{number}.svg")
+        plot_kid(curves, plot, across="minutes of one processor core")
+        print(plot)
 
 
 if __name__ == "__main__":
