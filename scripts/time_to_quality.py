@@ -71,6 +71,13 @@ VARIANTS = {
     "rate-x2-batch-4": Variant(
         "learning rate doubled, batches of 4", (SHARED, "schedule.learning_rate=0.01", "schedule.batch_size=4")
     ),
+    "rate-x2-quick": Variant(
+        "learning rate doubled, growing twice as fast",
+        (
+            *(SHARED, "schedule.learning_rate=0.01", "schedule.fade_kimg={8: 2, 16: 2.5, default: 3}"),
+            "schedule.stabilize_kimg={4: 2, 8: 3, 16: 5, default: 100000}",
+        ),
+    ),
 }
 AVERAGE = "ema.half_life_kimg=1"  # short, for all: what is compared is how fast the generator itself learns
 ENDLESS = "schedule.stabilize_kimg={8: 6, 4: 4, 16: 10, default: 100000}"
