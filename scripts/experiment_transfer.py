@@ -116,9 +116,10 @@ METHODS: dict[str, tuple[str, ...]] = {
     "objective: r1-logistic": ("objective.name=r1-logistic",),
     "objective: r3": ("objective.name=r3",),
 }
-SCREENED: dict[str, tuple[str, ...]] = {
-    **PACES,
-    **{f"learning rate 0.01, batches of 4, {title}": (*PACE, *settings) for title, settings in METHODS.items()},
+# By name: the title and the settings.
+SCREENED: dict[str, tuple[str, tuple[str, ...]]] = {
+    **{name: (name, settings) for name, settings in PACES.items()},
+    **{name: (f"learning rate 0.01, batches of 4, {name}", (*PACE, *settings)) for name, settings in METHODS.items()},
 }
 # What helps at 500 clusters, and what it is held against.
 CONFIRMED = ("plain, learning rate 0.01, batches of 4", "augment: adaptive", "apa", "objective: r3")
@@ -134,8 +135,7 @@ def runs() -> Iterator[Run]:
         yield Run(f"preset-{size}", "preset", size, recipe=None, kimg=PRESET_KIMG[size])
     for kimg in SHORTER_BASES:
         yield Run(f"preset-500-base-{kimg}", "preset", 500, recipe=None, kimg=SCREENED_KIMG[500], base_kimg=kimg)
-    for title, settings in SCREENED.items():
-        name = title.removeprefix("learning rate 0.01, batches of 4, ")
+    for name, (title, settings) in SCREENED.items():
         for size in SIZES if name in CONFIRMED else (500,):
             yield Run(
                 f"{slug(name)}-{size}",
@@ -316,11 +316,11 @@ def train(run: Run, folder: Path, scratch_kimg: float) -> None:
     settings = [f"checkpoints.every_kimg={between}", "checkpoints.keep=1000", "previews.every_kimg=4"]
     if run.scratch:
         command = ["pretrain", "demo"]
+        common += ["--allow", "schedule.stabilize_kimg"]
         if run.size is None:
-            common += ["--precision", "bf16" if has_bfloat16() else "fp32", "--allow", "schedule.stabilize_kimg"]
-        if run.size is not None:
+            common += ["--precision", "bf16" if has_bfloat16() else "fp32"]
+        else:
             settings += ["mirror=false", stages(scratch_kimg)]
-            common += ["--allow", "schedule.stabilize_kimg"]
     else:
         base = WORK / "base"
         if run.base_kimg is not None:

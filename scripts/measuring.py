@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from animepggan.cli.processor import cores, name
 from animepggan.corpus.spec import Source, resolve
 from animepggan.networks import Generator
 from animepggan.networks.layers import upsample
@@ -20,17 +19,14 @@ from animepggan.sampling.latents import latents_of
 
 def machine() -> str:
     """Processor and the instructions that torch takes of it, cores, torch and date, on one line."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = "1 core" if count == 1 else f"{count} cores"
-    name = f"{name} ({torch.backends.cpu.get_cpu_capability()})"
-    return f"{name}, {cores}, torch {torch.__version__.partition('+')[0]}, {datetime.now(UTC):%Y-%m-%d}"
+    count = cores()
+    told = [
+        f"{name()} ({torch.backends.cpu.get_cpu_capability()})",
+        "1 core" if count == 1 else f"{count} cores",
+        f"torch {torch.__version__.partition('+')[0]}",
+        f"{datetime.now(UTC):%Y-%m-%d}",
+    ]
+    return ", ".join(told)
 
 
 def without_date(told: str) -> str:

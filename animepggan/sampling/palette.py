@@ -55,8 +55,7 @@ def palette_of(pictures: Iterable[NDArray[np.uint8]], size: int) -> Palette:
     centers = _split(points, weights, size)
     for _ in range(ROUNDS):
         labels = _nearest(points, centers)
-        totals = np.bincount(labels, weights, minlength=len(centers))
-        sums = np.stack([np.bincount(labels, weights * points[:, c], minlength=len(centers)) for c in range(3)], axis=1)
+        totals, sums = _gathered(labels, points, weights, len(centers))
         filled = totals > 0
         centers[filled] = sums[filled] / totals[filled, None]
     colors = np.rint(centers).astype(np.uint8)
@@ -72,7 +71,7 @@ def _cells(picture: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 def _colors_of(cells: NDArray[np.int64]) -> NDArray[np.float32]:
     """The colors at the middle of `cells`: [n, 3]."""
-    return _VALUE_OF[np.stack([cells // STEPS**2, cells // STEPS % STEPS, cells % STEPS], axis=1)]
+    return _VALUE_OF[np.stack(np.unravel_index(cells, (STEPS,) * 3), axis=1)]
 
 
 def _joined(
@@ -83,9 +82,17 @@ def _joined(
         return colors, weights
     places = np.stack(np.unravel_index(cells, (STEPS,) * 3)) // 2
     _, joined = np.unique(np.ravel_multi_index(tuple(places), (STEPS // 2,) * 3), return_inverse=True)
-    totals = np.bincount(joined, weights).astype(np.float64)
-    means = np.stack([np.bincount(joined, weights * channel) for channel in colors.T], axis=1) / totals[:, None]
-    return means.astype(np.float32), totals
+    totals, sums = _gathered(joined, colors, weights, joined.max() + 1)
+    return (sums / totals[:, None]).astype(np.float32), totals
+
+
+def _gathered(
+    labels: NDArray[np.int64], points: NDArray[np.float32], weights: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The weights [count] and the weighted points [count, 3], summed by label."""
+    columns = [weights, *(weights * points[:, channel] for channel in range(3))]
+    totals, *sums = [np.bincount(labels, column, minlength=count).astype(np.float64) for column in columns]
+    return totals, np.stack(sums, axis=1)
 
 
 def _nearest(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.int64]:
