@@ -100,7 +100,7 @@ def test_pretrain_then_finetune_then_both_again(run: Run) -> None:
     for value in ("resolution 8", "network.fmap_base 32", "network.group_size 2", "optimizer.beta2 0.99"):
         assert value in inherited.removeprefix("from the base: ").split(", ")
     (preset,) = [line for line in err.splitlines() if line.startswith("from the preset: ")]
-    assert "schedule.batch_size 2" in preset.removeprefix("from the preset: ").split(", ")  # a group; the base has 4
+    assert "schedule.batch_size 4" in preset.removeprefix("from the preset: ").split(", ")  # the base's, below 8
     assert "learning_rate" not in inherited + preset
     assert "seed" not in inherited
     told = json.loads(Path("runs/few-yui/checkpoints/stage-0008/config.json").read_text())["provenance"]["base"]
@@ -417,10 +417,10 @@ def test_the_recipe_and_the_preset_that_were_chosen_are_those_that_train(run: Ru
     assert (recipe.name, recipe.resolution, recipe.network.fmap_base) == ("yui-few", 8, 32)
     assert err.count("corpus: ") == 1  # decoded once, although two recipes were read
     lines = [line.strip() for line in (folder / "recipe.yaml").read_text().splitlines()]
-    assert "learning_rate: 0.002  # preset 50" in lines  # twice the base's
+    assert "learning_rate: 0.001  # preset 50" in lines  # the base's, below 0.005
     assert "augment: none  # preset 50" in lines
     assert "stabilize_kimg: 0.008  # command line" in lines
-    assert "batch_size: 2  # preset 50" in lines  # a group of the minibatch statistic; the base's is 4
+    assert "batch_size: 4  # preset 50" in lines  # the base's, below 8
     assert "keep: 6  # recipe" in lines
     code, _, err = finetune(run, "--base", str(runs.trained()), *short, "--resume")
     assert code == 0

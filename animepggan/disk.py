@@ -1,0 +1,105 @@
+"""Files written whole or not at all, locks, and the cache folder: what every module that writes to a disk needs."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from animepggan.errors import BusyError
+
+PARTIAL = ".partial"
+"""The ending of a file that is being written; one that is found later was left by a process that died."""
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # NFS without lockd, some FUSE mounts
+
+
+@contextmanager
+def replacing(path: Path, *, shared: bool = False, sync: bool = False) -> Iterator[Path]:
+    """The name of a file beside `path` to write to; it takes the place of `path` when the block ends without an error.
+
+    Whoever reads `path` sees the old file or the whole new one. `shared`: several processes may write the same `path`
+    at once, the last one wins. `sync`: a power cut after the block does not undo it.
+    """
+    # Short whatever the length of the name, which may be all that the file system takes.
+    owner = f".{os.getpid()}" if shared else ""
+    partial = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}{owner}{PARTIAL}")
+    try:
+        yield partial
+        if sync:
+            sync_file(partial)
+        partial.replace(path)
+        if sync:
+            sync_folder(path.parent)
+    finally:
+        with suppress(OSError):  # as when the disk is gone: the error on its way says more
+            partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, *, sync: bool = False) -> None:
+    """Replace `path` by a UTF-8 file of `text`; see `replacing`."""
+    with replacing(path, sync=sync) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: object, *, sync: bool = False) -> None:
+    """Replace `path` by a file of `value` as indented JSON; see `replacing`."""
+    write_text(path, json.dumps(value, indent=2) + "\n", sync=sync)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the file's bytes are on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the folder's list of names is on the disk, where the system can do that (Windows cannot)."""
+    with suppress(OSError):
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+@contextmanager
+def locked(path: Path, busy: str | None = None) -> Iterator[None]:
+    """Hold the lock file `path` for the time of the block; on a file system that knows no locks, nothing is held.
+
+    Where another process holds it: BusyError with the message `busy`, or without one a wait for that process.
+    """
+    lock = FileLock(path, timeout=-1 if busy is None else 0)
+    held = True
+    try:
+        with warnings.catch_warnings(action="ignore"):  # filelock warns where it falls back to a file without a lock
+            lock.acquire()
+    except Timeout:
+        assert busy is not None
+        raise BusyError(busy) from None
+    except NotImplementedError:  # filelock's word for a system that has no locks at all
+        held = False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        held = False
+    try:
+        yield
+    finally:
+        if held:
+            lock.release()
+
+
+def cache_folder() -> Path:
+    """`ANIMEPGGAN_CACHE`, else `animepggan` in the platform's folder for caches."""
+    if chosen := os.environ.get("ANIMEPGGAN_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    return platformdirs.user_cache_path("animepggan", appauthor=False)
