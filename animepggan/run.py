@@ -118,7 +118,6 @@ class Means:
     device: torch.device
     precision: str = "fp32"  # "bf16": convolutions in bfloat16
     reference: bool = False  # by the plain step
-    capture: bool = False  # by the fast step as CUDA graphs
 
     def state(self, recipe: Recipe, resolution: int, base: Base | None) -> State:
         """A fresh one, that comes from `base`."""
@@ -128,7 +127,6 @@ class Means:
             resolution,
             self.device,
             reference=self.reference,
-            capture=self.capture,
             base_resolution=base_resolution,
         )
 
@@ -498,7 +496,6 @@ def open_run(
     device: torch.device,
     precision: str = "fp32",
     reference: bool = False,
-    capture: bool = False,
     base: Base | None = None,
     base_corpus: Corpus | None = None,  # of extend_data, at the recipe's resolution
     resume: bool = False,  # there must be a run to go on from
@@ -517,7 +514,7 @@ def open_run(
             "--patience waits for measures, and none are taken\nsay how often: --set measures.every_kimg=10"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    means = Means(device, precision, reference, capture)
+    means = Means(device, precision, reference)
     # Beside the folder, not in it: the folder itself may be moved aside.
     place = folder.resolve()
     lock = filelock.FileLock(place.with_name(f".{place.name}.lock"), timeout=0)

@@ -67,8 +67,8 @@ def schedule(recipe: Recipe) -> Schedule:
     return schedule_of(recipe, first_resolution=4)
 
 
-def state(*overrides: str, resolution: int = 4, reference: bool = False, capture: bool = False) -> State:
-    return State(recipe(*overrides), resolution, CPU, reference=reference, capture=capture)
+def state(*overrides: str, resolution: int = 4, reference: bool = False) -> State:
+    return State(recipe(*overrides), resolution, CPU, reference=reference)
 
 
 def pixels(count: int, side: int, seed: int) -> torch.Tensor:

@@ -38,7 +38,6 @@ class Options:
     seed: int | None
     precision: str
     reference: bool
-    capture: bool
     resume: bool
     restart: bool
     allow: tuple[str, ...]
@@ -53,15 +52,9 @@ class Options:
         """Check what no recipe is needed for, set the threads, and name the device."""
         if self.resume and self.restart:
             raise click.UsageError("--resume and --restart exclude each other.")
-        if self.reference and self.capture:
-            raise click.UsageError("--reference and --capture exclude each other.")
         apply_threads(self.threads)
         device = resolve_device(self.device)
         warn_where_emulated(console, self.precision, device)
-        if self.capture and device.type != "cuda":
-            raise click.BadParameter(
-                f"CUDA graphs need a CUDA device, and this run is on {device}; leave it out.", param_hint="--capture"
-            )
         return device
 
     def values(self, **more: object) -> dict[str, object]:
@@ -95,7 +88,6 @@ def training_options(function: Command) -> Command:
                 help="bf16: convolutions in bfloat16, weights in float32.",
             ),
             click.option("--reference", is_flag=True, help="Train by the plain step: same numbers, slower."),
-            click.option("--capture", is_flag=True, help="Replay the step as CUDA graphs: same numbers; needs a GPU."),
             device_options,
             click.option(
                 "--resume", is_flag=True, help="Go on with the run in the output folder; fail if there is none."
@@ -213,7 +205,6 @@ def train(
             device=device,
             precision=options.precision,
             reference=options.reference,
-            capture=options.capture,
             base=base,
             base_corpus=base_corpus,
             resume=options.resume,
