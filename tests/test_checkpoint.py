@@ -397,9 +397,9 @@ def failing_at(count: int, failure: Callable[..., object], real: Callable[..., A
     ("where", "name", "times"),
     [
         (files, "save_file", 4),
-        (files, "_write_text", 2),
+        (Path, "write_text", 2),
         (files, "sha256_of", 5),
-        (os, "fsync", 8),
+        (os, "fsync", 6),
         (Path, "rename", 1),
         (Path, "mkdir", 2),
     ],
@@ -431,9 +431,7 @@ def test_whatever_fails_there_is_no_half_of_a_checkpoint(
             if occupied and not (target / "config.json").exists():
                 shutil.rmtree(target)
             else:
-                assert value_in(target) == 8.0
-                assert number == times  # nothing but the last fsync comes after the rename
-                shutil.rmtree(target)
+                pytest.fail("nothing that can fail comes after the rename")
     write(tmp_path / "images-000000010", 8.0)
     assert value_in(tmp_path / "images-000000010") == 8.0
 

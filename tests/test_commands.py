@@ -489,9 +489,9 @@ def test_a_signal_saves_and_a_second_process_has_to_wait(
 
 def test_a_second_signal_stops_at_once(program: Callable[..., subprocess.Popen[str]]) -> None:
     slow = (
-        "import sys, time\nfrom animepggan import run\nfrom animepggan.cli import main\n"
+        "import sys, time\nfrom animepggan.run import checkpoints\nfrom animepggan.cli import main\n"
         "def slow(*arguments):\n    open('saving', 'w').close()\n    time.sleep(300)\n"
-        "run.write_folder = slow\n"
+        "checkpoints.write_folder = slow\n"
     )
     Path("endless.yaml").write_text(ENDLESS.replace("every_kimg: 0.012", "every_kimg: 900"))
     process = program("endless.yaml", code=slow)

@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ import torch
 from PIL import Image
 from runs import copied, corpus, killed, listing, opened, position, resolve, same, status, train, trained
 
-from animepggan import run as run_module
 from animepggan.checkpoint import checkpoints_of, files, verify
 from animepggan.corpus import Corpus
 from animepggan.errors import (
@@ -32,9 +32,9 @@ from animepggan.errors import (
     ResourceError,
 )
 from animepggan.recipe import load
-from animepggan.report import previews
 from animepggan.report.log import Log
-from animepggan.run import Stopper, crosses
+from animepggan.run.checkpoints import crosses
+from animepggan.run.loop import Stopper
 
 KEPT = ["stage-0004", "images-000000048", "images-000000060", "stage-0008"]
 
@@ -160,10 +160,13 @@ def test_the_newest_in_between_are_kept_and_every_end_of_a_stage(tmp_path: Path)
 
 
 def test_intervals_are_crossed_the_same_however_the_steps_fall() -> None:
+    def step(before: int, now: int) -> Any:
+        return SimpleNamespace(moment=SimpleNamespace(images_seen=before), images_seen=now)
+
     for batch in (3, 4, 7):
-        crossed = [now for now in range(batch, 200, batch) if crosses(now - batch, now, 0.02)]
+        crossed = [now for now in range(batch, 200, batch) if crosses(step(now - batch, now), 0.02)]
         assert crossed == [-(-multiple // batch) * batch for multiple in range(20, 200, 20)]
-    assert not crosses(0, 10**9, 0)
+    assert not crosses(step(0, 10**9), 0)
 
 
 # Stopping and going on
@@ -500,7 +503,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     before = {name: (folder / name).read_bytes() for name in listing(folder)}
     with opened(folder, resolve(), resume=True) as run:
         assert run.finished
-        assert run.last_checkpoint == folder / "checkpoints" / "stage-0008"
+        assert run.checkpoints.last == folder / "checkpoints" / "stage-0008"
     assert before == {name: (folder / name).read_bytes() for name in listing(folder)}
 
 
@@ -569,7 +572,7 @@ def test_a_damaged_checkpoint_pushes_out_no_whole_one(tmp_path: Path) -> None:
     # The newest whole one is of the first stage: everything saved on the way back must stay.
     with opened(folder, resolve("checkpoints.keep=1")) as run:
         assert run.state.images_seen == 16
-        assert run.last_checkpoint == folder / "checkpoints" / "stage-0004"
+        assert run.checkpoints.last == folder / "checkpoints" / "stage-0004"
         assert len(run.notes) == 2
         events = run.train()
         for event in events:
@@ -622,8 +625,8 @@ def no_space(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [(files, "save_file"), (run_module, "save_preview"), (Log, "write"), (previews.Image.Image, "save")],
-    ids=["checkpoint", "preview", "log", "picture"],
+    [(files, "save_file"), (Log, "write"), (Image.Image, "save")],
+    ids=["checkpoint", "log", "preview"],
 )
 def test_a_disk_that_fills_up_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
@@ -648,20 +651,21 @@ def test_a_disk_that_fills_up_loses_nothing(
 
 
 def test_an_error_of_ours_is_in_the_status_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> Path:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(run_module, "save_preview", broken)
+    monkeypatch.setattr(Image.Image, "save", broken)
     with pytest.raises(ZeroDivisionError):
         train(tmp_path / "run", resolve())
     assert (status(tmp_path / "run")["state"], status(tmp_path / "run")["exit"]) == ("failed", 70)
 
 
-def test_a_status_that_cannot_be_written_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_status_that_cannot_be_written_hides_no_error(tmp_path: Path) -> None:
     with opened(tmp_path / "run", resolve()) as run:
         events = run.train()
         next(events)
-        monkeypatch.setattr(run_module, "_replace", no_space)
+        (tmp_path / "run" / "status.json").unlink()
+        (tmp_path / "run" / "status.json" / "in the way").mkdir(parents=True)
         run.state.generator.get_parameter("blocks.4.conv1.bias").data[0] = torch.nan
         with pytest.raises(DivergedError):
             next(events)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from animepggan.cli.common import Console, common_options
-from animepggan.cli.training import Options, load_corpus, load_recipe, train, training_options
+from animepggan.cli.training import Options, training_options
 
 
 @click.command()
@@ -18,14 +18,12 @@ def command(console: Console, recipe: str, options: Options) -> None:
     The run goes to runs/<recipe>-<data name>. Started again, it goes on where it stopped.
     """
     device = options.prepare(console)
-    from animepggan.errors import RecipeError
+    from animepggan.run.library import pretrain, pretraining_recipe
 
-    resolved = load_recipe(console, recipe, options)
-    if resolved.recipe.base is not None:
-        raise RecipeError(f"{resolved.file}: has a base: `animepggan finetune --recipe {recipe}` trains it")
     if options.dry_run:
-        from animepggan.cli.plan import print_plan
+        from animepggan.cli.dry_run import print_plan
 
+        resolved = pretraining_recipe(recipe, **options.values(), say=console.say)
         print_plan(console, resolved, options, device)
         return
-    train(console, resolved, load_corpus(console, resolved), options, device)
+    options.train(console, device, lambda **given: pretrain(recipe, **given))

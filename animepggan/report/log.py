@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 
+from animepggan.disk import write_text
 from animepggan.errors import RecipeError
 from animepggan.training import Progress
 from animepggan.training.plan import peak
@@ -22,16 +24,17 @@ def memory_mb() -> float:
 
 
 def read_log(folder: Path, images_seen: int) -> list[dict[str, Any]]:
-    """The lines of `folder`/log.jsonl up to `images_seen`, but for those that a crash cut short."""
+    """The lines of `folder`/log.jsonl up to `images_seen`; those that are damaged, as by a crash, are passed over."""
     path = folder / "log.jsonl"
     kept: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_bytes().split(b"\n") if path.is_file() else ():
         try:
             record = json.loads(line)
-            if record["images_seen"] <= images_seen:
-                kept.append(record)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, RecursionError):
             continue
+        seen = record.get("images_seen") if isinstance(record, dict) else None
+        if isinstance(seen, int) and seen <= images_seen:
+            kept.append(record)
     return kept
 
 
@@ -40,10 +43,7 @@ class Log:
 
     def __init__(self, folder: Path, images_seen: int, *, tensorboard: bool) -> None:
         path = folder / "log.jsonl"
-        kept = [json.dumps(record) for record in read_log(folder, images_seen)]
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        partial.replace(path)
+        write_text(path, "".join(json.dumps(record) + "\n" for record in read_log(folder, images_seen)))
         self._file = path.open("a", encoding="utf-8")
         self._writer = _tensorboard_writer(folder, images_seen) if tensorboard else None
         self._steps: list[Progress] = []
@@ -82,6 +82,7 @@ class Log:
         }
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
+        os.fsync(self._file.fileno())  # a checkpoint that follows may rely on it after a power cut
         if self._writer is not None:
             for key, value in _scalars(record):
                 self._writer.add_scalar(key, value, progress.images_seen)

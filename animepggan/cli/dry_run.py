@@ -25,8 +25,8 @@ def print_plan(
     console: Console, resolved: Resolved, options: Options, device: torch.device, base: Base | None = None
 ) -> None:
     """Print stages, images, batch sizes, parameters, disk, and the estimated time and memory."""
-    from animepggan.run import first_resolution
     from animepggan.training.plan import ACCELERATORS, plan
+    from animepggan.transfer import first_resolution
 
     recipe = resolved.recipe
     if not options.no_probe:
