@@ -38,6 +38,15 @@ previews: {every_kimg: 0.02, columns: 2, rows: 2}
 log: {every_kimg: 0.008}
 """
 """Stage 4 px: images 0 to 16. Stage 8 px: fade-in 16 to 40, stabilize 40 to 64. Four images a step."""
+FEW = """\
+name: few
+mirror: true
+schedule: {stabilize_kimg: 0.048, learning_rate: 0.0005, ramp_kimg: 0.02}
+checkpoints: {every_kimg: 0.012}
+previews: {every_kimg: 0.02, columns: 2, rows: 2}
+log: {every_kimg: 0.008}
+"""
+"""Twelve steps of four images at the base's resolution."""
 TOTAL = 64
 CPU = torch.device("cpu")
 FILES = ("generator_ema", "generator", "discriminator", "resume")

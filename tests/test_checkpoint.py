@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -31,6 +32,7 @@ from animepggan.checkpoint import (
     load_networks,
     read_config,
     read_network,
+    read_tensors,
     tidy,
     verify,
     write_folder,
@@ -315,6 +317,23 @@ def test_shapes_that_are_not_the_architectures(folder: Path) -> None:
         with pytest.raises(ModelError, match=told) as caught:
             load_generator(file)
         assert "generator_ema.safetensors" in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("role", runs.FILES)
+def test_weights_that_are_not_finite_are_refused(folder: Path, role: str, number: float) -> None:
+    file = folder / f"{role}.safetensors"
+    tensors = load_file(file)
+    name = next(name for name in sorted(tensors) if tensors[name].numel() > 5)
+    tensors[name].view(-1)[3] = number
+    rewrite(file, tensors)
+    with pytest.raises(ModelError, match="not finite") as caught:
+        read_tensors(file)
+    assert caught.value.exit_code == 4
+    if role != "resume":
+        told = rf"{role}\.safetensors: {re.escape(name)} holds numbers that are not finite"
+        with pytest.raises(ModelError, match=told):
+            load_networks(folder)
 
 
 def test_a_generator_is_not_taken_for_a_discriminator(folder: Path) -> None:

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 import runs
+import torch
 from PIL import Image
-from runs import RECIPE, pictures, position, same, status, write_recipe
-from test_checkpoint import truncate
-from test_finetune import FEW
+from runs import FEW, RECIPE, pictures, position, same, status, write_recipe
+from safetensors.torch import load_file
+from test_checkpoint import rewrite, sign, truncate
 
 from animepggan import cli, transfer
 from animepggan.checkpoint import checkpoints_of, verify
@@ -363,6 +364,19 @@ def test_half_a_base_exits_4(run: Run) -> None:
     code, _, err = finetune(run, "--base", "base")
     assert code == 4
     assert "discriminator.safetensors is missing" in message(err)
+
+
+def test_a_base_that_is_not_finite_exits_4(run: Run) -> None:
+    shutil.copytree(runs.trained() / "checkpoints" / "stage-0008", "base")
+    file = Path("base/discriminator.safetensors")
+    tensors = load_file(file)
+    tensors["from_rgb.8.weight"][0] = torch.nan
+    rewrite(file, tensors)
+    sign(Path("base"))
+    code, out, err = finetune(run, "--base", "base")
+    assert (code, out) == (4, "")
+    assert "base/discriminator.safetensors: from_rgb.8.weight holds numbers that are not finite" in message(err)
+    assert not runs.listing(Path("runs")) - {".yui-few-faces.lock"}
 
 
 def small_presets(monkeypatch: pytest.MonkeyPatch) -> None:

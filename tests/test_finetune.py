@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import runs
 import torch
-from runs import CPU, copied, corpus, opened, resolve, same, trained
+from runs import CPU, FEW, copied, corpus, opened, resolve, same, trained
 from safetensors.torch import load_file
 from test_checkpoint import edit, flip, rewrite, sign
 from test_hub import COMMIT, OLDER, fill_cache
@@ -24,16 +24,6 @@ from animepggan.recipe import schedule_of
 from animepggan.run import open_run
 from animepggan.training import State
 from animepggan.transfer import PRESETS, Base, check_fit, load_base, open_base, preset_values
-
-FEW = """\
-name: few
-mirror: true
-schedule: {stabilize_kimg: 0.048, learning_rate: 0.0005, ramp_kimg: 0.02}
-checkpoints: {every_kimg: 0.012}
-previews: {every_kimg: 0.02, columns: 2, rows: 2}
-log: {every_kimg: 0.008}
-"""
-"""Twelve steps of four images at the base's resolution."""
 
 
 def general() -> Path:

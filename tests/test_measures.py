@@ -13,6 +13,7 @@ import pytest
 import runs
 import torch
 from runs import killed, listing, logged, opened, resolve, same, status, train
+from test_checkpoint import edit
 from test_evaluate import Means
 from test_run import KEPT, alike, stopped
 
@@ -266,6 +267,86 @@ def test_a_mark_that_a_kill_left_behind_is_made_good(tmp_path: Path, monkeypatch
     train(tmp_path / "whole", recipe, forty())
     (tmp_path / "whole" / "checkpoints" / "best.json").unlink()
     alike(tmp_path / "run", tmp_path / "whole")
+
+
+def spoil_log(folder: Path) -> None:
+    lines = (folder / "log.jsonl").read_bytes().splitlines()
+    at = next(number for number, line in enumerate(lines) if json.loads(line)["images_seen"] == 32)
+    lines[at] = b'{"images_seen": 32, "kid": {"16": "x"}, "features": [], "n": {}}'
+    (folder / "log.jsonl").write_bytes(b"\n".join([b"\xff\0", *lines, b"[" * 10_000]) + b"\n")
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a line of the log": spoil_log,
+    "the whole log": lambda folder: (folder / "log.jsonl").write_bytes(b"\0" * 1000),
+    "no log": lambda folder: (folder / "log.jsonl").unlink(),
+    "best.json of NULs": lambda folder: (folder / "checkpoints/best.json").write_bytes(b"\0" * 100),
+    "a deep best.json": lambda folder: (folder / "checkpoints/best.json").write_text("[" * 100_000),
+    "best.json of another kind": lambda folder: (folder / "checkpoints/best.json").write_text('{"checkpoint": [1]}'),
+    "best.json names what is not there": lambda folder: edit(
+        folder / "checkpoints/best.json", lambda told: told | {"checkpoint": "images-000000003", "value": -1.0}
+    ),
+    "an older config.json": lambda folder: (folder / "checkpoints/stage-0004/config.json").write_text("[" * 100_000),
+    "measures of another kind": lambda folder: edit(
+        folder / "checkpoints/stage-0004/config.json", lambda config: config | {"measures": {"kid": "low", "n": []}}
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_no_damaged_file_loses_the_best_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object]
+) -> None:
+    scripted(monkeypatch, UP_AND_DOWN | {56: 6.5})
+    folder, recipe = tmp_path / "run", resolve(*MEASURED)
+    killed(folder, recipe, 36, forty())
+    damage(folder)
+    with opened(folder, recipe, forty()) as run:
+        assert best(folder)["checkpoint"] == "images-000000032"
+        list(run.train())
+    assert best(folder) | {"value": 0} == {
+        "checkpoint": "images-000000032",
+        "measure": "kid",
+        "value": 0,
+        "images_seen": 32,
+        "backbone": Means.label,
+        "reference": "ten",
+        "n": 12,
+        "seed": 0,
+    }
+    verify(folder / "checkpoints" / "images-000000032")
+    train(tmp_path / "whole", recipe, forty())
+    for name in ("images-000000032", "stage-0008"):
+        same(folder / "checkpoints" / name, tmp_path / "whole" / "checkpoints" / name)
+    assert listing(folder) == listing(tmp_path / "whole")
+
+
+def test_a_best_checkpoint_that_was_damaged_is_neither_named_nor_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, UP_AND_DOWN | {56: 6.5})
+    folder, recipe = tmp_path / "run", resolve(*MEASURED)
+    killed(folder, recipe, 36, forty())
+    (folder / "checkpoints" / "images-000000032" / "config.json").write_bytes(b"\0" * 100)
+    train(folder, recipe, forty())
+    assert (folder / "checkpoints" / "images-000000032" / "generator_ema.safetensors").is_file()
+    assert best(folder)["checkpoint"] == "stage-0008"  # of those that can be read
+
+
+def test_a_checkpoint_tells_what_was_measured_there_and_what_it_was_saved_for(measured: Path) -> None:
+    lines = {line["images_seen"]: line for line in logged(measured)}
+    for checkpoint in checkpoints_of(measured):
+        config = json.loads((checkpoint / "config.json").read_text())
+        line = lines.get(config["position"]["images_seen"])
+        if line is None:  # between two measures
+            assert config["measures"] is None
+        else:
+            assert config["measures"]["decisive"] == "kid"
+            assert all(
+                config["measures"][key] == line[key] for key in ("kid", "coverage", "features", "reference", "n")
+            )
+        stage = checkpoint.name.startswith("stage")
+        assert config["saved_for"] in (["stage"] if stage else ["interval", "best"])
 
 
 def test_by_another_measure_another_one_is_the_best(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from animepggan.corpus import Corpus
 from animepggan.corpus.demo import cached
 from animepggan.corpus.demo.drawing import COUNTS
 from animepggan.corpus.names import printable
+from animepggan.device import device_of
 from animepggan.disk import cache_folder
 from animepggan.errors import DataError, RecipeError
 from animepggan.metrics.split import clusters_in
@@ -42,7 +43,6 @@ def nothing(told: object) -> None:
 class RunOptions(TypedDict, total=False):
     """How a run goes; none of it is a value of the recipe, so a run may go on with others."""
 
-    device: str | torch.device  # "auto" (a GPU if there is one, the default), "cpu", "cuda", "cuda:N" or "mps"
     precision: Literal["fp32", "bf16"]  # "bf16": convolutions in bfloat16
     reference: bool  # train by the plain step
     resume: bool  # fail if there is no run in the folder
@@ -70,6 +70,7 @@ def pretrain(
     settings: Settings = (),
     seed: int | None = None,
     output: str | Path | None = None,
+    device: str | torch.device = "auto",
     watch: Watch = nothing,
     bar: Bar = silent,
     say: Say = nothing,
@@ -79,14 +80,16 @@ def pretrain(
     """Grow a base model as `recipe` (a path, or the name of a shipped one) says, or go on with the run that is there.
 
     `data` (a SPEC), `settings` and `seed` win over the recipe's values. `output` is the run's folder, by default
-    runs/<recipe>-<data name>. `options` are those of `RunOptions`.
+    runs/<recipe>-<data name>. `device` is auto (a GPU if there is one), cpu, cuda, cuda:N or mps. The other options are
+    those of `RunOptions`.
 
     Raises RecipeError, DataError, ModelError, ResourceError, BusyError and DivergedError; Interrupted where SIGINT or
     SIGTERM came while it trained in the main thread, once the run is saved.
     """
+    where = device_of(str(device))  # told before pictures are decoded, which can take long
     resolved = pretraining_recipe(recipe, data=data, settings=settings, seed=seed, say=say)
     corpus = load_corpus(resolved, bar=bar, say=say, warn=warn)
-    return _train(resolved, corpus, None, output, watch, bar, say, warn, options)
+    return _train(resolved, corpus, None, output, where, watch, bar, say, warn, options)
 
 
 def finetune(
@@ -97,6 +100,7 @@ def finetune(
     settings: Settings = (),
     seed: int | None = None,
     output: str | Path | None = None,
+    device: str | torch.device = "auto",
     watch: Watch = nothing,
     bar: Bar = silent,
     say: Say = nothing,
@@ -109,9 +113,10 @@ def finetune(
     the base. Without `recipe`, the preset chooses between the shipped `yui` and `yui-few`, too. `base` and `data` may
     be left out where the recipe names them. The rest is as for `pretrain`; HubError where the hub does not answer.
     """
+    where = device_of(str(device))
     chosen = finetuning_recipe(base, data, recipe=recipe, settings=settings, seed=seed, bar=bar, say=say, warn=warn)
     assert chosen.corpus is not None
-    return _train(chosen.resolved, chosen.corpus, chosen.base, output, watch, bar, say, warn, options)
+    return _train(chosen.resolved, chosen.corpus, chosen.base, output, where, watch, bar, say, warn, options)
 
 
 def pretraining_recipe(
@@ -268,6 +273,7 @@ def _train(
     corpus: Corpus,
     base: Base | None,
     output: str | Path | None,
+    device: torch.device,
     watch: Watch,
     bar: Bar,
     say: Say,
@@ -278,7 +284,9 @@ def _train(
     folder = Path("runs") / f"{resolved.recipe.name}-{corpus.name}" if output is None else Path(output)
     extend_data = resolved.recipe.extend_data
     base_corpus = None if extend_data is None else load_corpus(resolved, extend_data, bar=bar, say=say, warn=warn)
-    with open_run(folder, resolved, corpus, base=base, base_corpus=base_corpus, bar=bar, **options) as run:
+    with open_run(
+        folder, resolved, corpus, device=device, base=base, base_corpus=base_corpus, bar=bar, **options
+    ) as run:
         for note in run.notes:
             warn(note)
         if run.finished:

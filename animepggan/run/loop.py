@@ -20,7 +20,6 @@ import torch
 from animepggan import training
 from animepggan.bar import Bar, silent
 from animepggan.corpus import Corpus
-from animepggan.device import device_of
 from animepggan.disk import cache_folder, write_text
 from animepggan.errors import BUG, AnimepgganError, Interrupted, ModelError, RecipeError, resource_error
 from animepggan.metrics.split import clusters_in, split
@@ -190,7 +189,7 @@ def open_run(
     resolved: Resolved,
     corpus: Corpus,
     *,
-    device: str | torch.device = "auto",
+    device: torch.device,
     precision: str = "fp32",
     reference: bool = False,
     base: Base | None = None,
@@ -213,11 +212,9 @@ def open_run(
             "--patience waits for measures, and none are taken\nsay how often: --set measures.every_kimg=10"
         )
 
-    where = device_of(device) if isinstance(device, str) else device
-
     def new_state(resolution: int) -> State:
         base_resolution = None if base is None else base.resolution
-        return State(recipe, resolution, where, reference=reference, base_resolution=base_resolution)
+        return State(recipe, resolution, device, reference=reference, base_resolution=base_resolution)
 
     with lock(folder):
         if restart and holds_run(folder):
