@@ -53,6 +53,7 @@ from animepggan.errors import BUG, AnimepgganError, BusyError, Interrupted, Mode
 from animepggan.metrics.pool import Bar, silent
 from animepggan.metrics.split import Split, clusters_in, split
 from animepggan.recipe import Recipe, Resolved, difference, dump, load, schedule_of
+from animepggan.report.health import variety
 from animepggan.report.log import Log, read_log
 from animepggan.report.measures import Best, Judge, Standing, judge_of, told, value_of
 from animepggan.report.previews import save_preview, save_real
@@ -269,7 +270,7 @@ class Run:
         if crosses(before, now, self.recipe.measures.every_kimg) or now >= self.schedule.total_images:
             taken = self._measured()
         if taken or ended is not None or crosses(before, now, self.recipe.log.every_kimg):
-            record = log.write(taken)
+            record = log.write({**taken, "variety": variety(self.state, self.training)})
         # The line first: from it a run that is killed here knows what its newest checkpoint is worth.
         is_best = record is not None and self.standing is not None and self.standing.add(record)
         if ended is not None:
@@ -292,7 +293,7 @@ class Run:
             checkpoint,
             None if value is None else (name, value),
             is_best,
-            tuple(taken.get("notes", ())),
+            (*taken.get("notes", ()), *(record or {}).get("warnings", ())),
         )
 
     def _measured(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from animepggan.errors import RecipeError
+from animepggan.report.health import Health
 from animepggan.training import Progress
 from animepggan.training.plan import peak
 
@@ -40,9 +41,10 @@ class Log:
 
     def __init__(self, folder: Path, images_seen: int, *, tensorboard: bool) -> None:
         path = folder / "log.jsonl"
-        kept = [json.dumps(record) for record in read_log(folder, images_seen)]
+        kept = read_log(folder, images_seen)
+        self._health = Health(kept)
         partial = path.with_name(f".{path.name}.partial")
-        partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        partial.write_text("".join(f"{json.dumps(record)}\n" for record in kept), encoding="utf-8")
         partial.replace(path)
         self._file = path.open("a", encoding="utf-8")
         self._writer = _tensorboard_writer(folder, images_seen) if tensorboard else None
@@ -80,6 +82,8 @@ class Log:
             **progress.methods,
             **more,
         }
+        if warnings := self._health.add(record):
+            record["warnings"] = warnings
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         if self._writer is not None:
