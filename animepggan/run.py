@@ -224,7 +224,7 @@ class Run:
             self.training.require(phase.batch_size)
         self._write_recipe()
         self._write_bad()
-        log = Log(self.folder, self.state.images_seen, tensorboard=self.recipe.log.tensorboard)
+        log = Log(self.folder, self.recipe, self.state.images_seen)
         self._status("running")
         try:
             with self.stopper.listening():

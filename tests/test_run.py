@@ -318,7 +318,7 @@ def test_a_real_signal_stops_the_loop(tmp_path: Path) -> None:
 def test_log_lines_that_a_crash_cut_or_that_lie_ahead_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"images_seen": 4}\n[]\n7\n{"images_seen": 8}\n{"images_seen": 12}\n{"images_se', encoding="utf-8")
-    Log(tmp_path, 8, tensorboard=False).close()
+    Log(tmp_path, runs.recipe(), 8).close()
     assert path.read_text() == '{"images_seen": 4}\n{"images_seen": 8}\n'
 
 

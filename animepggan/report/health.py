@@ -1,7 +1,7 @@
 """Notice when a run goes wrong, from the lines of its log: what to warn of, and the variety of what it draws.
 
-A rate too high for the set shows in the log before it shows in a measure: the gradient penalty or the scores are many
-times what they were, or every latent gives the same picture. The run goes on; a person decides.
+Too high a learning rate shows in the log long before anyone looks at the previews: the gradient penalty or the scores
+are many times what they were, or every latent gives the same picture. The run goes on; its user decides.
 """
 
 from __future__ import annotations
@@ -15,56 +15,72 @@ import torch
 from torch import Tensor
 
 from animepggan.corpus import Corpus
+from animepggan.recipe import Recipe
 from animepggan.streams import stream
 from animepggan.training import State
 
 PICTURES = 16
-"""Drawn, and real ones, whose variety is compared."""
+"""So many drawn pictures are compared with so many real ones."""
 CHUNK_PIXELS = 1 << 16
-LINES, FIRST = 16, 3
-"""Lines of the log that a running median goes over, and how many there must be before it says anything."""
+LINES = 16
+"""Lines of the log that a running median goes over."""
+FIRST = 3
+"""Lines that a median needs at least."""
+WELL = 4
+"""Lines in a row without a fault after which it may be warned of again."""
 TIMES = 10.0
-"""Times its running median: a penalty or a score is out of bounds."""
+"""A number is out of bounds at so many times its running median,"""
 LEAST = {"gradient_penalty": 5.0, "wasserstein": 30.0}
-"""Whatever the median, a number below this is no cause for alarm."""
+"""and above this: a run that settles has small medians."""
 VARIETY = 0.25
-"""Of the variety of real pictures: below it the drawn ones are one picture."""
+"""Below this share of the variety of real pictures, those drawn are nearly one."""
 
-LABELS = {"gradient_penalty": "the gradient penalty", "wasserstein": "the distance of the scores"}
-ADVICE = "the learning rate may be too high: look at previews/, and see --set schedule.learning_rate=LOWER"
+CALLED = {"gradient_penalty": "the gradient penalty", "wasserstein": "the distance between the scores"}
+ADVICE = "the learning rate may be too high; see previews/, and --set schedule.learning_rate=LOWER"
 
 
 class Health:
-    """What the lines of the log so far say of the run's health; made of them alone, so a resumed run says the same."""
+    """What is wrong with a run by the lines of its log, and by nothing else: a resumed run says what it would have."""
 
-    def __init__(self, records: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._before: dict[str, deque[float]] = {key: deque(maxlen=LINES) for key in LEAST}
-        self._ill: set[str] = set()  # what has been warned of, and has not been well since
+    def __init__(self, recipe: Recipe, records: Iterable[Mapping[str, Any]] = ()) -> None:
+        # A flat discriminator pays the whole weight of the penalty; only one that is too steep pays more.
+        weight = recipe.objective.gradient_penalty if recipe.objective.name == "wgan-gp" else None
+        self._flat = {"gradient_penalty": weight}
+        self._usual: dict[str, deque[float]] = {key: deque(maxlen=LINES) for key in LEAST}
+        self._ill: dict[str, int] = {}  # by fault, how many lines without it are still to come until it is over
         self._resolution: int | None = None
         for record in records:
             self.add(record)
 
     def add(self, record: Mapping[str, Any]) -> list[str]:
-        """Take in the next line of the log; warnings, a line each, of what is wrong since this one."""
-        if record.get("resolution") != self._resolution:  # a new stage has other scores and penalties
+        """Take in the log's next line; a warning each of what goes wrong there and did not just before."""
+        if record.get("resolution") != self._resolution:  # scores and penalties start anew with a stage
             self._resolution = record.get("resolution")
-            for values in self._before.values():
+            for values in self._usual.values():
                 values.clear()
+        wrong = self._wrong(record)
+        warnings = [
+            f"{record.get('images_seen', 0) / 1000:g} kimg: {wrong[fault]}; {ADVICE}"
+            for fault in wrong
+            if fault not in self._ill
+        ]
+        self._ill = {fault: left - 1 for fault, left in self._ill.items() if left > 1} | dict.fromkeys(wrong, WELL)
+        return warnings
+
+    def _wrong(self, record: Mapping[str, Any]) -> dict[str, str]:
+        """What is wrong by one line, by fault; a number out of bounds leaves the median as it was."""
         wrong = {}
-        for key, before in self._before.items():
+        for key, values in self._usual.items():
             value = abs(record.get(key) or 0.0)
-            if len(before) >= FIRST:
-                usual = median(before)
-                if value > max(LEAST[key], TIMES * usual):
-                    wrong[key] = f"{LABELS[key]} is {value:.3g}, where it was {usual:.3g}"
-            before.append(value)
+            known = [*([median(values)] if len(values) >= FIRST else []), *filter(None, [self._flat.get(key)])]
+            if known and value > max(LEAST[key], TIMES * min(known)):
+                wrong[key] = f"{CALLED[key]} is {value:.3g}, where {min(known):.3g} is usual"
+            elif value:  # R1 is not taken at every step
+                values.append(value)
         variety = record.get("variety")
         if variety is not None and variety < VARIETY:
-            wrong["variety"] = f"the pictures drawn are nearly one: they differ {variety:.0%} as much as real ones"
-        at = f"{record.get('images_seen', 0) / 1000:g} kimg"
-        warnings = [f"{at}: {told}; {ADVICE}" for key, told in wrong.items() if key not in self._ill]
-        self._ill = set(wrong)
-        return warnings
+            wrong["variety"] = f"the pictures drawn are nearly one: they differ {variety:.0%} as much as real ones do"
+        return wrong
 
 
 @torch.no_grad()
@@ -72,17 +88,16 @@ def variety(state: State, corpus: Corpus) -> float | None:
     """How much pictures drawn from a few fixed latents differ from one another, relative to real ones; None where those
     do not differ.
     """
-    latents = torch.randn(PICTURES, state.recipe.latent_dim, generator=stream("previews", state.recipe.seed))
-    few = max(1, CHUNK_PIXELS // state.resolution**2)
+    recipe, side = state.recipe, state.resolution
+    latents = torch.randn(PICTURES, recipe.latent_dim, generator=stream("previews", recipe.seed))
+    few = max(1, CHUNK_PIXELS // side**2)
     drawn = [
         state.generator(chunk.to(state.device), state.alpha).clamp(-1, 1).cpu() for chunk in torch.split(latents, few)
     ]
-    recipe = state.recipe
-    real = corpus.batch(0, PICTURES, resolution=state.resolution, seed=recipe.seed, mirror=recipe.mirror)
-    differing = spread(real)
-    return round(spread(torch.cat(drawn)) / differing, 4) if differing else None
+    of_real = spread(corpus.batch(0, PICTURES, resolution=side, seed=recipe.seed, mirror=recipe.mirror))
+    return round(spread(torch.cat(drawn)) / of_real, 4) if of_real else None
 
 
 def spread(pictures: Tensor) -> float:
-    """Root mean square of what pictures [n, 3, h, w] differ from their mean."""
+    """Root mean square of the differences of pictures [n, 3, h, w] from their mean."""
     return pictures.float().var(dim=0, correction=0).mean().sqrt().item()

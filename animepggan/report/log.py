@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from animepggan.errors import RecipeError
+from animepggan.recipe import Recipe
 from animepggan.report.health import Health
 from animepggan.training import Progress
 from animepggan.training.plan import peak
@@ -39,15 +40,15 @@ def read_log(folder: Path, images_seen: int) -> list[dict[str, Any]]:
 class Log:
     """Appends to `folder`/log.jsonl; lines beyond `images_seen`, of steps that will be taken again, are cut off."""
 
-    def __init__(self, folder: Path, images_seen: int, *, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, images_seen: int) -> None:
         path = folder / "log.jsonl"
         kept = read_log(folder, images_seen)
-        self._health = Health(kept)
+        self._health = Health(recipe, kept)
         partial = path.with_name(f".{path.name}.partial")
         partial.write_text("".join(f"{json.dumps(record)}\n" for record in kept), encoding="utf-8")
         partial.replace(path)
         self._file = path.open("a", encoding="utf-8")
-        self._writer = _tensorboard_writer(folder, images_seen) if tensorboard else None
+        self._writer = _tensorboard_writer(folder, images_seen) if recipe.log.tensorboard else None
         self._steps: list[Progress] = []
         self._seconds = 0.0
         self.resume_clock()
