@@ -36,11 +36,13 @@ VARIETY = 0.25
 """Below this share of the variety of real pictures, those drawn are nearly one."""
 
 CALLED = {"gradient_penalty": "the gradient penalty", "wasserstein": "the distance between the scores"}
-ADVICE = "the learning rate may be too high; see previews/, and --set schedule.learning_rate=LOWER"
+ADVICE = (
+    "look at previews/: the learning rate may be too high; begin anew with --restart --set schedule.learning_rate=LOWER"
+)
 
 
 class Health:
-    """What is wrong with a run by the lines of its log, and by nothing else: a resumed run says what it would have."""
+    """What is wrong with a run by the lines of its log alone: a resumed run goes on as if it had not stopped."""
 
     def __init__(self, recipe: Recipe, records: Iterable[Mapping[str, Any]] = ()) -> None:
         # A flat discriminator pays the whole weight of the penalty; only one that is too steep pays more.
