@@ -59,12 +59,13 @@ class Log:
         self._seconds += time.perf_counter() - self._since
         self._steps.append(progress)
 
-    def write(self, more: Mapping[str, Any]) -> dict[str, Any]:
-        """Write and return the line of the steps since the last, with `more` in it."""
+    def line(self, more: Mapping[str, Any]) -> dict[str, Any]:
+        """The line of the steps since the last, with `more` in it."""
         steps = self._steps
         progress, moment = steps[-1], steps[-1].moment
         generator_losses = [step.loss_generator for step in steps if step.loss_generator is not None]
-        record = {
+        self._steps, seconds, self._seconds = [], self._seconds, 0.0
+        return {
             "images_seen": progress.images_seen,
             "resolution": moment.resolution,
             "phase": moment.phase.name,
@@ -75,19 +76,20 @@ class Log:
             "gradient_penalty": _mean([step.gradient_penalty for step in steps]),
             "drift": _mean([step.drift for step in steps]),
             "learning_rate": moment.learning_rate,
-            "images_per_second": round(sum(step.moment.batch_size for step in steps) / max(self._seconds, 1e-9), 2),
+            "images_per_second": round(sum(step.moment.batch_size for step in steps) / max(seconds, 1e-9), 2),
             "memory_mb": round(memory_mb(), 1),
             **progress.methods,
             **more,
         }
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append a line; it is on the disk when this returns, since a checkpoint that follows may rely on it."""
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
-        os.fsync(self._file.fileno())  # a checkpoint that follows may rely on it after a power cut
+        os.fsync(self._file.fileno())
         if self._writer is not None:
             for key, value in _scalars(record):
-                self._writer.add_scalar(key, value, progress.images_seen)
-        self._steps, self._seconds = [], 0.0
-        return record
+                self._writer.add_scalar(key, value, record["images_seen"])
 
     def close(self) -> None:
         """Flush and close the files."""

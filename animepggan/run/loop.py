@@ -24,7 +24,8 @@ from animepggan.disk import cache_folder, write_text
 from animepggan.errors import BUG, AnimepgganError, Interrupted, ModelError, RecipeError, resource_error
 from animepggan.metrics.split import clusters_in, split
 from animepggan.recipe import Recipe, Resolved, dump, schedule_of
-from animepggan.report.log import Log
+from animepggan.report.health import Health, variety
+from animepggan.report.log import Log, read_log
 from animepggan.report.measures import Measurer, make_measurer, value_of
 from animepggan.report.previews import save_preview, save_real
 from animepggan.run.begin import Start, begin, take_up
@@ -110,13 +111,15 @@ class Run:
         if self.finished:
             return
         with self._in_status():
-            log = Log(self.folder, self.state.images_seen, tensorboard=self.state.recipe.log.tensorboard)
+            recipe, images_seen = self.state.recipe, self.state.images_seen
+            health = Health(recipe, read_log(self.folder, images_seen))
+            log = Log(self.folder, images_seen, tensorboard=recipe.log.tensorboard)
             with closing(log), self.stopper.listening():
                 if self.state.images_seen == 0:
                     save_real(self.corpus, self.state, self.folder)
                     save_preview(self.state, self.folder)
                 for progress in self.steps:
-                    yield self._follow(progress, log)
+                    yield self._follow(progress, log, health)
                     if self.finished:
                         break
                     if self.stopper.signal_number is not None:
@@ -130,7 +133,7 @@ class Run:
                     self.checkpoints.save_here(self.state)
         self.write_status("finished", 0)
 
-    def _follow(self, progress: Progress, log: Log) -> Event:
+    def _follow(self, progress: Progress, log: Log, health: Health) -> Event:
         """What follows from a step, each at its interval: a preview, measures, a line of the log, a checkpoint."""
         recipe, state, ended = self.state.recipe, self.state, progress.stage_ended is not None
         log.add(progress)
@@ -143,7 +146,10 @@ class Run:
             measures = self.measurer.try_measure(state)
         record = None
         if measures or ended or crosses(progress, recipe.log.every_kimg):
-            record = log.write(measures)
+            record = log.line({**measures, "variety": variety(state, self.corpus)})
+            if warnings := health.add(record):
+                record["warnings"] = warnings
+            log.write(record)
         checkpoint = self.checkpoints.follow(progress, state, record)
         if record is not None or checkpoint is not None:
             self.write_status("running")
@@ -158,7 +164,7 @@ class Run:
             checkpoint=checkpoint,
             measured=None if value is None else (name, value),
             is_best=checkpoint is not None and checkpoint == self.checkpoints.best_path,
-            notes=tuple(measures.get("notes", ())),
+            notes=(*measures.get("notes", ()), *((record or {}).get("warnings", ()))),
         )
 
     @contextmanager
