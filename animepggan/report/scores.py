@@ -1,22 +1,18 @@
-"""What `animepggan evaluate` shows: a table for the terminal, and a sheet with the most suspicious pictures."""
+"""An evaluation as people read it: a table for the terminal, and a sheet with the most suspicious pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from animepggan.corpus.names import printable
-from animepggan.metrics.evaluate import Evaluation, Measures
-from animepggan.metrics.memorization import EXPECTED, Training
+from animepggan.metrics.evaluate import Measures
+from animepggan.metrics.memorization import EXPECTED, Memorization, Training
 from animepggan.report.histogram import histogram
 from animepggan.report.sheet import Section, Tile, write_sheet
-
-if TYPE_CHECKING:
-    from animepggan.metrics.memorization import Memorization
 
 ROWS = 16  # of a section
 
@@ -73,17 +69,16 @@ def table(measures: Measures) -> str:
 def write(
     path: Path,
     subject: str,  # what was measured
-    evaluation: Evaluation,
+    measures: Measures,
+    found: Memorization,
     training: Training,
     pictures: NDArray[np.uint8],  # [n, r, r, 3], what was measured
     names: Sequence[str],  # of the n
 ) -> None:
     """Write the sheet: sample, neighbor, neighbor, blend."""
-    found = evaluation.memorization
-    assert found is not None
     sheet = _Sheet(found, training, pictures, names)
     near, blended = found.matches.distances[:, 0], found.matches.blended
-    some = np.sort(np.random.default_rng(evaluation.measures.seed).permutation(len(pictures))[:ROWS])
+    some = np.sort(np.random.default_rng(measures.seed).permutation(len(pictures))[:ROWS])
     how = (
         "A picture's distance to another is the share of what sets it apart from the mean training picture that the "
         "other does not explain, at the best place and contrast: 0 is a copy, 1 has nothing in common. "
@@ -93,7 +88,6 @@ def write(
         if training.left_out
         else f"{training.count} training pictures, each compared with all clusters but its own"
     )
-    measures = evaluation.measures
 
     def spread(measured: NDArray[np.float64], new: NDArray[np.float64], threshold: float) -> str:
         return histogram([(new, "#999"), (measured, "#d33")], threshold, extent=(0, 1))
