@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median_low
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from animepggan.bar import Bar, silent
 from animepggan.corpus.decode import decode, open_picture
 from animepggan.corpus.names import printable
-from animepggan.corpus.spec import Bad, Entry, Source, resolve
+from animepggan.corpus.spec import Bad, Source, resolve
 from animepggan.corpus.sweep import sweep
 from animepggan.device import device_of
 from animepggan.disk import cache_folder, write_json
@@ -40,8 +40,13 @@ LOOKED_AT = 32  # pictures of a set whose sides are asked
 OF_MODELS = ("config.json", "generator_ema.safetensors", "checkpoints", "recipe.yaml")  # what a model's folder holds
 OF_PICTURES = (".zip", ".tar", ".parquet", ".jsonl")
 
+Say = Callable[[str], object]
 Pictures = NDArray[np.uint8]
 """[n, h, w, 3], RGB, 0 to 255."""
+
+
+def nothing(text: str) -> None:
+    """The listener that does nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +96,7 @@ class _Subject:
     name: str
     resolution: int  # pixels
     count: int  # pictures
-    make: Callable[[list[str], Bar], tuple[Pictures, Sequence[str]]]  # takes notes; pictures and what each is called
+    pictures: Iterator[tuple[str, NDArray[np.uint8] | Bad]]  # by name, made as they are asked for
     background: str = "#ffffff"  # under transparent pictures
     trained_on: str | None = None  # SPEC of the training pictures, as the model tells; None: it does not
     how: Mapping[str, Any] = field(default_factory=dict)
@@ -112,7 +117,8 @@ def evaluate(
     resolution: int | None = None,
     device: str = "auto",
     bar: Bar = silent,
-    say: Callable[[str], object] = lambda text: None,
+    say: Say = nothing,
+    warn: Say = nothing,
 ) -> Evaluated:
     """Measure how good the pictures of a model, or of a folder, are.
 
@@ -131,16 +137,21 @@ def evaluate(
     - `batch_size`: pictures that the backbone looks at at once;
     - `truncation`, `precision`, `resolution`: as for `Model`; `device`: as for `load`.
 
-    `bar` is called as the work goes on, and `say` with a line where pictures have to be decoded first. What could not
-    be measured is None, and `measures.notes` say why.
+    `bar` is called as the work goes on, `say` with a line where pictures have to be decoded first, and `warn` with each
+    of `measures.notes`, which say why a measure is None or tells little.
 
     Raises DataError where there are too few pictures or too many bad ones; ModelError, HubError and RecipeError as
     `load` does, and where a backbone that was named cannot be had.
     """
     notes: list[str] = []
+
+    def note(text: str) -> None:
+        notes.append(text)
+        warn(text)
+
     if hold_out is not None and not (0 < hold_out < 1 or (hold_out >= 1 and hold_out % 1 == 0)):
         raise RecipeError(f"--hold-out {hold_out:g} is neither a share below 1 nor a whole number of clusters")
-    embedder = _embedder(backbone, device, notes)
+    embedder = _embedder(backbone, device, note)
     source = resolve(str(data))
     if isinstance(subject, Model) or is_model(str(subject)):
         model = subject if isinstance(subject, Model) else load(subject, device=device)
@@ -169,7 +180,7 @@ def evaluate(
                 raise
             memorization = False
             first = str(error).splitlines()[0]
-            notes.append(
+            note(
                 f"what the model was trained on is not here ({first}): copies are not looked for\nname it: --train SPEC"
             )
     reference = metrics.prepare(
@@ -182,10 +193,12 @@ def evaluate(
         seed=seed,
         batch_size=batch_size,
     )
-    pictures, names = chosen.make(notes, bar)
+    pictures, names = _gathered(chosen, bar, note)
     found = metrics.evaluate(pictures, reference, seed=seed, bar=bar)
+    for text in found.measures.notes:
+        note(text)
     return Evaluated(
-        measures=replace(found.measures, notes=(*notes, *found.measures.notes)),
+        measures=replace(found.measures, notes=tuple(notes)),
         subject=chosen.spec,
         name=re.sub(r"[^\w.-]+", "-", f"{chosen.name}-{against.corpus.name}").strip("-."),
         how=chosen.how,
@@ -208,7 +221,7 @@ def is_model(subject: str) -> bool:
     return path.suffix.lower() not in OF_PICTURES
 
 
-def _embedder(spec: str | None, device: str, notes: list[str]) -> Embedder | None:
+def _embedder(spec: str | None, device: str, note: Say) -> Embedder | None:
     """The backbone to embed with; None where none is wanted, or none can be had and none was named."""
     if spec == "none":
         return None
@@ -218,7 +231,7 @@ def _embedder(spec: str | None, device: str, notes: list[str]) -> Embedder | Non
     except (ModelError, HubError) as error:
         if spec is not None:
             raise
-        notes.append(f"only what needs no backbone is measured: {error}")
+        note(f"only what needs no backbone is measured: {error}")
         return None
 
 
@@ -226,22 +239,13 @@ def _of_model(
     model: Model, count: int, seed: int, truncation: float, precision: Precision, resolution: int | None
 ) -> _Subject:
     seeds = seeds_from(seed, count)
-    side = resolution or model.resolution
-    drawn = model.draw(seeds, truncation=truncation, precision=precision, resolution=side)
-
-    def make(notes: list[str], bar: Bar) -> tuple[Pictures, Sequence[str]]:
-        store = room(count, side)
-        for index, picture in enumerate(drawn):
-            store[index] = picture
-            bar("draw", index + 1, count)
-        return store, [f"seed {number}" for number in seeds]
-
+    drawn = model.draw(seeds, truncation=truncation, precision=precision, resolution=resolution)
     return _Subject(
         spec=model.spec,
         name=model.name,
-        resolution=side,
+        resolution=resolution or model.resolution,
         count=count,
-        make=make,
+        pictures=zip((f"seed {number}" for number in seeds), drawn, strict=True),
         background=str((model.provenance.get("recipe") or {}).get("background", "#ffffff")),
         trained_on=(model.provenance.get("corpus") or {}).get("spec"),
         how={"truncation": truncation, "precision": precision},
@@ -257,29 +261,27 @@ def _of_pictures(spec: str, data: Source, count: int | None, seed: int, resoluti
     if count is not None and count < len(entries):
         chosen = np.sort(np.random.default_rng(seed).choice(len(entries), count, replace=False))
         entries = tuple(entries[index] for index in chosen)
+    looks = sweep(entries, lambda _, file: decode(file, resolution=side, background=(255, 255, 255)))
+    return _Subject(spec, source.name, side, len(entries), ((entry.name, found) for entry, found in looks))
 
-    def read(_: Entry, file: Any) -> Pictures:
-        return decode(file, resolution=side, background=(255, 255, 255))
 
-    def make(notes: list[str], bar: Bar) -> tuple[Pictures, Sequence[str]]:
-        store = room(len(entries), side)
-        names: list[str] = []
-        bad: list[Bad] = []
-        for done, (entry, found) in enumerate(sweep(entries, read), 1):
-            if isinstance(found, Bad):
-                bad.append(found)
-            else:
-                store[len(names)] = found
-                names.append(entry.name)
-            bar("read", done, len(entries))
-        if bad:
-            told = f"{len(bad)} of {len(entries)} pictures are unusable"
-            if len(bad) > MAX_BAD * len(entries):
-                raise DataError(f"{printable(spec)}: {told}, as {bad[0]}\nremove them first")
-            notes.append(f"{told} and left out, as {bad[0]}")
-        return store[: len(names)], names
-
-    return _Subject(spec=spec, name=source.name, resolution=side, count=len(entries), make=make)
+def _gathered(subject: _Subject, bar: Bar, note: Say) -> tuple[Pictures, Sequence[str]]:
+    """All pictures and their names, less a few bad ones; DataError where these are too many."""
+    store, names = room(subject.count, subject.resolution), list[str]()
+    bad: list[Bad] = []
+    for name, picture in subject.pictures:
+        if isinstance(picture, Bad):
+            bad.append(picture)
+        else:
+            store[len(names)] = picture
+            names.append(name)
+        bar("draw" if subject.how else "read", len(names) + len(bad), subject.count)
+    told = f"{len(bad)} of {subject.count} pictures are unusable"
+    if len(bad) > MAX_BAD * subject.count:
+        raise DataError(f"{printable(subject.spec)}: {told}, as {bad[0]}\nremove them first")
+    if bad:
+        note(f"{told} and left out, as {bad[0]}")
+    return store[: len(names)], names
 
 
 def _common_side(*sources: Source) -> int:

@@ -110,8 +110,7 @@ def command(
             device=device,
             bar=bar,
             say=console.say,
+            warn=console.warn,
         )
-    for note in found.measures.notes:
-        console.warn(note)
     written = found.save(output or Path("evaluations", found.name))
     console.result("\n".join([str(found), *map(str, written)]), {**found.as_json(), "files": written})
