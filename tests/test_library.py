@@ -7,14 +7,16 @@ import json
 import pydoc
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import runs
 
 import animepggan
+from animepggan import cli
 from animepggan.errors import DataError, HubError, ModelError, RecipeError
 from animepggan.transfer import open_base
 
@@ -158,6 +160,29 @@ def test_what_is_wrong_is_an_error_of_ours(model: animepggan.Model, tmp_path: Pa
             wrong()
         assert isinstance(caught.value, animepggan.AnimepgganError)
         assert len(str(caught.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "function"),
+    [
+        (["sample"], animepggan.Model.draw),
+        (["interpolate"], animepggan.Model.interpolate),
+        (["evaluate", "yui/", "--data", "demo:yui"], animepggan.evaluate),
+    ],
+)
+def test_a_verb_has_the_words_and_the_defaults_of_the_library(
+    arguments: list[str], function: Callable[..., object]
+) -> None:
+    verb, *given = arguments
+    command = cli.verbs.get_command(click.Context(cli.verbs), verb)
+    assert command is not None
+    options = command.make_context(verb, given).params
+    takes = inspect.signature(function).parameters
+    shared = takes.keys() & options.keys() - {"seeds"}
+    assert takes.keys() - shared <= {"self", "seeds", "to", "subject", "bar", "say", "warn"}
+    for name in shared:
+        if takes[name].default is not inspect.Parameter.empty:
+            assert takes[name].default == options[name], name
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -62,20 +62,11 @@ if TYPE_CHECKING:
 @common_options
 def command(
     console: Console,
+    /,
     subject: str,
-    data: str,
-    train: str | None,
-    hold_out: float | None,
-    count: int | None,
-    seed: int,
-    backbone: str | None,
-    batch_size: int,
-    truncation: float,
-    resolution: int | None,
-    precision: Literal["fp32", "bf16"],
-    device: str,
     threads: int | None,
     output: Path | None,
+    **options: Any,
 ) -> None:
     """Measure how good a model's pictures are, or those of a folder.
 
@@ -92,25 +83,9 @@ def command(
     apply_threads(threads)
     measured: Model | str = subject
     if is_model(subject):
-        warn_where_emulated(console, precision, resolve_device(device))
-        measured = open_model(console, subject, device)
+        warn_where_emulated(console, options["precision"], resolve_device(options["device"]))
+        measured = open_model(console, subject, options["device"])
     with console.bars() as bar:
-        found = evaluate(
-            measured,
-            data,
-            train=train,
-            hold_out=hold_out,
-            count=count,
-            seed=seed,
-            backbone=backbone,
-            batch_size=batch_size,
-            truncation=truncation,
-            precision=precision,
-            resolution=resolution,
-            device=device,
-            bar=bar,
-            say=console.say,
-            warn=console.warn,
-        )
+        found = evaluate(measured, bar=bar, say=console.say, warn=console.warn, **options)
     written = found.save(output or Path("evaluations", found.name))
     console.result("\n".join([str(found), *map(str, written)]), {**found.as_json(), "files": written})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -68,6 +68,7 @@ def _check_blend(_: click.Context, __: click.Parameter, text: str | None) -> tup
 def command(
     context: click.Context,
     console: Console,
+    /,
     model: str | None,
     model2: str | None,
     seeds: str | None,
@@ -77,12 +78,10 @@ def command(
     previews: bool,
     frames: int,
     fps: int,
-    truncation: float,
-    resolution: int | None,
-    precision: Literal["fp32", "bf16"],
     device: str,
     threads: int | None,
     output: Path | None,
+    **drawing: Any,
 ) -> None:
     """Draw a film that walks from face to face at constant speed and ends where it began; MODEL as for `sample`.
 
@@ -121,22 +120,14 @@ def command(
         drawn, frames = film_of(files), len(files)
         told: dict[str, object] = {"previews": files}
     else:
-        warn_where_emulated(console, precision, resolve_device(device))
+        warn_where_emulated(console, drawing["precision"], resolve_device(device))
         opened = open_model(console, model, device)
-        told = summary(opened, wanted, resolution, truncation, precision)
+        told = summary(opened, wanted, **drawing)
         second = None
         if model2 is not None:
             second = open_model(console, model2, device)
             told |= {"model2": second.spec, "blend": blend or (4, opened.resolution)}
-        drawn = opened.interpolate(
-            wanted,
-            second,
-            frames=frames,
-            blend=blend,
-            truncation=truncation,
-            precision=precision,
-            resolution=resolution,
-        )
+        drawn = opened.interpolate(wanted, second, frames=frames, blend=blend, **drawing)
     with console.bar(frames, "frame", "interpolate") as bar:
 
         def counted() -> Iterator[NDArray[np.uint8]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -93,18 +93,17 @@ def open_model(console: Console, model: str | None, device: str) -> Model:
 @common_options
 def command(
     console: Console,
+    /,
     model: str | None,
     count: int | None,
     seed: int | None,
     seeds: str | None,
     as_grid: bool,
     columns: int | None,
-    truncation: float,
-    resolution: int | None,
-    precision: Literal["fp32", "bf16"],
     device: str,
     threads: int | None,
     output: Path | None,
+    **drawing: Any,
 ) -> None:
     """Draw pictures.
 
@@ -125,10 +124,10 @@ def command(
     from animepggan.sampling.grid import grid
 
     apply_threads(threads)
-    warn_where_emulated(console, precision, resolve_device(device))
+    warn_where_emulated(console, drawing["precision"], resolve_device(device))
     opened = open_model(console, model, device)
-    pictures = opened.draw(wanted, truncation=truncation, precision=precision, resolution=resolution)
-    texts = {**opened.texts, "truncation": str(truncation), "precision": precision}
+    pictures = opened.draw(wanted, **drawing)
+    texts = {**opened.texts, "truncation": str(drawing["truncation"]), "precision": drawing["precision"]}
     files: list[Path] = []
     drawn = []
     with console.bar(len(wanted), "picture", "sample") as bar:
@@ -145,18 +144,9 @@ def command(
         spelled = f"{wanted[0]}-{wanted[-1]}" if isinstance(wanted, range) else ",".join(map(str, wanted))
         with replacing(files[-1]) as file:
             write_png(grid(drawn, columns), file, {**texts, "seeds": spelled})
-    told = summary(opened, wanted, resolution, truncation, precision)
-    console.result("\n".join(map(str, files)), {"files": files, **told})
+    console.result("\n".join(map(str, files)), {"files": files, **summary(opened, wanted, **drawing)})
 
 
-def summary(
-    model: Model, seeds: Sequence[int], resolution: int | None, truncation: float, precision: str
-) -> dict[str, object]:
+def summary(model: Model, seeds: Sequence[int], *, resolution: int | None, **drawing: object) -> dict[str, object]:
     """What `--json` says of any drawing."""
-    return {
-        "model": model.spec,
-        "seeds": list(seeds),
-        "resolution": resolution or model.resolution,
-        "truncation": truncation,
-        "precision": precision,
-    }
+    return {"model": model.spec, "seeds": list(seeds), "resolution": resolution or model.resolution, **drawing}
