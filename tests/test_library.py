@@ -30,8 +30,18 @@ def _nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def run() -> Path:
-    return runs.trained()
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model from nothing: 16 steps of the tiny recipe."""
+    folder = tmp_path_factory.mktemp("library")
+    recipe = runs.write_recipe(folder)
+    data = runs.pictures(folder / "faces")
+    seen: list[int] = []
+    finished = animepggan.pretrain(
+        recipe, data=data, output=folder / "run", watch=lambda event: seen.append(event.progress.images_seen)
+    )
+    assert finished.checkpoint == finished.folder / "checkpoints" / "stage-0008"
+    assert seen == list(range(4, runs.TOTAL + 1, 4))
+    return finished.folder
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +66,7 @@ def test_every_name_says_what_it_takes_gives_and_raises(name: str) -> None:
         if callable(each) or isinstance(each, property):
             assert inspect.getdoc(each), each
     if inspect.isfunction(thing):
-        assert "Raises" in (inspect.getdoc(thing) or "")
+        assert "Error" in (inspect.getdoc(thing) or "")
 
 
 def test_help_reads_well() -> None:
@@ -120,6 +130,14 @@ def test_a_saved_model_is_a_model_and_a_base(model: animepggan.Model, tmp_path: 
         again.save(tmp_path / "another")
 
 
+def test_a_model_is_trained_further(model: animepggan.Model, tmp_path: Path) -> None:
+    recipe = runs.write_recipe(tmp_path, "name: her\nschedule: {stabilize_kimg: 0.008, batch_size: 4}\n")
+    data = runs.pictures(tmp_path / "faces", 8, seed=1)
+    run = animepggan.finetune(model.path, data, recipe=recipe, output=tmp_path / "her")
+    assert run.images_seen == run.total_images == 8
+    assert not np.array_equal(animepggan.load(run.folder).sample([0]), model.sample([0]))
+
+
 def test_a_model_is_measured(model: animepggan.Model, tmp_path: Path) -> None:
     data = runs.pictures(tmp_path / "faces", 12)
     told: list[str] = []
@@ -132,11 +150,11 @@ def test_a_model_is_measured(model: animepggan.Model, tmp_path: Path) -> None:
     assert "draw" in seen
     assert "copied" in str(found)
     files = found.save(tmp_path / "out")
-    assert [file.name for file in files] == ["measures.json"]
+    assert [file.name for file in files] == ["measures.json", "sheet.html"]
     assert json.loads(files[0].read_text()) == json.loads(json.dumps(found.as_json()))
     of_files = animepggan.evaluate(data, str(data), backbone="none")
     assert of_files.measures.copied_share == 1
-    assert [file.name for file in of_files.save(tmp_path / "out")] == ["measures.json", "sheet.html"]
+    assert of_files.save(tmp_path / "out") == files
 
 
 def test_what_is_wrong_is_an_error_of_ours(model: animepggan.Model, tmp_path: Path) -> None:
