@@ -198,17 +198,13 @@ def device_options(function: Command) -> Command:
 
 def resolve_device(name: str) -> torch.device:
     """The device that `--device` means here; a usage error when this machine or this torch has none such."""
-    import torch
+    from animepggan.device import device_of
+    from animepggan.errors import RecipeError
 
-    kind, _, index = name.partition(":")
-    mps = torch.backends.mps.is_available()
-    if kind == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
-    gpus = torch.cuda.device_count()
-    if (kind == "cuda" and int(index or 0) >= gpus) or (kind == "mps" and not mps):
-        found = f"{gpus} CUDA device{'s' * (gpus != 1)}" if kind == "cuda" else "no MPS device"
-        raise click.BadParameter(f"torch finds {found} here; leave it out, or use cpu.", param_hint=f"--device {name}")
-    return torch.device(name)
+    try:
+        return device_of(name)
+    except RecipeError as error:
+        raise click.BadParameter(f"{error}.", param_hint="--device") from error
 
 
 def make_folder(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Where recipes are found: by path, or by the name of one that comes with the program.
+"""Finds recipe files: by path, or by the name of one that comes with the program.
 
 Shipped recipes are data: in a checkout (and so in an editable install) they lie beside the package, in an installed
 program under `<prefix>/share/animepggan/recipes`. `recipes list` must be quick, so there is no pydantic here, nor YAML.
@@ -19,7 +19,7 @@ MAX_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
-class Found:
+class RecipeFile:
     """A recipe's file."""
 
     path: Path
@@ -64,7 +64,7 @@ def _beside_package() -> list[Path]:
     return list((_package_parent() / SHARE).glob("*.yaml"))
 
 
-def find(name_or_path: str | Path) -> Found:
+def find(name_or_path: str | Path) -> RecipeFile:
     """The file of a recipe: a path, a shipped name, or `recipes/NAME.yaml` for the shipped NAME where no such file is.
 
     RecipeError, with the nearest names, where there is none. A bare word is a shipped name first.
@@ -73,11 +73,11 @@ def find(name_or_path: str | Path) -> Found:
     path = Path(text)
     names = {file.stem: file for file in _shipped()}
     if text in names:
-        return Found(names[text], fell_back=False)
+        return RecipeFile(names[text], fell_back=False)
     if text and _exists(path):
-        return Found(path, fell_back=False)
+        return RecipeFile(path, fell_back=False)
     if path.parent == Path("recipes") and path.suffix == ".yaml" and path.stem in names:
-        return Found(names[path.stem], fell_back=True)
+        return RecipeFile(names[path.stem], fell_back=True)
     raise RecipeError(_unknown(text, path, names))
 
 

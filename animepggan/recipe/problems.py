@@ -13,7 +13,7 @@ from animepggan.recipe.document import KeyPath
 from animepggan.recipe.model import LAYER, LEAVES, MAP, NUMBER, SECTIONS, Recipe
 
 
-def check(values: Mapping[str, object]) -> list[tuple[KeyPath, str]]:
+def problems_in(values: Mapping[str, object]) -> list[tuple[KeyPath, str]]:
     """What is wrong with some keys of a recipe, each by itself: its path and a message. A key may be missing."""
     try:
         Recipe.model_validate(values, context=LAYER)

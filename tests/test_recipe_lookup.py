@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 import animepggan
 from animepggan.errors import RecipeError
-from animepggan.recipe import find, load, read, shelf, shipped, title
+from animepggan.recipe import RecipeFile, find, load, read, shipped, title
 
 ROOT = Path(animepggan.__file__).resolve().parents[1]
 
@@ -27,21 +28,21 @@ def test_shipped_are_the_files_of_the_checkout() -> None:
 
 
 def test_find_by_name() -> None:
-    assert find("anime") == shelf.Found(ROOT / "recipes" / "anime.yaml", fell_back=False)
+    assert find("anime") == RecipeFile(ROOT / "recipes" / "anime.yaml", fell_back=False)
 
 
 def test_find_by_path_here_wins_over_the_shipped_one() -> None:
     Path("recipes").mkdir()
     Path("recipes/anime.yaml").write_text("name: mine\n")
     found = find("recipes/anime.yaml")
-    assert found == shelf.Found(Path("recipes/anime.yaml"), fell_back=False)
+    assert found == RecipeFile(Path("recipes/anime.yaml"), fell_back=False)
     assert load("recipes/anime.yaml").recipe.name == "mine"
     assert load("anime").recipe.name == "anime"
 
 
 @pytest.mark.parametrize("spec", ["recipes/anime.yaml", "./recipes/anime.yaml", Path("recipes/anime.yaml")])
 def test_a_path_that_is_no_file_here_falls_back(spec: str | Path) -> None:
-    assert find(spec) == shelf.Found(ROOT / "recipes" / "anime.yaml", fell_back=True)
+    assert find(spec) == RecipeFile(ROOT / "recipes" / "anime.yaml", fell_back=True)
     assert load(spec).recipe.name == "anime"
 
 
@@ -76,25 +77,31 @@ def test_a_name_whose_file_is_here_is_pointed_out() -> None:
         find("mine")
 
 
-def test_own_recipes_load_where_the_shipped_ones_are_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def installed(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` where `folder` holds the package as `pip install --target` lays it there, and nothing else is."""
+    for name in ("__init__.py", "errors.py", "recipe"):
+        source, target = ROOT / "animepggan" / name, folder / "animepggan" / name
+        target.parent.mkdir(exist_ok=True)
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, target)
+    program = [sys.executable, "-S", "-c", f"from animepggan.recipe import find, read, shipped\n{code}"]
+    return subprocess.run(program, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(folder)})
+
+
+def test_own_recipes_are_found_where_the_shipped_ones_are_lost(tmp_path: Path) -> None:
     Path("mine.yaml").write_text("name: mine\n")
-    monkeypatch.setattr(shelf, "_package_parent", lambda: tmp_path)
-    monkeypatch.setattr(shelf, "_in_distribution", lambda: [])
-    assert load("mine.yaml").recipe.name == "mine"
-    with pytest.raises(RecipeError, match="missing from this installation"):
-        shipped()
+    done = installed(tmp_path, "print(read(find('mine.yaml').path))\nshipped()")
+    assert done.stdout == "name: mine\n\n"
+    assert "RecipeError: the recipes that come with animepggan are missing from this installation" in done.stderr
 
 
-def test_a_folder_of_recipes_beside_an_installed_package_is_not_ours(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_folder_of_recipes_beside_an_installed_package_is_not_ours(tmp_path: Path) -> None:
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes/pasta.yaml").write_text("serves: 4\n")
-    (tmp_path / shelf.SHARE).mkdir(parents=True)
-    (tmp_path / shelf.SHARE / "anime.yaml").write_text("name: anime\n")
-    monkeypatch.setattr(shelf, "_package_parent", lambda: tmp_path)
-    monkeypatch.setattr(shelf, "_in_distribution", lambda: [])
-    assert shipped() == [tmp_path / shelf.SHARE / "anime.yaml"]
+    shared = tmp_path / "share/animepggan/recipes/anime.yaml"
+    shared.parent.mkdir(parents=True)
+    shared.write_text("name: anime\n")
+    assert installed(tmp_path, "print(*shipped())").stdout == f"{shared.resolve()}\n"
 
 
 def test_title(tmp_path: Path) -> None:

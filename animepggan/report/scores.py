@@ -1,22 +1,18 @@
-"""What `animepggan evaluate` shows: a table for the terminal, and a sheet with the most suspicious pictures."""
+"""An evaluation as people read it: a table for the terminal, and a sheet with the most suspicious pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from animepggan.corpus.names import printable
-from animepggan.metrics.evaluate import Evaluation, Measures
-from animepggan.metrics.memorization import EXPECTED, Training
+from animepggan.metrics.evaluate import Measures
+from animepggan.metrics.memorization import EXPECTED, Memorization, Training
 from animepggan.report.histogram import histogram
 from animepggan.report.sheet import Section, Tile, write_sheet
-
-if TYPE_CHECKING:
-    from animepggan.metrics.memorization import Memorization
 
 ROWS = 16  # of a section
 
@@ -73,17 +69,15 @@ def table(measures: Measures) -> str:
 def write(
     path: Path,
     subject: str,  # what was measured
-    evaluation: Evaluation,
+    measures: Measures,
+    found: Memorization,
     training: Training,
     pictures: NDArray[np.uint8],  # [n, r, r, 3], what was measured
     names: Sequence[str],  # of the n
 ) -> None:
     """Write the sheet: sample, neighbor, neighbor, blend."""
-    found = evaluation.memorization
-    assert found is not None
-    sheet = _Sheet(found, training, pictures, names)
     near, blended = found.matches.distances[:, 0], found.matches.blended
-    some = np.sort(np.random.default_rng(evaluation.measures.seed).permutation(len(pictures))[:ROWS])
+    some = np.sort(np.random.default_rng(measures.seed).permutation(len(pictures))[:ROWS])
     how = (
         "A picture's distance to another is the share of what sets it apart from the mean training picture that the "
         "other does not explain, at the best place and contrast: 0 is a copy, 1 has nothing in common. "
@@ -93,7 +87,9 @@ def write(
         if training.left_out
         else f"{training.count} training pictures, each compared with all clusters but its own"
     )
-    measures = evaluation.measures
+
+    def shown(chosen: NDArray[np.int64]) -> Iterator[Sequence[Tile]]:
+        return _rows(chosen, found, training, pictures, names)
 
     def spread(measured: NDArray[np.float64], new: NDArray[np.float64], threshold: float) -> str:
         return histogram([(new, "#999"), (measured, "#d33")], threshold, extent=(0, 1))
@@ -117,13 +113,13 @@ def write(
         ),
         Section(
             "Nearest to a training picture", f"{found.copied.sum()} of {len(pictures)} are copies. {_LEGEND}",
-            rows=sheet.rows(np.argsort(near, kind="stable")[:ROWS]),
+            rows=shown(np.argsort(near, kind="stable")[:ROWS]),
         ),
         Section(
             "Nearest to a blend", f"{found.blended.sum()} of {len(pictures)} are copies or blends. {_LEGEND}",
-            rows=sheet.rows(np.argsort(blended, kind="stable")[:ROWS]),
+            rows=shown(np.argsort(blended, kind="stable")[:ROWS]),
         ),
-        Section("Some, at random", _LEGEND, rows=sheet.rows(some)),
+        Section("Some, at random", _LEGEND, rows=shown(some)),
     ]  # fmt: skip
     note = "; ".join(f"{name}: {printable(value, 400)}" for name, value in conditions(measures))
     write_sheet(path, f"How good is {printable(subject)}?", note, sections)
@@ -132,31 +128,25 @@ def write(
 _LEGEND = "From the left: the picture, A, B, the best blend of them. Framed: a copy or a blend."
 
 
-class _Sheet:
-    """Rows of sample, neighbor, neighbor, blend, made as they are written."""
-
-    def __init__(
-        self,
-        found: Memorization,
-        training: Training,
-        pictures: NDArray[np.uint8],
-        names: Sequence[str],
-    ) -> None:
-        self.found, self.training, self.pictures, self.names = found, training, pictures, names
-
-    def rows(self, chosen: NDArray[np.int64]) -> Iterator[Sequence[Tile]]:
-        """A row for each of the `chosen` pictures."""
-        matches, pool = self.found.matches, self.training.pool
-        for index in chosen:
-            pair = self.training.indices[matches.pair[index]]
-            one, two = pool.pictures(pair)
-            share = float(matches.share[index])
-            blend = np.rint(share * one.astype(np.float64) + (1 - share) * two).astype(np.uint8)
-            kind = "copy" if self.found.copied[index] else "blend" if self.found.blended[index] else ""
-            near, blended = matches.distances[index, 0], matches.blended[index]
-            yield [
-                Tile(self.pictures[index], f"{self.names[index]} {kind}", marked=bool(kind)),
-                Tile(one, f"A: {printable(pool.names[pair[0]])}, nearest at {near:.3f}"),
-                Tile(two, f"B: {printable(pool.names[pair[1]])}"),
-                Tile(blend, f"{share:.2f} A + {1 - share:.2f} B, at {blended:.3f}"),
-            ]
+def _rows(
+    chosen: NDArray[np.int64],  # of the pictures
+    found: Memorization,
+    training: Training,
+    pictures: NDArray[np.uint8],
+    names: Sequence[str],
+) -> Iterator[Sequence[Tile]]:
+    """For each of the chosen: the picture, its neighbors, the blend of these; made as they are written."""
+    pool = training.pool
+    for index in chosen:
+        pair = training.indices[found.matches.pair[index]]
+        one, two = pool.pictures(pair)
+        share = float(found.matches.share[index])
+        blend = np.rint(share * one.astype(np.float64) + (1 - share) * two).astype(np.uint8)
+        kind = "copy" if found.copied[index] else "blend" if found.blended[index] else ""
+        near, blended = found.matches.distances[index, 0], found.matches.blended[index]
+        yield [
+            Tile(pictures[index], f"{names[index]} {kind}", marked=bool(kind)),
+            Tile(one, f"A: {printable(pool.names[pair[0]])}, nearest at {near:.3f}"),
+            Tile(two, f"B: {printable(pool.names[pair[1]])}"),
+            Tile(blend, f"{share:.2f} A + {1 - share:.2f} B, at {blended:.3f}"),
+        ]
