@@ -19,7 +19,7 @@ from torch import Tensor
 
 from animepggan.corpus import Corpus
 from animepggan.recipe import Recipe, Resolved, load, schedule_of
-from animepggan.run import Event, Run, open_run
+from animepggan.run import Event, Inputs, Run, RunOptions, open_run
 from animepggan.schedule import Schedule
 from animepggan.training import State
 from animepggan.transfer import check_fit, open_base
@@ -102,11 +102,11 @@ def pictures(folder: Path, count: int = 24, side: int = 8, seed: int = 0) -> Pat
 
 @contextmanager
 def opened(folder: Path, resolved: Resolved, pictures: Corpus | None = None, **options: Any) -> Iterator[Run]:
-    base = resolved.recipe.base
+    base = None if resolved.recipe.base is None else open_base(resolved.recipe.base)
     if base is not None:
-        options["base"] = open_base(base)
-        check_fit(resolved.recipe, options["base"])
-    with open_run(folder, resolved, pictures or corpus(), device=CPU, **options) as run:
+        check_fit(resolved.recipe, base)
+    inputs = Inputs(pictures or corpus(), base, options.pop("base_corpus", None))
+    with open_run(folder, resolved, inputs, RunOptions(CPU, **options)) as run:
         yield run
 
 

@@ -21,7 +21,7 @@ from animepggan.checkpoint import WEIGHTS, checkpoints_of
 from animepggan.corpus import Corpus
 from animepggan.errors import AnimepgganError, ModelError, RecipeError
 from animepggan.recipe import schedule_of
-from animepggan.run import open_run
+from animepggan.run import Inputs, RunOptions, open_run
 from animepggan.training import State
 from animepggan.transfer import PRESETS, Base, check_fit, load_base, open_base, preset_values
 
@@ -302,7 +302,7 @@ def test_a_base_of_files_that_do_not_belong_together(tmp_path: Path) -> None:
         load_base(state, open_base(str(base)))
     with (
         pytest.raises(ModelError),
-        open_run(tmp_path / "run", few(base), character(), device=CPU, base=open_base(str(base))),
+        open_run(tmp_path / "run", few(base), Inputs(character(), open_base(str(base))), RunOptions(CPU)),
     ):
         pass
     assert not (tmp_path / "run").exists()

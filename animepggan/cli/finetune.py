@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from animepggan.cli.common import Console, common_options
-from animepggan.cli.training import Options, training_options
+from animepggan.cli.training import prepare, recipe_options, train, training_options
 
 
 @click.command()
@@ -15,22 +15,22 @@ from animepggan.cli.training import Options, training_options
 @click.option("--recipe", metavar="RECIPE", help="Path or shipped name.  [default: yui or yui-few, by the data]")
 @training_options
 @common_options
-def command(console: Console, base: str | None, recipe: str | None, options: Options) -> None:
+def command(console: Console, /, threads: int | None, dry_run: bool, no_probe: bool, **options: Any) -> None:
     """Train a base model further on a small set of one character.
 
     Recipe values that are not set come from a preset, which the number of clusters in the data chooses (copies and near
     copies count as one), and then from the base; both are printed. Without --recipe, the preset chooses between the
     shipped `yui` and `yui-few`, too.
     """
-    device = options.prepare(console)
+    prepare(console, threads, options)
     from animepggan.run.library import finetune, finetuning_recipe
 
-    if options.dry_run:
+    if dry_run:
         from animepggan.cli.dry_run import print_plan
 
+        given = {key: options[key] for key in ("base", "recipe")} | recipe_options(options)
         with console.bars() as bar:
-            told: dict[str, Any] = {"bar": bar, "say": console.say, "warn": console.warn}
-            chosen = finetuning_recipe(base, recipe=recipe, without_data=True, **options.values(), **told)
-        print_plan(console, chosen.resolved, options, device, chosen.base)
-        return
-    options.train(console, device, lambda **given: finetune(base, recipe=recipe, **given))
+            chosen = finetuning_recipe(**given, without_data=True, bar=bar, say=console.say, warn=console.warn)
+        print_plan(console, chosen.resolved, chosen.base, options, probe=not no_probe)
+    else:
+        train(console, finetune, **options)

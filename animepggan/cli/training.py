@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,7 +12,6 @@ from animepggan.cli.common import Console, apply_threads, device_options, output
 from animepggan.cli.processor import warn_where_emulated
 
 if TYPE_CHECKING:
-    import torch
     from tqdm import tqdm
 
     from animepggan.run import Event, FinishedRun
@@ -25,80 +21,11 @@ SECONDS_BETWEEN_LINES = 10.0
 """Where there is no bar: at least so long between two lines of progress."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """The options that both verbs take, as given."""
-
-    data: str | None
-    settings: tuple[str, ...]
-    seed: int | None
-    precision: str
-    reference: bool
-    resume: bool
-    restart: bool
-    allow: tuple[str, ...]
-    dry_run: bool
-    no_probe: bool
-    output: Path | None
-    device: str
-    threads: int | None
-    patience: int | None
-
-    def prepare(self, console: Console) -> torch.device:
-        """Check what no recipe is needed for, set the threads, and name the device."""
-        if self.resume and self.restart:
-            raise click.UsageError("--resume and --restart exclude each other.")
-        apply_threads(self.threads)
-        device = resolve_device(self.device)
-        warn_where_emulated(console, self.precision, device)
-        return device
-
-    def values(self) -> dict[str, Any]:
-        """What of the recipe they decide."""
-        return {"data": self.data, "settings": self.settings, "seed": self.seed}
-
-    def train(self, console: Console, device: torch.device, train: Callable[..., FinishedRun]) -> None:
-        """Let `train` (the library's function) do it with these options, and print what happens and what it returns."""
-        from animepggan.checkpoint import BEST
-
-        with Watcher(console) as watcher, console.bars() as bar:
-            run = train(
-                **self.values(),
-                output=self.output,
-                device=device,
-                precision=self.precision,
-                reference=self.reference,
-                resume=self.resume,
-                restart=self.restart,
-                allow=self.allow,
-                patience=self.patience,
-                watch=watcher.watch,
-                bar=bar,
-                say=console.say,
-                warn=console.warn,
-            )
-        console.result(
-            f"{run.folder}\n{run.checkpoint}",
-            {
-                "run": str(run.folder),
-                "checkpoint": str(run.checkpoint),
-                "images_seen": run.images_seen,
-                "total_images": run.total_images,
-                "best": None if run.best is None else run.folder / BEST,
-            },
-        )
-
-
 def training_options(function: Command) -> Command:
-    """Add the options of `Options`; the function gets them as its keyword argument `options`."""
-
-    @functools.wraps(function)  # carries the options that click has gathered so far, too
-    def gathered(*arguments: Any, **keywords: Any) -> Any:
-        names = Options.__dataclass_fields__
-        options = Options(**{name: keywords.pop(name) for name in names})
-        return function(*arguments, options=options, **keywords)
-
-    decorated: Any = gathered
+    """Add the options that both verbs take, passed by the names that the library's functions have for them; and
+    `threads`, `dry_run` and `no_probe`.
+    """
+    decorated: Any = function
     for decorate in reversed(
         [
             click.option("--data", metavar="SPEC", help="A folder, zip or tar of pictures, demo:..., hub:datasets/..."),
@@ -135,6 +62,37 @@ def training_options(function: Command) -> Command:
     ):
         decorated = decorate(decorated)
     return decorated  # type: ignore[no-any-return]
+
+
+def prepare(console: Console, threads: int | None, options: Mapping[str, Any]) -> None:
+    """Check what no recipe is needed for, and set the threads."""
+    if options["resume"] and options["restart"]:
+        raise click.UsageError("--resume and --restart exclude each other.")
+    apply_threads(threads)
+    warn_where_emulated(console, options["precision"], resolve_device(options["device"]))
+
+
+def recipe_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that are values of the recipe."""
+    return {key: options[key] for key in ("data", "settings", "seed")}
+
+
+def train(console: Console, function: Callable[..., FinishedRun], *what: str, **options: Any) -> None:
+    """Call one of the library's functions, and print what happens and what it returns."""
+    from animepggan.checkpoint import BEST
+
+    with Watcher(console) as watcher, console.bars() as bar:
+        run = function(*what, **options, watch=watcher.watch, bar=bar, say=console.say, warn=console.warn)
+    console.result(
+        f"{run.folder}\n{run.checkpoint}",
+        {
+            "run": str(run.folder),
+            "checkpoint": str(run.checkpoint),
+            "images_seen": run.images_seen,
+            "total_images": run.total_images,
+            "best": None if run.best is None else run.folder / BEST,
+        },
+    )
 
 
 class Watcher:

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from animepggan.run.library import FinishedRun, RunOptions, finetune, pretrain
+from animepggan.run.begin import Inputs, RunOptions
+from animepggan.run.library import FinishedRun, finetune, pretrain
 from animepggan.run.loop import Event, Run, open_run
 
-__all__ = ["Event", "FinishedRun", "Run", "RunOptions", "finetune", "open_run", "pretrain"]
+__all__ = ["Event", "FinishedRun", "Inputs", "Run", "RunOptions", "finetune", "open_run", "pretrain"]

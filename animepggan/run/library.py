@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack
+from typing import Literal
 
 import numpy as np
-import torch
 
 from animepggan.bar import Bar, silent
 from animepggan.checkpoint import BEST
@@ -27,7 +26,9 @@ from animepggan.metrics.split import clusters_in
 from animepggan.recipe import Resolved, find, load
 from animepggan.recipe.model import leaves
 from animepggan.recipe.text import value_text
+from animepggan.run.begin import Inputs, RunOptions
 from animepggan.run.loop import Event, open_run
+from animepggan.sampling.draw import Precision
 from animepggan.transfer import PRESETS, Base, Preset, check_fit, open_base, preset_for, preset_values
 
 Say = Callable[[str], object]
@@ -38,17 +39,6 @@ Settings = Mapping[str, object] | Sequence[str]
 
 def nothing(told: object) -> None:
     """The callback that does nothing."""
-
-
-class RunOptions(TypedDict, total=False):
-    """How a run goes; none of it is a value of the recipe, so a run may go on with others."""
-
-    precision: Literal["fp32", "bf16"]  # "bf16": convolutions in bfloat16
-    reference: bool  # train by the plain step
-    resume: bool  # fail if there is no run in the folder
-    restart: bool  # start anew; a run in the folder is moved aside
-    allow: Sequence[str]  # keys of the recipe that may differ from those of the run in the folder
-    patience: int | None  # end when so many measures in a row were no better than the best
 
 
 @dataclass(frozen=True)
@@ -70,26 +60,35 @@ def pretrain(
     settings: Settings = (),
     seed: int | None = None,
     output: str | Path | None = None,
-    device: str | torch.device = "auto",
+    device: str = "auto",
+    precision: Precision = "fp32",
+    reference: bool = False,
+    resume: bool = False,
+    restart: bool = False,
+    allow: Sequence[str] = (),
+    patience: int | None = None,
     watch: Watch = nothing,
     bar: Bar = silent,
     say: Say = nothing,
     warn: Say = nothing,
-    **options: Unpack[RunOptions],
 ) -> FinishedRun:
     """Grow a base model as `recipe` (a path, or the name of a shipped one) says, or go on with the run that is there.
 
-    `data` (a SPEC), `settings` and `seed` win over the recipe's values. `output` is the run's folder, by default
-    runs/<recipe>-<data name>. `device` is auto (a GPU if there is one), cpu, cuda, cuda:N or mps. The other options are
-    those of `RunOptions`.
+    - `data` (a SPEC), `settings` and `seed` win over the recipe's values.
+    - `output` is the run's folder, by default runs/<recipe>-<data name>. With `resume` there must be a run in it; with
+      `restart` that is moved aside; `allow` are keys of the recipe that may differ from the run's.
+    - `device` is auto (a GPU if there is one), cpu, cuda, cuda:N or mps; `precision` bf16 computes convolutions in
+      bfloat16; `reference` trains by the plain step.
+    - `patience`: the run ends when so many measures in a row were no better than the best.
 
     Raises RecipeError, DataError, ModelError, ResourceError, BusyError and DivergedError; Interrupted where SIGINT or
     SIGTERM came while it trained in the main thread, once the run is saved.
     """
-    where = device_of(str(device))  # told before pictures are decoded, which can take long
+    where = device_of(device)  # told before pictures are decoded, which can take long
     resolved = pretraining_recipe(recipe, data=data, settings=settings, seed=seed, say=say)
     corpus = load_corpus(resolved, bar=bar, say=say, warn=warn)
-    return _train(resolved, corpus, None, output, where, watch, bar, say, warn, options)
+    how = RunOptions(where, precision, reference, resume, restart, allow, patience)
+    return _train(resolved, corpus, None, output, how, watch, bar, say, warn)
 
 
 def finetune(
@@ -100,23 +99,31 @@ def finetune(
     settings: Settings = (),
     seed: int | None = None,
     output: str | Path | None = None,
-    device: str | torch.device = "auto",
+    device: str = "auto",
+    precision: Precision = "fp32",
+    reference: bool = False,
+    resume: bool = False,
+    restart: bool = False,
+    allow: Sequence[str] = (),
+    patience: int | None = None,
     watch: Watch = nothing,
     bar: Bar = silent,
     say: Say = nothing,
     warn: Say = nothing,
-    **options: Unpack[RunOptions],
 ) -> FinishedRun:
     """Train `base` (a MODEL) further on a small set of one character.
 
     Recipe values that are not set come from a preset, which the number of clusters in the data chooses, and then from
     the base. Without `recipe`, the preset chooses between the shipped `yui` and `yui-few`, too. `base` and `data` may
-    be left out where the recipe names them. The rest is as for `pretrain`; HubError where the hub does not answer.
+    be left out where the recipe names them.
+
+    The rest is as for `pretrain`. Raises what that raises, and HubError where the hub does not deliver the base.
     """
-    where = device_of(str(device))
+    where = device_of(device)
     chosen = finetuning_recipe(base, data, recipe=recipe, settings=settings, seed=seed, bar=bar, say=say, warn=warn)
     assert chosen.corpus is not None
-    return _train(chosen.resolved, chosen.corpus, chosen.base, output, where, watch, bar, say, warn, options)
+    how = RunOptions(where, precision, reference, resume, restart, allow, patience)
+    return _train(chosen.resolved, chosen.corpus, chosen.base, output, how, watch, bar, say, warn)
 
 
 def pretraining_recipe(
@@ -273,20 +280,17 @@ def _train(
     corpus: Corpus,
     base: Base | None,
     output: str | Path | None,
-    device: torch.device,
+    options: RunOptions,
     watch: Watch,
     bar: Bar,
     say: Say,
     warn: Say,
-    options: RunOptions,
 ) -> FinishedRun:
     """Start or continue the run in the output folder, and follow it to its end."""
     folder = Path("runs") / f"{resolved.recipe.name}-{corpus.name}" if output is None else Path(output)
     extend_data = resolved.recipe.extend_data
     base_corpus = None if extend_data is None else load_corpus(resolved, extend_data, bar=bar, say=say, warn=warn)
-    with open_run(
-        folder, resolved, corpus, device=device, base=base, base_corpus=base_corpus, bar=bar, **options
-    ) as run:
+    with open_run(folder, resolved, Inputs(corpus, base, base_corpus), options, bar) as run:
         for note in run.notes:
             warn(note)
         if run.finished:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
-
-import torch
 
 from animepggan import training
 from animepggan.bar import Bar, silent
@@ -23,17 +21,17 @@ from animepggan.corpus import Corpus
 from animepggan.disk import cache_folder, write_text
 from animepggan.errors import BUG, AnimepgganError, Interrupted, ModelError, RecipeError, resource_error
 from animepggan.metrics.split import clusters_in, split
-from animepggan.recipe import Recipe, Resolved, dump, schedule_of
+from animepggan.recipe import Resolved, dump, schedule_of
 from animepggan.report.health import Health, variety
 from animepggan.report.log import Log, read_log
 from animepggan.report.measures import Measurer, make_measurer, value_of
 from animepggan.report.previews import save_preview, save_real
-from animepggan.run.begin import Start, begin, take_up
+from animepggan.run.begin import Inputs, RunOptions, Start, begin, take_up
 from animepggan.run.checkpoints import Checkpoints, crosses, provenance
 from animepggan.run.folder import RECIPE, holds_else, holds_run, lock, move_aside, write_bad, write_status
 from animepggan.schedule import Schedule
 from animepggan.training import Progress, State
-from animepggan.transfer import Base, first_resolution
+from animepggan.transfer import first_resolution
 
 
 @dataclass(frozen=True)
@@ -190,76 +188,46 @@ class Run:
 
 
 @contextmanager
-def open_run(
-    folder: Path,
-    resolved: Resolved,
-    corpus: Corpus,
-    *,
-    device: torch.device,
-    precision: str = "fp32",
-    reference: bool = False,
-    base: Base | None = None,
-    base_corpus: Corpus | None = None,  # of extend_data, at the recipe's resolution
-    resume: bool = False,  # there must be a run to go on from
-    restart: bool = False,  # a run in the folder is moved aside
-    allow: Sequence[str] = (),  # keys that may differ from the run in the folder
-    patience: int | None = None,  # measures without a better one after which the run ends
-    bar: Bar = silent,
-) -> Iterator[Run]:
+def open_run(folder: Path, resolved: Resolved, inputs: Inputs, options: RunOptions, bar: Bar = silent) -> Iterator[Run]:
     """Lock `folder`, then start a run in it or take up the one that is there, at its newest whole checkpoint.
 
     BusyError where another process holds the lock; ModelError where the recipe or the corpus is not the run's, or no
-    checkpoint of it can be read; RecipeError where the folder holds something else, or `patience` nothing to wait for;
+    checkpoint of it can be read; RecipeError where the folder holds something else, or patience nothing to wait for;
     DataError where there are too few pictures for a batch, or to hold some out.
     """
     recipe = resolved.recipe
-    if patience is not None and not recipe.measures.every_kimg:
+    if options.patience is not None and not recipe.measures.every_kimg:
         raise RecipeError(
             "--patience waits for measures, and none are taken\nsay how often: --set measures.every_kimg=10"
         )
-
-    def new_state(resolution: int) -> State:
-        base_resolution = None if base is None else base.resolution
-        return State(recipe, resolution, device, reference=reference, base_resolution=base_resolution)
-
     with lock(folder):
-        if restart and holds_run(folder):
+        if options.restart and holds_run(folder):
             move_aside(folder)
         if holds_run(folder):
-            start = take_up(folder, recipe, new_state, corpus, base, base_corpus, precision, allow)
-        elif resume:
+            start = take_up(folder, recipe, inputs, options)
+        elif options.resume:
             raise ModelError(f"{folder}: --resume, but there is no run here")
         elif holds_else(folder):
             raise RecipeError(f"{folder}: holds something else than a run; choose another --output")
         else:
-            start = begin(recipe, new_state, base)
+            start = begin(recipe, inputs, options)
             folder.mkdir(exist_ok=True)
-        run = _opened(folder, resolved, corpus, start, base, base_corpus, precision, patience, bar)
+        run = _opened(folder, resolved, inputs, options, start, bar)
         if run.finished:  # perhaps killed between its last checkpoint and its last word
             run.write_status("finished", 0)
         yield run
 
 
-def _opened(
-    folder: Path,
-    resolved: Resolved,
-    corpus: Corpus,
-    start: Start,
-    base: Base | None,
-    base_corpus: Corpus | None,
-    precision: str,
-    patience: int | None,
-    bar: Bar,
-) -> Run:
+def _opened(folder: Path, resolved: Resolved, inputs: Inputs, options: RunOptions, start: Start, bar: Bar) -> Run:
     """The run at `start`; unless it is finished, its pictures are made ready and its recipe is written."""
-    recipe, state = resolved.recipe, start.state
-    schedule = schedule_of(recipe, first_resolution=first_resolution(base))
+    recipe, state, corpus = resolved.recipe, start.state, inputs.corpus
+    schedule = schedule_of(recipe, first_resolution=first_resolution(inputs.base))
     checkpoints = Checkpoints(folder, schedule, state.images_seen, start.checkpoint)
-    run = Run(folder, schedule, state, corpus, iter(()), checkpoints, None, patience, start.notes)
+    run = Run(folder, schedule, state, corpus, iter(()), checkpoints, None, options.patience, start.notes)
     if run.finished:
         return run
     held_out = count = None
-    if holds_out(recipe):
+    if recipe.measures.every_kimg or recipe.augment == "adaptive" or recipe.apa:
         parts = split(corpus, clusters_in(corpus, cache=cache_folder(), bar=bar), recipe.measures.hold_out, recipe.seed)
         run.corpus, held_out, count = parts.training, parts.held_out, parts.count
         if recipe.measures.every_kimg:
@@ -270,16 +238,16 @@ def _opened(
     for phase in schedule.phases:
         run.corpus.require(phase.batch_size)
     checkpoints.provenance = provenance(
-        recipe, precision, corpus, held_out=count, base=start.base, base_corpus=base_corpus
+        recipe, options.precision, corpus, held_out=count, base=start.base, base_corpus=inputs.base_corpus
     )
     run.steps = training.run(
-        state, schedule, run.corpus, precision=precision, validation=held_out, base_corpus=base_corpus
+        state,
+        schedule,
+        run.corpus,
+        precision=options.precision,
+        validation=held_out,
+        base_corpus=inputs.base_corpus,
     )
     write_text(folder / RECIPE, dump(resolved), sync=True)
     write_bad(folder, corpus)
     return run
-
-
-def holds_out(recipe: Recipe) -> bool:
-    """Whether some pictures are kept from training: to measure against, or for what compares with them."""
-    return recipe.measures.every_kimg > 0 or recipe.augment == "adaptive" or recipe.apa
