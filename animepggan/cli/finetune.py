@@ -23,16 +23,15 @@ def command(console: Console, /, threads: int | None, dry_run: bool, no_probe: b
     shipped `yui` and `yui-few`, too.
     """
     prepare(console, threads, options)
-    from animepggan.run.library import finetune, finetuning_recipe
+    from animepggan.run.library import Callbacks, finetune, finetuning_recipe
 
     if dry_run:
         from animepggan.cli.dry_run import print_plan
 
         given = {key: options[key] for key in ("base", "recipe")} | recipe_options(options)
         with console.bars() as bar:
-            resolved, start, _ = finetuning_recipe(
-                **given, without_data=True, bar=bar, say=console.say, warn=console.warn
-            )
+            tell = Callbacks(bar, console.say, console.warn)
+            resolved, start, _ = finetuning_recipe(**given, tell=tell, without_data=True)
         print_plan(console, resolved, start, options, probe=not no_probe)
     else:
         train(console, finetune, **options)

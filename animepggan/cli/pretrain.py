@@ -22,12 +22,12 @@ def command(
     The run goes to runs/<recipe>-<data name>. Started again, it goes on where it stopped.
     """
     prepare(console, threads, options)
-    from animepggan.run.library import pretrain, pretraining_recipe
+    from animepggan.run.library import Callbacks, pretrain, pretraining_recipe
 
     if dry_run:
         from animepggan.cli.dry_run import print_plan
 
-        resolved = pretraining_recipe(recipe, say=console.say, **recipe_options(options))
+        resolved = pretraining_recipe(recipe, **recipe_options(options), tell=Callbacks(say=console.say))
         print_plan(console, resolved, None, options, probe=not no_probe)
     else:
         train(console, pretrain, recipe, **options)

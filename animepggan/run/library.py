@@ -29,7 +29,7 @@ from animepggan.recipe.text import value_text
 from animepggan.run.begin import Inputs, RunOptions
 from animepggan.run.loop import Event, open_run
 from animepggan.sampling.draw import Precision
-from animepggan.transfer import PRESETS, Base, Preset, check_fit, open_base, preset_for, preset_values
+from animepggan.transfer import PRESETS, Base, check_fit, open_base, preset_for, preset_values
 
 Say = Callable[[str], object]
 Watch = Callable[[Event], object]
@@ -39,6 +39,16 @@ Settings = Mapping[str, object] | Sequence[str]
 
 def nothing(told: object) -> None:
     """The callback that does nothing."""
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Who wants to know what goes on."""
+
+    bar: Bar = silent
+    say: Say = nothing
+    warn: Say = nothing
+    watch: Watch = nothing
 
 
 @dataclass(frozen=True)
@@ -85,10 +95,10 @@ def pretrain(
     SIGTERM came while it trained in the main thread, once the run is saved.
     """
     where = device_of(device)  # told before pictures are decoded, which can take long
-    resolved = pretraining_recipe(recipe, data=data, settings=settings, seed=seed, say=say)
-    corpus = load_corpus(resolved, bar=bar, say=say, warn=warn)
+    tell = Callbacks(bar, say, warn, watch)
+    resolved = pretraining_recipe(recipe, data, settings, seed, tell)
     how = RunOptions(where, precision, reference, resume, restart, allow, patience)
-    return _train(resolved, corpus, None, output, how, watch, bar, say, warn)
+    return _train(resolved, load_corpus(resolved, tell), None, output, how, tell)
 
 
 def finetune(
@@ -120,64 +130,58 @@ def finetune(
     The rest is as for `pretrain`. Raises what that raises, and HubError where the hub does not deliver the base.
     """
     where = device_of(device)
-    resolved, start, corpus = finetuning_recipe(
-        base, data, recipe=recipe, settings=settings, seed=seed, bar=bar, say=say, warn=warn
-    )
+    tell = Callbacks(bar, say, warn, watch)
+    resolved, start, corpus = finetuning_recipe(base, data, recipe, settings, seed, tell)
     assert corpus is not None
     how = RunOptions(where, precision, reference, resume, restart, allow, patience)
-    return _train(resolved, corpus, start, output, how, watch, bar, say, warn)
+    return _train(resolved, corpus, start, output, how, tell)
 
 
 def pretraining_recipe(
-    recipe: str | Path,
-    *,
-    data: str | Path | None = None,
-    settings: Settings = (),
-    seed: int | None = None,
-    say: Say = nothing,
+    recipe: str | Path, data: str | Path | None, settings: Settings, seed: int | None, tell: Callbacks
 ) -> Resolved:
     """The recipe that `pretrain` would train by; RecipeError where it has a base."""
-    resolved = _load_recipe(recipe, settings, {"data": data, "seed": seed}, say)
+    resolved = _load_recipe(recipe, settings, {"data": data, "seed": seed}, tell.say)
     if resolved.recipe.base is not None:
         raise RecipeError(f"{resolved.file}: has a base: `animepggan finetune --recipe {recipe}` trains it")
     return resolved
 
 
 def finetuning_recipe(
-    base: str | Path | None = None,
-    data: str | Path | None = None,
-    *,
-    recipe: str | Path | None = None,
-    settings: Settings = (),
-    seed: int | None = None,
+    base: str | Path | None,
+    data: str | Path | None,
+    recipe: str | Path | None,
+    settings: Settings,
+    seed: int | None,
+    tell: Callbacks,
     without_data: bool = False,  # where the pictures of a recipe that was named are not here, go on without them
-    bar: Bar = silent,
-    say: Say = nothing,
-    warn: Say = nothing,
 ) -> tuple[Resolved, Base, Corpus | None]:
     """The recipe that `finetune` would train by, with the values of preset and base; the base; the pictures."""
 
     def resolve(name: str | Path) -> Resolved:
-        return _load_recipe(name, settings, {"data": data, "seed": seed, "base": base}, say)
+        return _load_recipe(name, settings, {"data": data, "seed": seed, "base": base}, tell.say)
 
     resolved = resolve(recipe or PRESETS[0].recipe)
     if resolved.recipe.base is None:
         raise RecipeError("no base: say which model to start from with --base (a folder, a run, or hub:owner/name)")
     start = open_base(resolved.recipe.base)
-    say(f"base: {start.found.path}" + (f" at commit {start.found.commit}" if start.found.commit else ""))
+    tell.say(f"base: {start.found.path}" + (f" at commit {start.found.commit}" if start.found.commit else ""))
     resolved = resolved.inherit(start.recipe_values())
     check_fit(resolved.recipe, start)
     corpus: Corpus | None = None
     try:
-        corpus = load_corpus(resolved, bar=bar, say=say, warn=warn)
-        preset = _choose_preset(corpus, bar, say)
+        corpus = load_corpus(resolved, tell)
+        count = len(np.unique(clusters_in(corpus, cache=cache_folder(), bar=tell.bar)))
+        preset = preset_for(count)
+        sizes = ", ".join(str(each.clusters) for each in PRESETS)
+        tell.say(f"preset: {preset.name}, for {count} clusters (there are presets for about {sizes})")
     except DataError as error:
         if recipe is None or not without_data:
             raise
         preset = PRESETS[0]
-        warn(f"{str(error).splitlines()[0]}\nthe plan is that for about {preset.clusters} clusters")
+        tell.warn(f"{str(error).splitlines()[0]}\nthe plan is that for about {preset.clusters} clusters")
     if recipe is None:
-        say(f"recipe: {preset.recipe}")
+        tell.say(f"recipe: {preset.recipe}")
         if preset.recipe != PRESETS[0].recipe:
             resolved = resolve(preset.recipe).inherit(start.recipe_values())
     resolved = resolved.settled(preset.name, preset_values(preset, start))
@@ -186,18 +190,11 @@ def finetuning_recipe(
     for source in ("preset", "base"):
         listed = [f"{key} {values[key]}" for key, origin in resolved.origins.items() if origin.split()[0] == source]
         if listed:
-            say(f"from the {source}: {', '.join(listed)}")
+            tell.say(f"from the {source}: {', '.join(listed)}")
     return resolved, start, corpus
 
 
-def load_corpus(
-    resolved: Resolved,
-    spec: str | None = None,
-    *,
-    bar: Bar = silent,
-    say: Say = nothing,
-    warn: Say = nothing,
-) -> Corpus:
+def load_corpus(resolved: Resolved, tell: Callbacks, spec: str | None = None) -> Corpus:
     """The pictures of `spec`, by default the recipe's, from the cache or decoded; DataError where there is neither."""
     recipe = resolved.recipe
     data = spec or recipe.data
@@ -206,10 +203,10 @@ def load_corpus(
             f"{resolved.file}: no data: say which pictures to train on\n"
             "--data takes a folder, a zip, a tar, demo:general, demo:yui, or hub:datasets/owner/name"
         )
-    _draw_demo(data, bar, say)
+    _draw_demo(data, tell)
 
     def decoding(done: int, total: int) -> None:
-        bar("decoding", done, total)
+        tell.bar("decoding", done, total)
 
     corpus = Corpus.load(
         data,
@@ -218,20 +215,20 @@ def load_corpus(
         background=recipe.background,
         max_bad=recipe.max_bad,
         progress=decoding,
-        say=say,
+        say=tell.say,
     )
     count = f"{len(corpus)} pictures"
     if len(corpus) < len(corpus.names):
         count = f"{len(corpus.names)} pictures in {len(corpus)} clusters"
-    say(f"corpus: {count}, {corpus.distinct} of them different, from {printable(data)}")
+    tell.say(f"corpus: {count}, {corpus.distinct} of them different, from {printable(data)}")
     for bad in corpus.bad[:3]:
-        warn(f"left out {bad}")
+        tell.warn(f"left out {bad}")
     if len(corpus.bad) > 3:
-        warn(f"left out {len(corpus.bad) - 3} more pictures")
+        tell.warn(f"left out {len(corpus.bad) - 3} more pictures")
     return corpus
 
 
-def _draw_demo(data: str, bar: Bar, say: Say) -> None:
+def _draw_demo(data: str, tell: Callbacks) -> None:
     """`demo:general` and `demo:yui` are drawn into the cache on first use; no line about it where they are there."""
     kinds: dict[str, Literal["general", "yui"]] = {"demo:general": "general", "demo:yui": "yui"}
     if data not in kinds:
@@ -241,9 +238,9 @@ def _draw_demo(data: str, bar: Bar, say: Say) -> None:
     def progress(done: int) -> None:
         nonlocal told
         if not told:
-            say(f"drawing {data} into the cache")
+            tell.say(f"drawing {data} into the cache")
         told = True
-        bar(data, done, COUNTS[kinds[data]])
+        tell.bar(data, done, COUNTS[kinds[data]])
 
     cached(kinds[data], progress=progress)
 
@@ -259,46 +256,34 @@ def _load_recipe(recipe: str | Path, settings: Settings, given: Mapping[str, obj
     return load(recipe, overrides=settings, settings=values)
 
 
-def _choose_preset(corpus: Corpus, bar: Bar, say: Say) -> Preset:
-    """The one for the size of the set; says why."""
-    count = len(np.unique(clusters_in(corpus, cache=cache_folder(), bar=bar)))
-    preset = preset_for(count)
-    sizes = ", ".join(str(each.clusters) for each in PRESETS)
-    say(f"preset: {preset.name}, for {count} clusters (there are presets for about {sizes})")
-    return preset
-
-
 def _train(
     resolved: Resolved,
     corpus: Corpus,
     base: Base | None,
     output: str | Path | None,
     options: RunOptions,
-    watch: Watch,
-    bar: Bar,
-    say: Say,
-    warn: Say,
+    tell: Callbacks,
 ) -> FinishedRun:
     """Start or continue the run in the output folder, and follow it to its end."""
     folder = Path("runs") / f"{resolved.recipe.name}-{corpus.name}" if output is None else Path(output)
     extend_data = resolved.recipe.extend_data
-    base_corpus = None if extend_data is None else load_corpus(resolved, extend_data, bar=bar, say=say, warn=warn)
-    with open_run(folder, resolved, Inputs(corpus, base, base_corpus), options, bar) as run:
+    base_corpus = None if extend_data is None else load_corpus(resolved, tell, extend_data)
+    with open_run(folder, resolved, Inputs(corpus, base, base_corpus), options, tell.bar) as run:
         for note in run.notes:
-            warn(note)
+            tell.warn(note)
         if run.finished:
-            say(f"{folder}: this run is complete")
+            tell.say(f"{folder}: this run is complete")
         else:
             verb = "continuing" if run.state.images_seen else "starting"
-            say(f"{verb} {folder} at {run.state.images_seen} of {run.schedule.total_images} images")
+            tell.say(f"{verb} {folder} at {run.state.images_seen} of {run.schedule.total_images} images")
             for event in run.train():
-                watch(event)
+                tell.watch(event)
         if run.gave_up is not None:
-            say(f"stopped: {run.gave_up}")
+            tell.say(f"stopped: {run.gave_up}")
         checkpoints = run.checkpoints
         if checkpoints.best is not None and checkpoints.best_path is not None:
             measure, value = checkpoints.best.criterion.measure, checkpoints.best.value
-            say(f"best by {measure}, {value:.4g}: {checkpoints.best_path.name}; as a MODEL: {folder / BEST}")
+            tell.say(f"best by {measure}, {value:.4g}: {checkpoints.best_path.name}; as a MODEL: {folder / BEST}")
         assert checkpoints.last is not None
         return FinishedRun(
             folder=folder,
