@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from animepggan.corpus.frames import frames  # type: ignore[attr-defined]
     from animepggan.evaluation import evaluate
     from animepggan.model import Model, load
-    from animepggan.run import finetune, pretrain  # type: ignore[attr-defined]
+    from animepggan.run import finetune, pretrain
 
 __version__ = "0.1.0"
 

@@ -186,6 +186,8 @@ def test_what_is_wrong_is_an_error_of_ours(model: animepggan.Model, tmp_path: Pa
         (["sample"], animepggan.Model.draw),
         (["interpolate"], animepggan.Model.interpolate),
         (["evaluate", "yui/", "--data", "demo:yui"], animepggan.evaluate),
+        (["pretrain", "demo"], animepggan.pretrain),
+        (["finetune"], animepggan.finetune),
     ],
 )
 def test_a_verb_has_the_words_and_the_defaults_of_the_library(
@@ -197,7 +199,7 @@ def test_a_verb_has_the_words_and_the_defaults_of_the_library(
     options = command.make_context(verb, given).params
     takes = inspect.signature(function).parameters
     shared = takes.keys() & options.keys() - {"seeds"}
-    assert takes.keys() - shared <= {"self", "seeds", "to", "subject", "bar", "say", "warn"}
+    assert takes.keys() - shared <= {"self", "seeds", "to", "subject", "bar", "say", "warn", "watch"}
     for name in shared:
         if takes[name].default is not inspect.Parameter.empty:
             assert takes[name].default == options[name], name

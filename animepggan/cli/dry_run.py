@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from animepggan.cli.common import Console
 
 if TYPE_CHECKING:
-    import torch
-
-    from animepggan.cli.training import Options
     from animepggan.recipe import Resolved
     from animepggan.training.plan import Accelerator, StagePlan
     from animepggan.transfer import Base
@@ -22,22 +20,24 @@ PRECISIONS = ("fp32", "bf16")
 
 
 def print_plan(
-    console: Console, resolved: Resolved, options: Options, device: torch.device, base: Base | None = None
+    console: Console, resolved: Resolved, base: Base | None, options: Mapping[str, Any], *, probe: bool
 ) -> None:
     """Print stages, images, batch sizes, parameters, disk, and the estimated time and memory."""
-    from animepggan.run import first_resolution
+    from animepggan.device import device_of
     from animepggan.training.plan import ACCELERATORS, plan
+    from animepggan.transfer import first_resolution
 
     recipe = resolved.recipe
-    if not options.no_probe:
+    device, precision = device_of(options["device"]), options["precision"]
+    if probe:
         console.say("measuring a few steps (--no-probe leaves this out)")
     stages = plan(
         recipe,
         first_resolution=first_resolution(base),
         device=device,
-        precision=options.precision,
-        probe=not options.no_probe,
-        reference=options.reference,
+        precision=precision,
+        probe=probe,
+        reference=options["reference"],
     )
     header = [
         "stage",
@@ -77,7 +77,7 @@ def print_plan(
     costs.append(f"{_size(max(stage.memory_bytes for stage in stages))} of memory")
     costs.append(f"{_size(disk)} of disk ({_size(free)} free here)")
     console.result(
-        f"{resolved.file}, data {recipe.data}, {options.precision} on {device}\n{_table(rows)}\n"
+        f"{resolved.file}, data {recipe.data}, {precision} on {device}\n{_table(rows)}\n"
         f"{total / 1000:g} kimg in all: {', '.join(costs)}{_on_gpus(stages)}",
         {
             "recipe": resolved.file,
