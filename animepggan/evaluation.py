@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median_low
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from animepggan.bar import Bar, silent
+from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.decode import decode, open_picture
 from animepggan.corpus.names import printable
 from animepggan.corpus.spec import Bad, Source, resolve
@@ -38,13 +38,8 @@ LOOKED_AT = 32  # pictures of a set whose sides are asked
 OF_MODELS = ("config.json", "generator_ema.safetensors", "checkpoints", "recipe.yaml")  # what a model's folder holds
 OF_PICTURES = (".zip", ".tar", ".parquet", ".jsonl")
 
-Say = Callable[[str], object]
 Pictures = NDArray[np.uint8]
 """[n, h, w, 3], RGB, 0 to 255."""
-
-
-def nothing(text: str) -> None:
-    """The listener that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +71,8 @@ def evaluate(
     resolution: int | None = None,
     device: str = "auto",
     bar: Bar = silent,
-    say: Say = nothing,
-    warn: Say = nothing,
+    say: Say = unheard,
+    warn: Say = unheard,
 ) -> Evaluated:
     """Measure how good the pictures of a model, or of a folder, are.
 
