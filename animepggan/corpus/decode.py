@@ -39,7 +39,6 @@ _REASONS = {
     "premature end of jpeg file": "cut off",
     "premature end of data segment": "damaged: its data ends before its pixels do",
     "extraneous bytes before marker 0xd9": "damaged: its pixels end before its data does",
-    "before marker 0xd": "damaged: its restart markers are out of order",
     "corrupt jpeg data": "damaged: a part of its pixels makes no sense",
     "unsupported marker type": "damaged: a marker among its pixels",
 }
