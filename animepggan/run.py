@@ -34,6 +34,7 @@ import safetensors
 import torch
 
 import animepggan
+from animepggan.bar import Bar, silent
 from animepggan.checkpoint import (
     BEST,
     FORMAT,
@@ -50,7 +51,6 @@ from animepggan.corpus import Corpus
 from animepggan.corpus.demo.cache import cache_folder
 from animepggan.corpus.description import write_lines
 from animepggan.errors import BUG, AnimepgganError, BusyError, Interrupted, ModelError, RecipeError, resource_error
-from animepggan.metrics.pool import Bar, silent
 from animepggan.metrics.split import Split, clusters_in, split
 from animepggan.recipe import Recipe, Resolved, difference, dump, load, schedule_of
 from animepggan.report.log import Log, read_log

@@ -18,11 +18,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "animepggan"
 
 ANY = ("any of the rows above",)
-EVERYONE = ("bar", "disk")  # rows that all below them may import
+EVERYONE = ("bar", "disk", "device")  # rows that all below them may import
 ROWS: dict[str, tuple[str, ...]] = {
     "errors": (),
     "bar": (),
     "disk": ("errors",),
+    "device": ("errors",),
     "schedule": ("errors",),
     "streams": (),
     "recipe": ("errors", "schedule"),
@@ -39,6 +40,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "metrics": ("errors", "streams", "features", "corpus", "sampling"),
     "interop": ("errors", "streams", "features", "networks", "checkpoint", "sampling"),
     "report": ANY,
+    "data": ANY,
     "run": ANY,
     "cli": ANY,
     "__main__": ANY,

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from animepggan.bar import Bar
     from animepggan.corpus.spec import Source
-    from animepggan.metrics.pool import Bar, Embedder, Pool
+    from animepggan.metrics.pool import Embedder, Pool
 
 DEFAULT_COUNT = 1000
 LOOKED_AT = 32  # pictures of a set whose sides are asked

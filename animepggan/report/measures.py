@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from animepggan.bar import Bar, silent
 from animepggan.checkpoint import BEST, Loaded
 from animepggan.metrics.distances import require_fidelity
 from animepggan.metrics.evaluate import Reference, evaluate, prepare
-from animepggan.metrics.pool import Bar, Embedder, Pool, silent
+from animepggan.metrics.pool import Embedder, Pool
 from animepggan.metrics.sliced_wasserstein import LOWEST
 from animepggan.metrics.split import Split
 from animepggan.metrics.store import room
@@ -93,8 +94,7 @@ def judge_of(
             name = NEEDS_NO_BACKBONE
     if name == NEEDS_NO_BACKBONE and recipe.resolution < LOWEST:
         return None, [*notes, f"nothing is measured: {NEEDS_NO_BACKBONE} needs pictures of {LOWEST} px or more"]
-    labels: Sequence[int] = split.labels.tolist()
-    pool = Pool(split.held_out, recipe.resolution, labels, cache, bar)
+    pool = Pool(split.held_out, recipe.resolution, split.labels, cache, bar)
     try:
         reference = prepare(pool, embedder=embedder, memorization=False, similarity=False, seed=recipe.seed)
     except Exception as error:
