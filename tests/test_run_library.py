@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import runs
-import torch
 from runs import FEW, same, trained
 
 from animepggan import cli
@@ -101,7 +100,7 @@ def test_a_watcher_may_stop_a_run_and_another_call_goes_on() -> None:
     with pytest.raises(EnoughError):
         pretrain("tiny.yaml", data="faces", watch=stop)
     said: list[str] = []
-    run = pretrain("tiny.yaml", data="faces", say=said.append, device=torch.device("cpu"))
+    run = pretrain("tiny.yaml", data="faces", say=said.append, device="cpu")
     assert "continuing runs/tiny-faces at 24 of 64 images" in said
     whole = pretrain("tiny.yaml", data="faces", output="whole")
     same(run.checkpoint, whole.checkpoint)

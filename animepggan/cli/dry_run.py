@@ -39,18 +39,8 @@ def print_plan(
         probe=probe,
         reference=options["reference"],
     )
-    header = [
-        "stage",
-        "fade kimg",
-        "stabilize kimg",
-        "batch",
-        "learning rate",
-        "G params",
-        "D params",
-        "memory",
-        "time",
-    ]
-    rows = [header]
+    header = "stage|fade kimg|stabilize kimg|batch|learning rate|G params|D params|memory|time"
+    rows = [header.split("|")]
     for stage in stages:
         images = {phase.name: (phase.end - phase.start) / 1000 for phase in stage.stage.phases}
         rows.append(

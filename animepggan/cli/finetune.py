@@ -30,7 +30,9 @@ def command(console: Console, /, threads: int | None, dry_run: bool, no_probe: b
 
         given = {key: options[key] for key in ("base", "recipe")} | recipe_options(options)
         with console.bars() as bar:
-            chosen = finetuning_recipe(**given, without_data=True, bar=bar, say=console.say, warn=console.warn)
-        print_plan(console, chosen.resolved, chosen.base, options, probe=not no_probe)
+            resolved, start, _ = finetuning_recipe(
+                **given, without_data=True, bar=bar, say=console.say, warn=console.warn
+            )
+        print_plan(console, resolved, start, options, probe=not no_probe)
     else:
         train(console, finetune, **options)

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from animepggan.checkpoint import checkpoints_of, look_up, read_config, verify
 from animepggan.corpus import Corpus
 from animepggan.corpus.description import write_lines
-from animepggan.disk import PARTIAL, locked, write_json
+from animepggan.disk import PARTIAL, locked
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe, load
 from animepggan.recipe.model import LAYER
@@ -100,27 +100,3 @@ def write_bad(folder: Path, corpus: Corpus) -> None:
         write_lines(folder / BAD, listed)
     else:
         (folder / BAD).unlink(missing_ok=True)
-
-
-def write_status(
-    folder: Path,
-    state: str,  # running, finished, interrupted, failed
-    exit_code: int | None,
-    images_seen: int,
-    total_images: int,
-    last_checkpoint: Path | None,
-    reason: str | None = None,  # why it finished before its last image
-) -> None:
-    """Replace status.json."""
-    status = {
-        "state": state,
-        "exit": exit_code,
-        "images_seen": images_seen,
-        "total_images": total_images,
-        "last_checkpoint": None if last_checkpoint is None else str(last_checkpoint.relative_to(folder)),
-    }
-    try:
-        write_json(folder / STATUS, status | ({} if reason is None else {"reason": reason}))
-    except OSError:  # a full disk must not hide the error that is being reported
-        if state == "running":
-            raise

@@ -120,10 +120,12 @@ def finetune(
     The rest is as for `pretrain`. Raises what that raises, and HubError where the hub does not deliver the base.
     """
     where = device_of(device)
-    chosen = finetuning_recipe(base, data, recipe=recipe, settings=settings, seed=seed, bar=bar, say=say, warn=warn)
-    assert chosen.corpus is not None
+    resolved, start, corpus = finetuning_recipe(
+        base, data, recipe=recipe, settings=settings, seed=seed, bar=bar, say=say, warn=warn
+    )
+    assert corpus is not None
     how = RunOptions(where, precision, reference, resume, restart, allow, patience)
-    return _train(chosen.resolved, chosen.corpus, chosen.base, output, how, watch, bar, say, warn)
+    return _train(resolved, corpus, start, output, how, watch, bar, say, warn)
 
 
 def pretraining_recipe(
@@ -141,15 +143,6 @@ def pretraining_recipe(
     return resolved
 
 
-@dataclass(frozen=True, eq=False)
-class FineTuning:
-    """What `finetune` would train, and on what."""
-
-    resolved: Resolved
-    base: Base
-    corpus: Corpus | None
-
-
 def finetuning_recipe(
     base: str | Path | None = None,
     data: str | Path | None = None,
@@ -161,8 +154,8 @@ def finetuning_recipe(
     bar: Bar = silent,
     say: Say = nothing,
     warn: Say = nothing,
-) -> FineTuning:
-    """The recipe that `finetune` would train by, with the values of preset and base, and the pictures it looked at."""
+) -> tuple[Resolved, Base, Corpus | None]:
+    """The recipe that `finetune` would train by, with the values of preset and base; the base; the pictures."""
 
     def resolve(name: str | Path) -> Resolved:
         return _load_recipe(name, settings, {"data": data, "seed": seed, "base": base}, say)
@@ -194,7 +187,7 @@ def finetuning_recipe(
         listed = [f"{key} {values[key]}" for key, origin in resolved.origins.items() if origin.split()[0] == source]
         if listed:
             say(f"from the {source}: {', '.join(listed)}")
-    return FineTuning(resolved, start, corpus)
+    return resolved, start, corpus
 
 
 def load_corpus(

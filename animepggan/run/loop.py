@@ -18,7 +18,7 @@ from typing import Any
 from animepggan import training
 from animepggan.bar import Bar, silent
 from animepggan.corpus import Corpus
-from animepggan.disk import cache_folder, write_text
+from animepggan.disk import cache_folder, write_json, write_text
 from animepggan.errors import BUG, AnimepgganError, Interrupted, ModelError, RecipeError, resource_error
 from animepggan.metrics.split import clusters_in, split
 from animepggan.recipe import Resolved, dump, schedule_of
@@ -28,7 +28,7 @@ from animepggan.report.measures import Measurer, make_measurer, value_of
 from animepggan.report.previews import save_preview, save_real
 from animepggan.run.begin import Inputs, RunOptions, Start, begin, take_up
 from animepggan.run.checkpoints import Checkpoints, crosses, provenance
-from animepggan.run.folder import RECIPE, holds_else, holds_run, lock, move_aside, write_bad, write_status
+from animepggan.run.folder import RECIPE, STATUS, holds_else, holds_run, lock, move_aside, write_bad
 from animepggan.schedule import Schedule
 from animepggan.training import Progress, State
 from animepggan.transfer import first_resolution
@@ -182,9 +182,21 @@ class Run:
 
     def write_status(self, state: str, exit_code: int | None = None) -> None:
         """Replace status.json; `state` is running, finished, interrupted or failed."""
-        reason = self.gave_up if state == "finished" else None
-        total, last = self.schedule.total_images, self.checkpoints.last
-        write_status(self.folder, state, exit_code, self.state.images_seen, total, last, reason)
+        last = self.checkpoints.last
+        status = {
+            "state": state,
+            "exit": exit_code,
+            "images_seen": self.state.images_seen,
+            "total_images": self.schedule.total_images,
+            "last_checkpoint": None if last is None else str(last.relative_to(self.folder)),
+        }
+        if state == "finished" and self.gave_up is not None:
+            status["reason"] = self.gave_up
+        try:
+            write_json(self.folder / STATUS, status)
+        except OSError:  # a full disk must not hide the error that is being reported
+            if state == "running":
+                raise
 
 
 @contextmanager
