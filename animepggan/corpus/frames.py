@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -33,6 +33,7 @@ from animepggan.errors import DataError
 RECORD = "videos.jsonl"
 DEFAULT_OUTPUT = Path("data", "stills")
 
+_KEYS = {"name", "path", "fingerprint", "wanted"}  # of a row
 _SAMPLE = 1 << 20  # bytes at the start, the middle and the end of a file by which it is known again
 _NAME_BYTES = 180  # of UTF-8; the time and an ending come to it, and file systems take 255
 
@@ -139,7 +140,7 @@ class _Job:
                     items.append(_Item(path, _fingerprint(path), video.seconds))
             except (VideoError, OSError) as error:
                 yield Bad(str(path), getattr(error, "strerror", None) or str(error))
-        rows = {name: row for name in self._record.names() if (row := self._record.get(name)) and _is_row(row)}
+        rows = {name: row for name in self._record.names() if (row := self._record.get(name)) and row.keys() >= _KEYS}
         names = _names(items, rows)
         todo = [item for item in items if self._done(item, names[item.path]) is None]
         self._total = math.ceil(sum(map(self._span, todo)))
@@ -155,16 +156,15 @@ class _Job:
 
     def _row(self, item: _Item, name: str) -> dict[str, Any] | None:
         """The last row of this very content with these very options, if no other row of its name came after it."""
-        row = self._record.get(name)
-        same = row and _is_row(row) and (row["fingerprint"], row["wanted"]) == (item.fingerprint, asdict(self._wanted))
+        row = self._record.get(name) or {}
+        same = (row.get("fingerprint"), row.get("wanted")) == (item.fingerprint, asdict(self._wanted))
         return row if same else None
 
     def _done(self, item: _Item, name: str) -> Taken | None:
         row = self._row(item, name)
-        try:
+        with suppress(KeyError, TypeError):  # begun only, or damaged
             return None if row is None else replace(Taken(**row["taken"]), video=str(item.path), before=True)
-        except (KeyError, TypeError):  # begun only, or damaged
-            return None
+        return None
 
     def _take(self, item: _Item, name: str) -> Taken | Bad:
         started, wanted = self._row(item, name) is not None, self._wanted
@@ -191,7 +191,7 @@ class _Job:
                     path = self._folder / f"{name}-{time_name(choice.time)}{wanted.ending}"
                     # Of an earlier start that did not get to the end, what is there is whole.
                     if path != last_file and not (started and path.is_file()):
-                        soon(lambda path=path, choice=choice: _write(path, choice, video.aspect, wanted))
+                        soon(_write, path, choice, video.aspect, wanted)
                     last_file = path
                 taken.damaged, taken.problem = video.damaged, video.problem
         except VideoError as error:
@@ -200,10 +200,6 @@ class _Job:
             return Bad(str(item.path), taken.problem or f"no frame{' from --start on' * (wanted.start > 0)}")
         self._record.add({**row, "taken": asdict(taken)})
         return taken
-
-
-def _is_row(row: Mapping[str, Any]) -> bool:
-    return {"name", "path", "fingerprint", "wanted"} <= row.keys()
 
 
 def _fingerprint(path: Path) -> str:
@@ -268,16 +264,16 @@ def time_name(seconds: float) -> str:
 
 
 @contextmanager
-def _in_background() -> Iterator[Callable[[Callable[[], None]], None]]:
+def _in_background() -> Iterator[Callable[..., None]]:
     """For work that threads do while frames are decoded; its error is raised by a later call, or at the end."""
     count = os.cpu_count() or 1
     pending: deque[Future[None]] = deque()
     pool = ThreadPoolExecutor(count)
 
-    def soon(work: Callable[[], None]) -> None:
+    def soon(work: Callable[..., None], *arguments: object) -> None:
         while len(pending) >= 2 * count:  # frames are large
             pending.popleft().result()
-        pending.append(pool.submit(work))
+        pending.append(pool.submit(work, *arguments))
 
     try:
         yield soon
