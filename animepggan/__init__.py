@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING
 from animepggan.errors import AnimepgganError
 
 if TYPE_CHECKING:
-    from animepggan.corpus.check import check
-    from animepggan.corpus.curation import curate
     from animepggan.corpus.faces.crop import crop
-    from animepggan.corpus.frames import frames  # type: ignore[attr-defined]
+    from animepggan.corpus.frames import frames
+    from animepggan.data import check, curate
     from animepggan.evaluation import evaluate
     from animepggan.model import Model, load
     from animepggan.run import finetune, pretrain
@@ -43,9 +42,9 @@ __all__ = [
 ]
 
 _MODULES = {
-    "check": "corpus.check",
+    "check": "data",
     "crop": "corpus.faces.crop",
-    "curate": "corpus.curation",
+    "curate": "data",
     "evaluate": "evaluation",
     "finetune": "run",
     "frames": "corpus.frames",

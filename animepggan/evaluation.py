@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median_low
@@ -12,25 +12,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from animepggan.bar import Bar, silent
+from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.decode import decode, open_picture
 from animepggan.corpus.names import printable
 from animepggan.corpus.spec import Bad, Source, resolve
 from animepggan.corpus.sweep import sweep
 from animepggan.device import device_of
-from animepggan.disk import cache_folder, write_json
+from animepggan.disk import cache_folder
 from animepggan.errors import DataError, HubError, ModelError, RecipeError
 from animepggan.hub import parse
 from animepggan.interop.backbones import choose
 from animepggan.metrics import evaluate as metrics
 from animepggan.metrics.distances import require_fidelity
-from animepggan.metrics.memorization import Memorization, Training
 from animepggan.metrics.pool import Embedder, Pool
 from animepggan.metrics.store import room
 from animepggan.model import Model, load
-from animepggan.report import scores
+from animepggan.report.scores import Evaluated
 from animepggan.sampling.draw import Precision
-from animepggan.sampling.files import naming
 from animepggan.sampling.seeds import seeds_from
 
 DEFAULT_COUNT = 1000
@@ -40,52 +38,8 @@ LOOKED_AT = 32  # pictures of a set whose sides are asked
 OF_MODELS = ("config.json", "generator_ema.safetensors", "checkpoints", "recipe.yaml")  # what a model's folder holds
 OF_PICTURES = (".zip", ".tar", ".parquet", ".jsonl")
 
-Say = Callable[[str], object]
 Pictures = NDArray[np.uint8]
 """[n, h, w, 3], RGB, 0 to 255."""
-
-
-def nothing(text: str) -> None:
-    """The listener that does nothing."""
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluated:
-    """What `evaluate` found."""
-
-    measures: metrics.Measures  # the numbers, each explained there
-    subject: str  # what was measured, as `evaluate` takes it
-    name: str  # of it and of the reference, fit for a folder
-    how: Mapping[str, Any]  # how its pictures were drawn
-    pictures: Pictures
-    names: Sequence[str]  # of the pictures
-    memorization: Memorization | None  # what each is nearest to; None: it was not looked for
-    training: Training | None
-
-    def __str__(self) -> str:
-        """A table, a line a measure."""
-        return scores.table(self.measures)
-
-    def as_json(self) -> dict[str, Any]:
-        """The numbers and how they came about, for a file or a log: plain values, no nan."""
-        return {**self.measures.as_json(), "model": self.subject, **self.how}
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write measures.json and, where copies were looked for, sheet.html with the most suspicious pictures.
-
-        Raises RecipeError where `folder` is a file.
-        """
-        folder = Path(folder).expanduser()
-        with naming(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        written = [folder / "measures.json"]
-        write_json(written[0], self.as_json())
-        if self.memorization is not None and self.training is not None:
-            written.append(folder / "sheet.html")
-            scores.write(
-                written[1], self.subject, self.measures, self.memorization, self.training, self.pictures, self.names
-            )
-        return written
 
 
 @dataclass(frozen=True)
@@ -117,8 +71,8 @@ def evaluate(
     resolution: int | None = None,
     device: str = "auto",
     bar: Bar = silent,
-    say: Say = nothing,
-    warn: Say = nothing,
+    say: Say = unheard,
+    warn: Say = unheard,
 ) -> Evaluated:
     """Measure how good the pictures of a model, or of a folder, are.
 

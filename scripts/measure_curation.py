@@ -27,14 +27,14 @@ import numpy as np
 from measuring import machine
 from PIL import Image, ImageEnhance
 
-from animepggan.corpus.curation import Curation, curate
-from animepggan.corpus.curation.look import SEEN
+from animepggan.corpus.curation import Curation
 from animepggan.corpus.demo import draw
 from animepggan.corpus.demo.cache import cache_folder
 from animepggan.corpus.demo.characters import someone
 from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.drawing import finished
 from animepggan.corpus.demo.styles import render
+from animepggan.corpus.facts import SEEN
 from animepggan.corpus.spec import Entry, Source, resolve
 from animepggan.features import Backbone
 from animepggan.interop.backbones import PACKAGED, choose
@@ -95,12 +95,12 @@ def main() -> int:
         folder = options.folder / f"{name}-{options.count or 'all'}-seed{options.seed}"
         with _yui(folder, options) if name == "yui" else _general(folder, options) as (source, truth):
             started = time.perf_counter()
-            curation = curate(source, backbone)
+            curation = curation_of(source, backbone)
             seconds = time.perf_counter() - started
         found = list(measure(curation, truth, goals=name == "yui"))
         missed |= any(each.missed for each in found)
         print(f"\n{name}, seed {options.seed}: {len(source)} pictures, {seconds:.0f} s", end="; ")
-        print(f"limits: near {curation.near_limit:.2f}, stranger {curation.stranger_limit:.1f}")
+        print(f"limits: near {curation.clusters.near_limit:.2f}, stranger {curation.stranger_limit:.1f}")
         for each in found:
             goal = "" if each.goal is None else f"   goal {each.goal:.0%}" + ("   MISSED" if each.missed else "")
             print(f"  {each.name:<44} {each.share:7.1%} of {each.of:<5}{goal}")
@@ -115,7 +115,7 @@ def _keeps_her(source: Source, truth: Truth, backbone: Backbone, pictures: int) 
     print(f"\nyui in parts of {pictures} pictures")
     for part in range(PARTS):
         chosen = {source.entries[place].name for place in order[part * pictures : (part + 1) * pictures]}
-        curation = curate(source.only(partial(_is_in, chosen)), backbone)
+        curation = curation_of(source.only(partial(_is_in, chosen)), backbone)
         out = {curation.entries[place].name for place in curation.strangers}
         strangers = {name for name in chosen if truth.kind[name] == "stranger"}
         lost, hers = lost + len(out - strangers), hers + len(chosen - strangers)
@@ -135,11 +135,11 @@ def _is_in(names: set[str], entry: Entry) -> bool:
 def measure(curation: Curation, truth: Truth, *, goals: bool) -> Iterator[Found]:
     """What of the truth was found. Without `goals`, only how much."""
     names = [entry.name for entry in curation.entries]
-    head = {names[place]: names[members[0]] for members in curation.clusters for place in members}
-    digest = {names[place]: digest for place, digest in curation.digests.items()}
+    head = {names[place]: names[members[0]] for members in curation.clusters.members for place in members}
+    digest = {names[place]: facts.digest for place, facts in curation.facts.items()}
     copies = [name for name in names if truth.kind[name] == "copy"]
     nears = [name for name in names if truth.kind[name] == "near"]
-    called = {names[place]: names[first] for place, first in curation.copy_of.items()}
+    called = {names[place]: names[first] for place, first in curation.clusters.copy_of.items()}
 
     def found(name: str, right: list[bool], goal: float) -> Found:
         return Found(name, float(np.mean(right)) if right else 1.0, len(right), goal if goals else None)

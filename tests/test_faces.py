@@ -566,14 +566,15 @@ def package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> types.ModuleType
     monkeypatch.setitem(sys.modules, "anime_face_detector", module)
     install(monkeypatch, "0.1.0")
 
-    def cached(parsed: hub.HubSpec, files: Sequence[str]) -> hub.Local:
+    def resolve(spec: str, *, allow_patterns: Sequence[str], wanted: str) -> hub.Local:
+        parsed = hub.parse(spec)
         folder = tmp_path / parsed.repo / str(parsed.revision)
         folder.mkdir(parents=True, exist_ok=True)
-        for file in files:
+        for file in allow_patterns:
             (folder / file).touch()
-        return hub.Local(folder, parsed.repo, str(parsed.revision), str(parsed))
+        return hub.Local(folder, parsed.repo, str(parsed.revision), spec)
 
-    monkeypatch.setattr(hub, "cached", cached)
+    monkeypatch.setattr(hub, "resolve", resolve)
     return module
 
 
@@ -649,7 +650,6 @@ def test_without_its_weights_the_offline_package_is_used_and_that_is_said(
     def silent(*_: object, **__: object) -> hub.Local:
         raise HubError("the hub is out of reach")
 
-    monkeypatch.setattr(hub, "cached", lambda *_: None)
     monkeypatch.setattr(hub, "resolve", silent)
     with caplog.at_level(logging.WARNING):
         assert detector.choose(smallest=80, largest_tilt=35).name == "animeface"

@@ -42,6 +42,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "interop": ("errors", "streams", "features", "networks", "checkpoint", "sampling"),
     "report": ANY,
     "evaluation": ANY,
+    "data": ANY,
     "run": ANY,
     "cli": ANY,
     "__main__": ANY,

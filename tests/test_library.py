@@ -186,6 +186,10 @@ def test_what_is_wrong_is_an_error_of_ours(model: animepggan.Model, tmp_path: Pa
         (["sample"], animepggan.Model.draw),
         (["interpolate"], animepggan.Model.interpolate),
         (["evaluate", "yui/", "--data", "demo:yui"], animepggan.evaluate),
+        (["data", "check", "yui/"], animepggan.check),
+        (["data", "curate", "yui/"], animepggan.curate),
+        (["data", "crop", "yui/"], animepggan.crop),
+        (["data", "frames", __file__], animepggan.frames),
         (["pretrain", "demo"], animepggan.pretrain),
         (["finetune"], animepggan.finetune),
     ],
@@ -193,16 +197,20 @@ def test_what_is_wrong_is_an_error_of_ours(model: animepggan.Model, tmp_path: Pa
 def test_a_verb_has_the_words_and_the_defaults_of_the_library(
     arguments: list[str], function: Callable[..., object]
 ) -> None:
-    verb, *given = arguments
-    command = cli.verbs.get_command(click.Context(cli.verbs), verb)
-    assert command is not None
-    options = command.make_context(verb, given).params
-    takes = inspect.signature(function).parameters
-    shared = takes.keys() & options.keys() - {"seeds"}
-    assert takes.keys() - shared <= {"self", "seeds", "to", "subject", "bar", "say", "warn", "watch"}
-    for name in shared:
-        if takes[name].default is not inspect.Parameter.empty:
-            assert takes[name].default == options[name], name
+    context = click.Context(cli.verbs)
+    while isinstance(context.command, click.Group):
+        verb, *arguments = arguments
+        command = context.command.get_command(context, verb)
+        assert command is not None
+        context = command.make_context(verb, arguments)
+    options = dict(context.params)
+    for each in context.command.params:  # `--set` gives `settings`; either is the word
+        options |= {word.lstrip("-").replace("-", "_"): context.params.get(str(each.name)) for word in each.opts}
+    takes = {name: each.default for name, each in inspect.signature(function).parameters.items()}
+    takes = {name: default for name, default in takes.items() if default is not inspect.Parameter.empty}
+    assert takes.keys() - options.keys() <= {"to", "bar", "say", "warn", "watch"}
+    for name in takes.keys() & options.keys():
+        assert options[name] in (takes[name], None), name  # None: the verb leaves it to the library
 
 
 @pytest.mark.slow

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import torch
     from tqdm import tqdm
 
+    from animepggan.bar import Bar
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 Parameters = ParamSpec("Parameters")
 
@@ -33,7 +35,7 @@ NO_BACKBONE = "none"
 _UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
-def printable(text: str) -> str:
+def spelled_out(text: str) -> str:
     """`text` with its control characters spelled out, so that no file name can steer a terminal."""
     return text.translate(_UNPRINTABLE)
 
@@ -49,7 +51,7 @@ def complain(text: str) -> None:
     """One message on stderr, above a progress bar if one is drawn there; a stderr that nobody reads stops nothing."""
     if sys.stderr is None:
         return
-    text = printable(text)
+    text = spelled_out(text)
     try:
         if (tqdm := sys.modules.get("tqdm")) is not None:
             tqdm.tqdm.write(text, file=sys.stderr)
@@ -77,7 +79,7 @@ class Console:
 
             text = json.dumps(data, indent=2, allow_nan=False, default=os.fspath)
         elif sys.stdout is not None and sys.stdout.isatty():
-            text = printable(text)
+            text = spelled_out(text)
         if not text:
             return
         try:
@@ -102,25 +104,21 @@ class Console:
         return tqdm(total=total, unit=unit, desc=description, disable=hidden, dynamic_ncols=True, file=sys.stderr)
 
     @contextmanager
-    def bars(self, unit: str = "picture") -> Iterator[Callable[[str, int, int], None]]:
-        """For what is called as bar(what is being done, done, total): a bar for each thing, one after the other."""
-        current: tqdm[Any] | None = None
-        doing = ""
-
-        def show(what: str, done: int, total: int) -> None:
-            nonlocal current, doing
-            if current is None or what != doing:
-                close()
-                current, doing = self.bar(total, unit, what), what
-            current.update(done - current.n)
-            if done >= total:
-                close()
+    def bars(self, unit: str = "picture") -> Iterator[Bar]:
+        """A bar for each thing that is being done, one after the other."""
+        shown: dict[str, tqdm[Any]] = {}
 
         def close() -> None:
-            nonlocal current
-            if current is not None:
-                current.close()
-            current = None
+            while shown:
+                shown.popitem()[1].close()
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in shown:
+                close()
+                shown[what] = self.bar(total, unit, what)
+            shown[what].update(done - shown[what].n)
+            if done >= total:
+                close()
 
         try:
             yield show

@@ -134,6 +134,7 @@ class Corpus:
         bad: Sequence[Bad] = (),
         skipped: Sequence[Bad] = (),
         identity: tuple[str, int] | None = None,  # fingerprint, and how many are distinct; None: worked out
+        source: Source | None = None,  # the picture files; None: there are none
     ) -> None:
         self.name = name
         self.spec = spec
@@ -142,6 +143,7 @@ class Corpus:
         self.bad = list(bad)  # opened and found unusable
         self.skipped = list(skipped)  # left out unopened
         self.random_shift = random_shift
+        self.source = source
         self._store: Store = InMemory(pictures) if isinstance(pictures, Tensor) else pictures
         self.resolution = self._store.sides[0] - random_shift if resolution is None else resolution
         self._known_as = identity
@@ -199,6 +201,7 @@ class Corpus:
             bad=pyramid.bad,
             skipped=pyramid.skipped,
             identity=pyramid.identity(resolution + random_shift),
+            source=source,
         )
 
     @cached_property
@@ -236,6 +239,7 @@ class Corpus:
             commit=self.commit,
             resolution=self.resolution,
             random_shift=self.random_shift,
+            source=self.source,
         )
 
     def __len__(self) -> int:

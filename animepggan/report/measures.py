@@ -7,7 +7,7 @@ whatever goes wrong is a note, and all that is random comes from seeds of its ow
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,8 +115,7 @@ def make_measurer(
             name = NEEDS_NO_BACKBONE
     if name == NEEDS_NO_BACKBONE and recipe.resolution < LOWEST:
         return None, [*notes, f"nothing is measured: {NEEDS_NO_BACKBONE} needs pictures of {LOWEST} px or more"]
-    labels: Sequence[int] = split.labels.tolist()
-    pool = Pool(split.held_out, recipe.resolution, labels, cache, bar)
+    pool = Pool(split.held_out, recipe.resolution, split.labels, cache, bar)
     try:
         reference = prepare(pool, embedder=embedder, memorization=False, similarity=False, seed=recipe.seed)
     except Exception as error:

@@ -21,10 +21,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-
-from animepggan.corpus.curation.neighbors import distance_to
-from animepggan.corpus.curation.palette import palettes
+from PIL import Image, ImageCms
 
 SHARE = 0.05
 """A group of strangers larger than this share of the set is taken to belong."""
@@ -41,6 +40,38 @@ _LANDMARKS = 4000  # pictures that stand for the set as neighbors
 _FITTED = 20_000  # pictures that the covariance is taken from
 _EXAMPLES = 3  # nearest examples that a picture is compared to
 _PARTS = 5  # of a small set, each left out once
+_CELLS = 1 << 24  # distances held at a time
+_BINS = (4, 8, 8)  # of lightness 0 to 100 and of a* and b*
+_FROM, _TO = -56, 64  # of a* and b*: where nearly all drawn colors lie; those outside count in the bins at the border
+_TO_LAB = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+
+
+def palettes(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Histograms over CIE L*a*b* of uint8 [n, h, w, 3], sRGB: float32 [n, 256].
+
+    Of each bin the square root of its share: Euclidean distance is then sqrt(2) times that of Hellinger, 0 to sqrt(2).
+    """
+    found = np.empty((len(pictures), _BINS[0] * _BINS[1] * _BINS[2]), np.float32)
+    for index, pixels in enumerate(pictures):
+        lab = np.asarray(ImageCms.applyTransform(Image.fromarray(pixels), _TO_LAB)).reshape(-1, 3)
+        lightness = lab[:, 0].astype(np.int64) * _BINS[0] // 256
+        a, b = ((lab[:, 1:].view(np.int8).astype(np.int64) - _FROM) * _BINS[1] // (_TO - _FROM)).clip(0, _BINS[1] - 1).T
+        counts = np.bincount((lightness * _BINS[1] + a) * _BINS[2] + b, minlength=found.shape[1])
+        found[index] = np.sqrt(counts / len(lab))
+    return found
+
+
+def distance_to(vectors: NDArray[np.float32], others: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """The distance of each row of [n, d] to its `count`th nearest of `others` [m, d], itself among them or not: [n]."""
+    found = np.empty(len(vectors), np.float32)
+    fixed = torch.from_numpy(np.ascontiguousarray(others))
+    lengths = (fixed**2).sum(dim=1)
+    rows = max(1, _CELLS // len(others))
+    for start in range(0, len(vectors), rows):
+        part = torch.from_numpy(np.ascontiguousarray(vectors[start : start + rows]))
+        squares = torch.addmm(lengths + (part**2).sum(dim=1, keepdim=True), part, fixed.T, alpha=-2).clamp_min_(0)
+        found[start : start + rows] = squares.kthvalue(min(count, len(others)), dim=1).values.sqrt().numpy()
+    return found
 
 
 @dataclass(frozen=True)

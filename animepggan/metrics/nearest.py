@@ -1,14 +1,15 @@
-"""How like two pictures are, whatever their encoding, contrast and place: for copies, near copies and blends.
+"""The training pictures nearest to a drawn one, and the best blend of two of them, by which memorization is told.
 
-Pictures are brought to 64 px, blurred a little, moved by up to 2 px against each other, and their mean is taken off.
-What is compared is the direction of what remains: `distance` is the sine of the angle between two such remainders, the
-share of what sets a picture apart from the mean picture that the other one does not explain. 0: a copy; 1: nothing in
-common. A flat or blurred picture, near everything by plain differences, is near nothing here.
+Whether two real pictures are near copies is for `corpus.likeness`. Here thousands of drawn pictures are compared with
+all of a training set, and mixtures count, so the comparison is linear: pictures are brought to 64 px, blurred a little,
+moved by up to 2 px against each other, and their mean is taken off. `distance` is the sine of the angle between two
+such remainders, the share of what sets a picture apart from the mean picture that the other one does not explain.
+0: a copy; 1: nothing in common. A flat or blurred picture, near everything by plain differences, is near nothing here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +24,6 @@ STAY = 0.05  # by how much moving has to fit better than not moving: the fainter
 CROP = SIDE - 2 * SHIFT
 SHORTLIST = 16  # pictures that are looked at closely, chosen at SIDE / 4: the nearest to a query,
 LEADS, PARTNERS = 4, 4  # and for each of the first LEADS the PARTNERS nearest to what it leaves unexplained
-NEAR = 0.25
-"""Distance below which pictures are taken for near copies."""
-
 _BLUR = 1.0  # deviation in pixels of SIDE: a shift by half a pixel, ringing and slight blur stay small
 _CHUNK = 256  # pictures
 _BLOCK = 8  # queries whose shortlists are held at once: of more, memory is asked for and returned all the time
@@ -84,7 +82,6 @@ class Gallery:
         thumbs: NDArray[np.uint8],  # of `thumbnails`, the queries
         *,
         groups: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
-        progress: Callable[[int], object] = lambda done: None,
     ) -> Matches:
         """The nearest pictures of each query. `groups` holds a number a query and a number a picture of the gallery:
         those of one number are not compared (a picture with itself, a member with its cluster).
@@ -100,7 +97,6 @@ class Gallery:
                 block = slice(start, start + _BLOCK)
                 queries = thumbs[part][block]
                 parts.append(self._look(queries, chosen[block], hidden[block]))
-                progress(len(queries))
         joined = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
         return Matches(*joined)
 

@@ -1,17 +1,15 @@
-"""How different two pictures are that may be the same one, saved anew, scaled, shifted, cut, brightened or blinking.
+"""How different two pictures are, which tells near copies: saved anew, scaled, shifted, cut, brightened or blinking.
 
 The second is laid over the first as well as a shift and a zoom can, its brightness and contrast are matched, and what
 is left is measured block by block in units of the noise that saving and resampling leave behind: `NOISE` of 255, and
 `MISPLACED` pixels where there are edges. The difference of the pair is that of its block at `SAME` of all, sorted: what
 changes less than a fifth of a picture (a blink, a mouth, a subtitle) does not count. So a difference under one half is
-noise, over one it is another picture, in any set; where between them the limit lies, the set itself says (`valley`).
+noise, over one it is another picture.
 
 Mirrored pictures are different ones, as they are to a generator.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -27,8 +25,6 @@ MISPLACED = 0.5
 """Pixels of SIDE: how far edges may be from where they should be."""
 SAME = 0.8
 """Share of the blocks that have to be the same."""
-LOWEST, HIGHEST = 0.55, 0.95
-"""Where the limit between near copies and others may lie, in units of noise."""
 
 _BLOCK = 6  # pixels a side
 _REACH = 2  # of SIDE / 2 pixels: how far the first, whole-pixel search for the shift goes
@@ -37,70 +33,54 @@ _MOST_SHIFT, _MOST_ZOOM = 0.2, 0.15  # of half a side; of the size
 _GAIN = 1.4  # how much the contrast may differ, either way
 _SEEN = 0.3  # share of a block that both pictures must show for it to count
 _PAIRS = 512  # compared at once
-_CAUTION = 0.88  # of the valley: joining two different pictures is worse than missing a near copy
-_SMOOTH = 0.10  # of the logarithm of a difference: the kernel that smooths their histogram
 
 
-def compare(thumbnails: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+def difference(thumbnails: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
     """The differences of pairs of pictures, in units of noise: float32 [p].
 
     `thumbnails` are uint8 [n, SIDE, SIDE, 3] (a memory map is fine), `pairs` int64 [p, 2] into them.
     """
-    differences = np.empty(len(pairs), np.float32)
+    found = np.empty(len(pairs), np.float32)
     with torch.inference_mode():
-        for chunk in _chunks(len(pairs)):
+        for start in range(0, len(pairs), _PAIRS):
+            chunk = slice(start, start + _PAIRS)
             first, second = (_tensor(thumbnails[pairs[chunk, side]]) for side in (0, 1))
-            differences[chunk] = _compare(first, second).numpy()
-    return differences
-
-
-def valley(differences: NDArray[np.float32]) -> float:
-    """The limit between near copies and others: a little below where, from LOWEST to HIGHEST, the fewest lie.
-
-    A set without near copies thins out downward and gets LOWEST; one of nothing but copies gets nearly HIGHEST.
-    """
-    grid = np.linspace(np.log(LOWEST), np.log(HIGHEST), 61)
-    values = np.log(np.maximum(differences[differences < 2 * HIGHEST], 1e-3).astype(np.float64))
-    density = np.zeros_like(grid)
-    for start in range(0, len(values), 4096):
-        part = values[start : start + 4096, None]
-        density += np.exp(-0.5 * ((grid - part) / _SMOOTH) ** 2).sum(axis=0)
-    return float(max(LOWEST, _CAUTION * np.exp(grid[density.argmin()])))
-
-
-def _chunks(count: int) -> Iterator[slice]:
-    return (slice(start, start + _PAIRS) for start in range(0, count, _PAIRS))
+            found[chunk] = _difference(first, second).numpy()
+    return found
 
 
 def _tensor(pictures: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float().contiguous()
 
 
-def _compare(first: Tensor, second: Tensor) -> Tensor:
+def _difference(first: Tensor, second: Tensor) -> Tensor:
     """[p] from two [p, 3, SIDE, SIDE]; infinite where not even the rough shapes agree."""
-    first_gray, second_gray = (picture.mean(dim=1, keepdim=True) for picture in (first, second))
-    first_half, second_half = (functional.avg_pool2d(picture, 2) for picture in (first_gray, second_gray))
-    place, agreement = _shift(_edges(first_half), _edges(second_half))
-    alike = agreement >= _AGREE
-    if not alike.all():
-        found = torch.full((len(first),), torch.inf)
-        if alike.any():
-            found[alike] = _compare(first[alike], second[alike])
-        return found
-    for one, other, steps in ((first_half, second_half, 4), (first_gray, second_gray, 3)):
-        place = _align(_centered(_soften(one)), _centered(_soften(other)), place, steps)
-    laid, seen = _warp(_soften(second), place)
-    return _quantile(_block_differences(_soften(first), laid, seen))
+    halves = [functional.avg_pool2d(picture.mean(dim=1, keepdim=True), 2) for picture in (first, second)]
+    place, agreement = _shift(*map(_edges, halves))
+    found = torch.full((len(first),), torch.inf)
+    alike = torch.nonzero(agreement >= _AGREE)[:, 0]
+    if len(alike):
+        place = _align([_centered(_soften(half[alike])) for half in halves], place[alike], 4)
+        one, other = (_soften(picture[alike]) for picture in (first, second))
+        place = _align([_centered(each.mean(dim=1, keepdim=True)) for each in (one, other)], place, 3)
+        found[alike] = _quantile(_of_blocks(one, *_warp(other, place)))
+    return found
 
 
-def _soften(pictures: Tensor) -> Tensor:
-    """The mean of each pixel and its eight neighbors."""
-    return functional.avg_pool2d(functional.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1)
+def _soften(pictures: Tensor, reach: int = 1) -> Tensor:
+    """The mean of the pixels up to `reach` away along each axis; for small pictures faster than torch's pooling."""
+    for axis in (2, 3):
+        side = pictures.shape[axis]
+        padded = functional.pad(pictures, (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach), mode="replicate")
+        pictures = sum(
+            (padded.narrow(axis, start, side) for start in range(1, 2 * reach + 1)), padded.narrow(axis, 0, side)
+        )
+    return pictures / (2 * reach + 1) ** 2
 
 
 def _edges(pictures: Tensor) -> Tensor:
     """What is left without the mean of 9 x 9 pixels."""
-    return pictures - functional.avg_pool2d(functional.pad(pictures, (4, 4, 4, 4), mode="replicate"), 9, 1)
+    return pictures - _soften(pictures, 4)
 
 
 def _centered(pictures: Tensor) -> Tensor:
@@ -143,8 +123,9 @@ def _warp(pictures: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
     return laid, (at.abs() < 1).all(dim=-1)
 
 
-def _align(first: Tensor, second: Tensor, place: Tensor, steps: int) -> Tensor:
-    """A better `place`: Gauss-Newton steps with the gradients of `first` (Baker and Matthews 2004, inverse)."""
+def _align(pictures: list[Tensor], place: Tensor, steps: int) -> Tensor:
+    """A better `place`: Gauss-Newton steps with the gradients of the first (Baker and Matthews 2004, inverse)."""
+    first, second = pictures
     half = 1 / first.shape[-1]  # a pixel in half sides, halved
     right, down = _grid(first.shape[-1])
     along = functional.pad(first[..., 2:] - first[..., :-2], (1, 1)) / (4 * half)
@@ -163,7 +144,7 @@ def _align(first: Tensor, second: Tensor, place: Tensor, steps: int) -> Tensor:
     return place
 
 
-def _block_differences(first: Tensor, second: Tensor, seen: Tensor) -> Tensor:
+def _of_blocks(first: Tensor, second: Tensor, seen: Tensor) -> Tensor:
     """Root mean square differences of blocks, in units of noise: [p, blocks]; NaN where too little is seen.
 
     The brightness and contrast of `second` are matched over the blocks that differ least.
