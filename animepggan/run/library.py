@@ -18,11 +18,11 @@ from animepggan.checkpoint import BEST
 from animepggan.corpus import Corpus
 from animepggan.corpus.demo import cached
 from animepggan.corpus.demo.drawing import COUNTS
+from animepggan.corpus.likeness import clusters_in
 from animepggan.corpus.names import printable
 from animepggan.device import device_of
 from animepggan.disk import cache_folder
 from animepggan.errors import DataError, RecipeError
-from animepggan.metrics.split import clusters_in
 from animepggan.recipe import Resolved, find, load
 from animepggan.recipe.model import leaves
 from animepggan.recipe.text import value_text

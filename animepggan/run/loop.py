@@ -18,9 +18,10 @@ from typing import Any
 from animepggan import training
 from animepggan.bar import Bar, silent
 from animepggan.corpus import Corpus
+from animepggan.corpus.likeness import clusters_in
 from animepggan.disk import cache_folder, write_json, write_text
 from animepggan.errors import BUG, AnimepgganError, Interrupted, ModelError, RecipeError, resource_error
-from animepggan.metrics.split import clusters_in, split
+from animepggan.metrics.split import split
 from animepggan.recipe import Resolved, dump, schedule_of
 from animepggan.report.health import Health, variety
 from animepggan.report.log import Log, read_log
