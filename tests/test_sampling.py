@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from animepggan import cli
 from animepggan.checkpoint import Loaded
+from animepggan.disk import replacing
 from animepggan.errors import ModelError, RecipeError
 from animepggan.networks import Generator
 from animepggan.sampling.draw import draw, mean_features, to_uint8
@@ -428,7 +429,9 @@ def test_sample_on_a_full_disk_keeps_what_is_there(
     if not Path("/dev/full").exists():
         pytest.skip("a disk that is always full is a device of Linux")
     (tmp_path / "seed000001.png").write_bytes(b"an older picture")
-    (tmp_path / ".seed000001.png.partial").symlink_to("/dev/full")
+    with pytest.raises(KeyError), replacing(tmp_path / "seed000001.png") as partial:
+        raise KeyError  # to learn what it is called
+    partial.symlink_to("/dev/full")
     assert run(model, "--seeds", "0,1", "-o", tmp_path) == 6
     assert "disk is full" in capsys.readouterr().err
     assert (tmp_path / "seed000001.png").read_bytes() == b"an older picture"
