@@ -23,7 +23,7 @@ from animepggan.cli import main
 from animepggan.cli.data.crop import command
 from animepggan.corpus.faces import crop as job
 from animepggan.corpus.faces.crop import CropSummary, crop
-from animepggan.corpus.faces.cutting import Options, name_of, reject_reason
+from animepggan.corpus.faces.cutting import CropOptions, name_of, reject_reason
 from animepggan.corpus.faces.drawn import drawn_face
 from animepggan.corpus.faces.face import Face, Landmarks
 from animepggan.errors import BusyError, DataError, ModelError
@@ -147,22 +147,22 @@ def test_what_is_left_out_stands_in_a_list_with_its_reason(source: Path, tmp_pat
 @pytest.mark.parametrize(
     ("face", "options", "reason"),
     [
-        (face_at(200, 200), Options(), None),
-        (face_at(200, 200, score=0.6), Options(confidence=0.6), None),
-        (face_at(200, 200, score=0.59), Options(confidence=0.6), "doubtful"),
-        (face_at(200, 200, width=80), Options(min_face=80), None),
-        (face_at(200, 200, width=79), Options(min_face=80), "small"),
-        (face_at(200, 200, tilt=36), Options(max_tilt=37), None),
-        (face_at(200, 200, tilt=36), Options(max_tilt=35), "tilted"),
-        (face_at(200, 200, tilt=-36), Options(max_tilt=35), "tilted"),
-        (face_at(10, 200), Options(), None),
-        (face_at(-10, 200), Options(), "at the edge"),
-        (face_at(0, 0), Options(), "at the edge"),
-        (face_at(200, 200), Options(loose=4), "at the edge"),
-        (Face((0, 0, 99, 99), 1, Landmarks((50, 50), (90, 50), (70, 40), (70, 20))), Options(), "implausible"),
+        (face_at(200, 200), CropOptions(), None),
+        (face_at(200, 200, score=0.6), CropOptions(confidence=0.6), None),
+        (face_at(200, 200, score=0.59), CropOptions(confidence=0.6), "doubtful"),
+        (face_at(200, 200, width=80), CropOptions(min_face=80), None),
+        (face_at(200, 200, width=79), CropOptions(min_face=80), "small"),
+        (face_at(200, 200, tilt=36), CropOptions(max_tilt=37), None),
+        (face_at(200, 200, tilt=36), CropOptions(max_tilt=35), "tilted"),
+        (face_at(200, 200, tilt=-36), CropOptions(max_tilt=35), "tilted"),
+        (face_at(10, 200), CropOptions(), None),
+        (face_at(-10, 200), CropOptions(), "at the edge"),
+        (face_at(0, 0), CropOptions(), "at the edge"),
+        (face_at(200, 200), CropOptions(loose=4), "at the edge"),
+        (Face((0, 0, 99, 99), 1, Landmarks((50, 50), (90, 50), (70, 40), (70, 20))), CropOptions(), "implausible"),
     ],
 )
-def test_each_limit_holds_where_it_is_set(face: Face, options: Options, reason: str | None) -> None:
+def test_each_limit_holds_where_it_is_set(face: Face, options: CropOptions, reason: str | None) -> None:
     found = reject_reason(face, (640, 400), options)
     assert (found is None) if reason is None else (found is not None and found.startswith(reason))
 

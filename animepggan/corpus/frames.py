@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +23,7 @@ from PIL import Image
 from animepggan.bar import Bar, silent
 from animepggan.corpus.job import Record, open_record
 from animepggan.corpus.names import printable
-from animepggan.corpus.scenes import Choice, Taken, chosen
+from animepggan.corpus.scenes import Taken, pick_stills
 from animepggan.corpus.spec import Bad
 from animepggan.corpus.video import ENDINGS, Video, VideoError, picture, pyav
 from animepggan.disk import replacing
@@ -56,11 +55,11 @@ class FramesSummary:
 class _Wanted:
     """What is taken of each video, and how it is written."""
 
-    every: float = 1.0  # seconds after a still until the next one is looked at; 0: only where scenes begin
-    start: float = 0.0  # seconds
-    end: float | None = None
-    format: Literal["png", "jpeg"] = "png"
-    quality: int = 95  # of JPEG
+    every: float  # seconds after a still until the next one is looked at; 0: only where scenes begin
+    start: float  # seconds
+    end: float | None
+    format: Literal["png", "jpeg"]
+    quality: int  # of JPEG
 
     @property
     def ending(self) -> str:
@@ -181,18 +180,16 @@ class _Job:
             with Video(item.path) as video, _in_background() as soon:
                 at = wanted.start
                 last_file = None
-                for choice in chosen(video.frames(wanted.start, wanted.end), wanted.every, taken):
-                    self._read, at = self._read + max(0.0, choice.time - at), max(choice.time, at)
+                for time, shot in pick_stills(video.frames(wanted.start, wanted.end), wanted.every, taken):
+                    self._read, at = self._read + max(0.0, time - at), max(time, at)
                     if self._total:
                         self._bar("frames", min(int(self._read), self._total - 1), self._total)
-                    taken.seconds = choice.time
-                    if choice.kind is None:
-                        continue
-                    path = self._folder / f"{name}-{time_name(choice.time)}{wanted.ending}"
+                    taken.seconds = time
+                    path = self._folder / f"{name}-{time_name(time)}{wanted.ending}"
                     # Of an earlier start that did not get to the end, what is there is whole.
-                    if path != last_file and not (started and path.is_file()):
-                        soon(_write, path, choice, video.aspect, wanted)
-                    last_file = path
+                    if shot is not None and path != last_file and not (started and path.is_file()):
+                        soon(_write, path, wanted, *shot, video.aspect)
+                    last_file = path if shot is not None else last_file
                 taken.damaged, taken.problem = video.damaged, video.problem
         except VideoError as error:
             return Bad(str(item.path), str(error))
@@ -283,9 +280,8 @@ def _in_background() -> Iterator[Callable[..., None]]:
         pool.shutdown(cancel_futures=True)
 
 
-def _write(path: Path, choice: Choice, aspect: Fraction, wanted: _Wanted) -> None:
-    assert choice.frame is not None
-    image = Image.fromarray(picture(choice.before, choice.frame, choice.after, aspect))
+def _write(path: Path, wanted: _Wanted, *shot: Any) -> None:
+    image = Image.fromarray(picture(*shot))
     with replacing(path) as partial, partial.open("wb") as file:
         if wanted.format == "png":
             image.save(file, "PNG", compress_level=3)  # more takes far longer and saves little

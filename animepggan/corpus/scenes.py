@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeVar
+from dataclasses import dataclass
+from itertools import chain, tee
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from animepggan.corpus.video import THUMBNAIL, thumbnail
 if TYPE_CHECKING:
     from av import VideoFrame
 
-T = TypeVar("T")
+    Shot = tuple[VideoFrame | None, VideoFrame, VideoFrame | None]  # a frame between its neighbors
 
 CUT = 12.0  # mean difference of two frames' thumbnails, 0 to 255, from which on a scene may have changed,
 CUT_OVER_MOTION = 3.0  # if it is also so many times what the frames before it differed by
@@ -50,19 +51,11 @@ class Taken:
         return self.scenes + self.between
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A frame of a video, and whether a still is made of it."""
-
-    time: float
-    kind: Literal["scene", "between"] | None  # None: not taken
-    before: VideoFrame | None = field(default=None, repr=False)
-    frame: VideoFrame | None = field(default=None, repr=False)
-    after: VideoFrame | None = field(default=None, repr=False)
-
-
-def chosen(frames: Iterator[tuple[float, VideoFrame]], every: float, taken: Taken) -> Iterator[Choice]:
-    """Every frame of a video, with whether it is taken: where a scene begins, and `every` so many seconds after.
+def pick_stills(
+    frames: Iterator[tuple[float, VideoFrame]], every: float, taken: Taken
+) -> Iterator[tuple[float, Shot | None]]:
+    """The time of every frame, with the frame where a still is made of it: where a scene begins, and `every` so many
+    seconds after.
 
     What looks like an earlier still, or shows a single color, is left out; `taken` counts.
     """
@@ -71,52 +64,35 @@ def chosen(frames: Iterator[tuple[float, VideoFrame]], every: float, taken: Take
     small: NDArray[np.uint8] | None = None
     begun: float | None = None  # when the scene began, of which nothing is taken yet
     looked = 0.0  # when a frame was last looked at
-    for before, (time, frame), after in _with_neighbors(frames):
+    behind, current, ahead = tee(frames, 3)
+    next(ahead, None)
+    for before, (time, frame), after in zip(chain([None], behind), current, chain(ahead, [None]), strict=False):
         small_before, small = small, thumbnail(frame)
         if before is None or small_before is None:
             cut, lone = True, after is None or after[0] - time >= SLOW
         else:
-            moved = _difference(small, small_before)
+            moved = float(np.abs(small.astype(np.int16) - small_before).mean())
             cut, lone = moved > max(CUT, CUT_OVER_MOTION * sum(motion) / MOTION_FRAMES), time - before[0] >= SLOW
             motion.append(moved)
         if cut and begun is None:
             begun = time
-        kind: Literal["scene", "between"] | None = None
         # The first frame of a scene may hold a field of the scene before, or be a flash: its second is taken.
-        if begun is not None and (not cut or lone or time - begun >= UNREST):
-            kind, begun = "scene", None
-        elif begun is None and every and time - looked >= every:
-            kind = "between"
-        if kind is not None:
+        opens = begun is not None and (not cut or lone or time - begun >= UNREST)
+        shot = None
+        if opens or (begun is None and every and time - looked >= every):
             looked = time
             if small.std(axis=(0, 1)).max() < BLANK:
                 taken.blank += 1
-                kind = None
             elif seen.holds(small):
                 taken.repeats += 1
-                kind = None
-        if kind is None:
-            yield Choice(time, None)
-            continue
-        seen.add(small)
-        if kind == "scene":
-            taken.scenes += 1
-        else:
-            taken.between += 1
-        yield Choice(time, kind, before and before[1], frame, after and after[1])
-
-
-def _with_neighbors(items: Iterator[T]) -> Iterator[tuple[T | None, T, T | None]]:
-    before: T | None = None
-    current = next(items, None)
-    while current is not None:
-        after = next(items, None)
-        yield before, current, after
-        before, current = current, after
-
-
-def _difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    return float(np.abs(one.astype(np.int16) - other).mean())
+            else:
+                seen.add(small)
+                taken.scenes += opens
+                taken.between += not opens
+                shot = (before and before[1], frame, after and after[1])
+        if opens:
+            begun = None
+        yield time, shot
 
 
 class _Seen:

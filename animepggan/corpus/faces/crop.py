@@ -26,8 +26,8 @@ from PIL import Image
 from animepggan.bar import Bar, silent
 from animepggan.corpus.decode import DecodeError
 from animepggan.corpus.description import write_lines
-from animepggan.corpus.faces.cutting import PICTURES, UNREADABLE, Options, Task, cut_faces, decoded
-from animepggan.corpus.faces.detector import Detector, choose, open_detector
+from animepggan.corpus.faces.cutting import PICTURES, UNREADABLE, CropOptions, Task, cut_faces, decoded
+from animepggan.corpus.faces.detector import Detector, open_detector
 from animepggan.corpus.faces.face import Face
 from animepggan.corpus.faces.rows import CROPS, REJECTS, Given
 from animepggan.corpus.job import Record, foreign, open_record
@@ -65,11 +65,11 @@ def crop(
     data: str | Source,
     output: str | Path | None = None,
     *,
-    size: int = Options.size,
-    loose: float = Options.loose,
-    min_face: float = Options.min_face,
-    max_tilt: float = Options.max_tilt,
-    confidence: float = Options.confidence,
+    size: int = CropOptions.size,
+    loose: float = CropOptions.loose,
+    min_face: float = CropOptions.min_face,
+    max_tilt: float = CropOptions.max_tilt,
+    confidence: float = CropOptions.confidence,
     detector: str | Detector | None = None,
     landmarks: str | Path | None = None,
     workers: int | None = None,
@@ -89,7 +89,7 @@ def crop(
     """
     source = resolve(data) if isinstance(data, str) else data
     output = Path("data", f"{source.name}-faces") if output is None else Path(output).expanduser()
-    options = Options(size, loose, min_face, max_tilt, confidence)
+    options = CropOptions(size, loose, min_face, max_tilt, confidence)
     finder = _finder(options, detector, landmarks)
     _check(source, output, finder)
     entries = source.entries
@@ -160,12 +160,10 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, file)
 
 
-def _finder(options: Options, detector: str | Detector | None, landmarks: str | Path | None) -> Detector | Given:
+def _finder(options: CropOptions, detector: str | Detector | None, landmarks: str | Path | None) -> Detector | Given:
     if landmarks is not None:
         return Given(Path(landmarks))
-    if detector is None:
-        return choose(smallest=options.min_face, largest_tilt=options.max_tilt)
-    if isinstance(detector, str):
+    if detector is None or isinstance(detector, str):
         return open_detector(detector, smallest=options.min_face, largest_tilt=options.max_tilt)
     return detector
 
@@ -253,7 +251,7 @@ def _conclude(output: Path, entries: Sequence[Entry], record: Record) -> Counter
 
 
 def _lines_of(
-    entries: Sequence[Entry], output: Path, options: Options, finder: Detector | Given, workers: int | None
+    entries: Sequence[Entry], output: Path, options: CropOptions, finder: Detector | Given, workers: int | None
 ) -> Iterator[dict[str, Any]]:
     """The record's line of every picture, as they get done."""
     given, detector = (finder.faces, None) if isinstance(finder, Given) else (None, finder)
@@ -298,10 +296,10 @@ def _task(entry: Entry, given: dict[str, list[Face]] | None) -> Task:
     return Task(entry.name, entry.stamp, data, problem, faces)
 
 
-_here: tuple[Path, Options, Detector | None] | None = None  # of a worker process
+_here: tuple[Path, CropOptions, Detector | None] | None = None  # of a worker process
 
 
-def _serve(output: Path, options: Options, detector: str | None) -> None:
+def _serve(output: Path, options: CropOptions, detector: str | None) -> None:
     """Begin a worker: it leaves interrupts to the process that started it, and ends when that one is gone."""
     global _here
     serve()

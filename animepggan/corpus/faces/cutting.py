@@ -28,7 +28,7 @@ _INSIDE = 0.5  # share of a crop that the picture has to fill; the rest would be
 
 
 @dataclass(frozen=True)
-class Options:
+class CropOptions:
     """What is cut, and what is left out."""
 
     size: int = 256  # pixels, side of a crop
@@ -49,7 +49,7 @@ class Task:
     faces: tuple[Face, ...] | None  # None: find them
 
 
-def cut_faces(task: Task, output: Path, options: Options, detector: Detector | None) -> dict[str, Any]:
+def cut_faces(task: Task, output: Path, options: CropOptions, detector: Detector | None) -> dict[str, Any]:
     """Find and cut the faces of one picture; the line of the record that says what came of it."""
     line: dict[str, Any] = {"source": task.name, "stamp": task.stamp, "faces": []}
     try:
@@ -71,7 +71,7 @@ def cut_faces(task: Task, output: Path, options: Options, detector: Detector | N
     return line
 
 
-def _cut_one(image: Image.Image, face: Face, name: str, output: Path, options: Options) -> dict[str, Any]:
+def _cut_one(image: Image.Image, face: Face, name: str, output: Path, options: CropOptions) -> dict[str, Any]:
     values = face_values(face)
     if reason := reject_reason(face, image.size, options):
         return {**values, "reason": reason}
@@ -100,7 +100,7 @@ def name_of(source: str) -> str:
     return f"{stem}-{digest}" if stem else digest
 
 
-def reject_reason(face: Face, image_size: tuple[int, int], options: Options) -> str | None:
+def reject_reason(face: Face, image_size: tuple[int, int], options: CropOptions) -> str | None:
     """Why a face is left out, in words and numbers; None when it is cut."""
     if face.score < options.confidence:
         return f"doubtful: score {face.score:.2f}, under {options.confidence:g}"
