@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TextIO, TypeVar
 
 import click
 
+from animepggan.corpus.names import escape
+
 if TYPE_CHECKING:
     import torch
     from tqdm import tqdm
@@ -30,12 +32,10 @@ DEBUG = "animepggan.debug"
 NO_BACKBONE = "none"
 """What `--backbone` takes for measuring or looking without one."""
 
-_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
-
-def printable(text: str) -> str:
-    """`text` with its control characters spelled out, so that no file name can steer a terminal."""
-    return text.translate(_UNPRINTABLE)
+def _shown(text: str) -> str:
+    """Lines for a terminal."""
+    return "\n".join(map(escape, text.split("\n")))
 
 
 def mute(stream: TextIO | None) -> None:
@@ -49,7 +49,7 @@ def complain(text: str) -> None:
     """One message on stderr, above a progress bar if one is drawn there; a stderr that nobody reads stops nothing."""
     if sys.stderr is None:
         return
-    text = printable(text)
+    text = _shown(text)
     try:
         if (tqdm := sys.modules.get("tqdm")) is not None:
             tqdm.tqdm.write(text, file=sys.stderr)
@@ -77,7 +77,7 @@ class Console:
 
             text = json.dumps(data, indent=2, allow_nan=False, default=os.fspath)
         elif sys.stdout is not None and sys.stdout.isatty():
-            text = printable(text)
+            text = _shown(text)
         if not text:
             return
         try:

@@ -265,7 +265,8 @@ def _of_pictures(
     import numpy as np
 
     from animepggan.corpus.decode import decode
-    from animepggan.corpus.spec import Bad, printable, resolve
+    from animepggan.corpus.names import printable
+    from animepggan.corpus.spec import Bad, resolve
     from animepggan.corpus.sweep import sweep
     from animepggan.errors import DataError
     from animepggan.metrics.store import room

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -135,21 +134,14 @@ def load_corpus(console: Console, resolved: Resolved, spec: str | None = None) -
             "--data takes a folder, a zip, a tar, demo:general, demo:yui, or hub:datasets/owner/name"
         )
     _draw_demo(console, data)
-    bars: list[tqdm[Any]] = []  # none where nothing has to be decoded
-
-    def progress(done: int, total: int) -> None:
-        if not bars:
-            bars.append(stack.enter_context(console.bar(total, "pictures", "decoding")))
-        bars[0].update(done - bars[0].n)
-
-    with ExitStack() as stack:
+    with console.bars() as bar:
         corpus = Corpus.load(
             data,
             resolution=recipe.resolution,
             random_shift=recipe.random_shift,
             background=recipe.background,
             max_bad=recipe.max_bad,
-            progress=progress,
+            bar=bar,
             say=console.say,
         )
     count = f"{len(corpus)} pictures"

@@ -85,17 +85,7 @@ class Pool:
     ) -> Pool:
         """Open a SPEC's pictures, decoded at `resolution`. Raises what `Corpus.load` raises."""
         source = data if isinstance(data, Source) else resolve(data)
-
-        def progress(done: int, total: int) -> None:
-            bar("decode", done, total)
-
-        corpus = Corpus.load(
-            source,
-            resolution=resolution,
-            background=background,
-            progress=progress,
-            say=say,
-        )
+        corpus = Corpus.load(source, resolution=resolution, background=background, bar=bar, say=say)
         return cls.of(corpus, source, cache=cache, bar=bar)
 
     @classmethod

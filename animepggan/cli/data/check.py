@@ -84,8 +84,9 @@ def command(
     """
     from animepggan.corpus.check import check
     from animepggan.corpus.description import write_lines
-    from animepggan.corpus.pyramid import no_pictures
-    from animepggan.corpus.spec import printable, resolve
+    from animepggan.corpus.names import printable
+    from animepggan.corpus.source import no_pictures
+    from animepggan.corpus.spec import resolve
     from animepggan.errors import DataError
 
     source = resolve(data)

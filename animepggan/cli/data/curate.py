@@ -78,7 +78,7 @@ def command(
     from animepggan.corpus.demo.cache import cache_folder
     from animepggan.corpus.description import write
     from animepggan.corpus.names import printable
-    from animepggan.corpus.pyramid import no_pictures
+    from animepggan.corpus.source import no_pictures
     from animepggan.corpus.spec import resolve
     from animepggan.interop.backbones import choose
 

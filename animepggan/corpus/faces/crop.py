@@ -39,8 +39,7 @@ from animepggan.corpus.faces.face import Face
 from animepggan.corpus.faces.rows import CROPS, REJECTS, Given, face_values
 from animepggan.corpus.names import json_line, printable
 from animepggan.corpus.spec import READ_ERRORS, Entry, Source
-from animepggan.corpus.sweep import cores
-from animepggan.corpus.worker import serve
+from animepggan.corpus.worker import cores, serve
 from animepggan.errors import BusyError, DataError, ModelError, ResourceError
 
 PICTURES = "pictures"
