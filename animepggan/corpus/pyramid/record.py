@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ class Record:
     def __init__(self, path: Path) -> None:
         """OSError where there is none, ValueError where it is cut off or damaged in its header."""
         try:
-            self._file: Any = safe_open(path, framework="np")
+            self._file = cast("Any", safe_open(path, framework="np"))
             known = self._file.metadata()
             if not known or known.get("sum") != _sum(known.get("facts", "")):
                 raise ValueError(f"{path}: damaged")
