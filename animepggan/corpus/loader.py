@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import compress
 from typing import Any, Protocol
 
 import numpy as np
@@ -200,10 +201,12 @@ class Corpus:
         """The pictures at these places in `names`, in the order of `names`, as a corpus of their own; it shares the
         pixels of this one, and has of its clusters what is left of them.
         """
-        chosen = np.unique(np.asarray(places, np.int64))
+        kept = np.zeros(len(self.names), np.bool_)
+        kept[np.asarray(places, np.int64)] = True
+        chosen = np.flatnonzero(kept)
         return Corpus(
             _Part(self._store, chosen),
-            [self.names[place] for place in chosen.tolist()],
+            list(compress(self.names, kept)),
             name=self.name,
             spec=self.spec,
             commit=self.commit,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -27,8 +26,6 @@ from animepggan.corpus.source import Bad, Source, no_pictures
 from animepggan.corpus.worker import cores
 from animepggan.disk import cache_folder, locked
 from animepggan.errors import BusyError
-
-_SCHEME = re.compile(r"(demo|hub):")
 
 
 class Pyramid:
@@ -148,7 +145,7 @@ def place_of(source: Source, shape: Shape) -> Path:
     """The folder of a source's pyramid, there or not."""
     if source.find_stamp is None:  # a selection: known by what it holds
         what = f"selection {source.stamp}"
-    elif _SCHEME.match(source.spec):
+    elif source.spec.startswith(("demo:", "hub:")):
         what = source.spec
     else:
         what = os.path.realpath(os.path.expanduser(source.spec))  # noqa: PTH111 (Path's raises for an unknown user)
