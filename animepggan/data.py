@@ -14,7 +14,7 @@ from animepggan.corpus.curation import Curation, curation_of, examples
 from animepggan.corpus.description import write, write_lines
 from animepggan.corpus.facts import SEEN, Describer
 from animepggan.corpus.names import printable
-from animepggan.corpus.pyramid import no_pictures
+from animepggan.corpus.source import no_pictures
 from animepggan.corpus.spec import Source, resolve
 from animepggan.device import device_of
 from animepggan.disk import cache_folder

@@ -31,9 +31,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from animepggan.corpus import Corpus, avif, spec
+from animepggan.corpus import Corpus, archives, avif, spec
 from animepggan.corpus.decode import DecodeError, decode
-from animepggan.corpus.spec import READ_ERRORS, Bad, Entry, Source, printable
+from animepggan.corpus.names import printable
+from animepggan.corpus.spec import READ_ERRORS, Bad, Entry, Source
 from animepggan.errors import DataError
 
 GOOD = 3
@@ -814,7 +815,7 @@ def test_unknown_compression_is_bad(tmp_path: Path) -> None:
 
 
 def test_a_member_that_swells_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spec, "_MAX_MEMBER", 1 << 20)
+    monkeypatch.setattr(archives, "_MAX_MEMBER", 1 << 20)
     path = zip_of(tmp_path / "x.zip", {"bomb.png": b"\0" * (2 << 20), "a.png": small(1), "empty.png": b""})
     corpus = load(path)
     assert corpus.names == ["a.png"]

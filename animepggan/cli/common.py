@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TextIO, TypeVar
 
 import click
 
+from animepggan.corpus.names import escape
+
 if TYPE_CHECKING:
     import torch
     from tqdm import tqdm
@@ -32,12 +34,10 @@ DEBUG = "animepggan.debug"
 NO_BACKBONE = "none"
 """What `--backbone` takes for measuring or looking without one."""
 
-_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-
 
 def spelled_out(text: str) -> str:
-    """`text` with its control characters spelled out, so that no file name can steer a terminal."""
-    return text.translate(_UNPRINTABLE)
+    """Lines for a terminal: `text` with its control characters escaped, so that no file name can steer it."""
+    return "\n".join(map(escape, text.split("\n")))
 
 
 def mute(stream: TextIO | None) -> None:

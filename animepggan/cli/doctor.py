@@ -16,8 +16,9 @@ import click
 
 from animepggan import __version__
 from animepggan.cli.common import Console, common_options
-from animepggan.cli.processor import cores, has_bfloat16
+from animepggan.cli.processor import has_bfloat16
 from animepggan.cli.processor import name as processor_name
+from animepggan.corpus.worker import cores
 
 NEEDED = ("torch", "torchvision", "timm", "safetensors", "huggingface_hub", "PIL", "numpy")
 """Modules whose versions are told; that they import is tried, in a process of its own that may crash."""

@@ -255,7 +255,7 @@ def clusters_of(source: Source, *, cache: Path | None = None, bar: Bar = silent)
             return _numbers(len(source), open_all(source.entries, Path(scratch), bar=bar), bar)
 
     # Without a signature of its own a source does not know whether its files have changed.
-    return remembered(cache if source.sign else None, "clusters", f"{_EDITION} {source.stamp}", find)
+    return remembered(cache if source.find_stamp else None, "clusters", f"{_EDITION} {source.stamp}", find)
 
 
 def clusters_in(corpus: Corpus, *, cache: Path | None = None, bar: Bar = silent) -> NDArray[np.int64]:

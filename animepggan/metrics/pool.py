@@ -74,11 +74,7 @@ class Pool:
         say: Callable[[str], object] = lambda text: None,
     ) -> Pool:
         """Open a SPEC's pictures, decoded at `resolution`. Raises what `Corpus.load` raises."""
-
-        def progress(done: int, total: int) -> None:
-            bar("decode", done, total)
-
-        corpus = Corpus.load(data, resolution=resolution, background=background, progress=progress, say=say)
+        corpus = Corpus.load(data, resolution=resolution, background=background, bar=bar, say=say)
         return cls(corpus, resolution, None, cache, bar)
 
     def __len__(self) -> int:

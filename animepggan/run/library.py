@@ -205,16 +205,13 @@ def load_corpus(resolved: Resolved, tell: Callbacks, spec: str | None = None) ->
         )
     _draw_demo(data, tell)
 
-    def decoding(done: int, total: int) -> None:
-        tell.bar("decoding", done, total)
-
     corpus = Corpus.load(
         data,
         resolution=recipe.resolution,
         random_shift=recipe.random_shift,
         background=recipe.background,
         max_bad=recipe.max_bad,
-        progress=decoding,
+        bar=tell.bar,
         say=tell.say,
     )
     count = f"{len(corpus)} pictures"

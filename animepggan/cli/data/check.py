@@ -63,7 +63,8 @@ def command(
     description that training takes. Without a backbone strangers are not looked for.
     """
     from animepggan import data as library
-    from animepggan.corpus.spec import printable, resolve
+    from animepggan.corpus.names import printable
+    from animepggan.corpus.spec import resolve
     from animepggan.errors import DataError
 
     source = resolve(data)

@@ -33,8 +33,7 @@ from animepggan.corpus.faces.rows import CROPS, REJECTS, Given
 from animepggan.corpus.job import Record, foreign, open_record
 from animepggan.corpus.names import printable
 from animepggan.corpus.spec import READ_ERRORS, Entry, Source, resolve
-from animepggan.corpus.sweep import cores
-from animepggan.corpus.worker import serve
+from animepggan.corpus.worker import cores, serve
 from animepggan.errors import DataError, ResourceError
 
 RECORD = ".done.jsonl"
