@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from animepggan.bar import Bar, silent
 from animepggan.corpus.check import Report
-from animepggan.corpus.curation import Curation, curation_of, examples
+from animepggan.corpus.curation import Curation, curation_of
 from animepggan.corpus.description import write, write_lines
 from animepggan.corpus.facts import SEEN, Describer
 from animepggan.corpus.names import printable
@@ -58,27 +55,6 @@ def check(
     return report
 
 
-@dataclass(frozen=True)
-class Curated:
-    """What `curate` found and wrote."""
-
-    curation: Curation
-    description: Path  # corpus.jsonl, which training takes as `data`
-    sheet: Path  # sheet.html
-    counts: dict[str, int]  # pictures, clusters, copies, near copies, strangers, bad, skipped
-
-    def as_json(self) -> dict[str, Any]:
-        """For a file or a program: plain values."""
-        return {
-            "description": self.description,
-            "sheet": self.sheet,
-            "backbone": self.curation.backbone,
-            "near_limit": self.curation.clusters.near_limit,
-            "stranger_limit": self.curation.stranger_limit,
-            **{name.replace(" ", "_"): value for name, value in self.counts.items()},
-        }
-
-
 def curate(
     data: str | Path | Source,
     output: str | Path,
@@ -92,7 +68,7 @@ def curate(
     device: str = "auto",
     bar: Bar = silent,
     say: Callable[[str], object] = lambda text: None,
-) -> Curated:
+) -> Curation:
     """Find copies, near copies and strangers in the SPEC `data`, and describe them in `output`/corpus.jsonl, which
     training takes as its data; `output`/sheet.html shows them. Nothing is deleted.
 
@@ -110,12 +86,11 @@ def curate(
     folder = _folder(output)
     eye = choose(backbone, cache=cache_folder(), device=device_of(device)).at(SEEN)
     say(f"looking with {eye.label}")
-    given = [None if spec is None else examples(resolve(spec), eye, workers=workers) for spec in (keep, reject)]
     curation = curation_of(
         source,
         eye,
-        keep=given[0],
-        reject=given[1],
+        keep=None if keep is None else resolve(keep),
+        reject=None if reject is None else resolve(reject),
         near_limit=near_limit,
         stranger_limit=stranger_limit,
         workers=workers,
@@ -125,20 +100,9 @@ def curate(
     if not curation.facts:
         first = "".join(f": {bad}" for bad in list(curation.bad.values())[:1])
         raise DataError(f"{printable(source.spec)} holds no picture that can be used{first}")
-    statuses = Counter(row.status for row in curation.rows())
-    counts = {
-        "pictures": len(source),
-        "clusters": len(curation.clusters.members),
-        "copies": statuses["copy"],
-        "near copies": statuses["near"],
-        "strangers": statuses["stranger"],
-        "bad": statuses["bad"],
-        "skipped": sum(not bad.by_choice for bad in source.skipped),
-    }
-    made = Curated(curation, folder / "corpus.jsonl", folder / "sheet.html", counts)
-    write(made.description, curation.rows(), base=source.base)
-    write_curation(made.sheet, curation, counts, workers)
-    return made
+    write(folder / "corpus.jsonl", curation.rows(), base=source.base)
+    write_curation(folder / "sheet.html", curation, workers)
+    return curation
 
 
 def _source(data: str | Path | Source) -> Source:

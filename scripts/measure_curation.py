@@ -27,7 +27,7 @@ import numpy as np
 from measuring import machine
 from PIL import Image, ImageEnhance
 
-from animepggan.corpus.curation import Curation
+from animepggan.corpus.curation import Curation, curation_of
 from animepggan.corpus.demo import draw
 from animepggan.corpus.demo.cache import cache_folder
 from animepggan.corpus.demo.characters import someone

@@ -77,8 +77,8 @@ def _of_check(
         yield Section("The smallest", rows=[tiles(small)])
 
 
-def write_curation(path: Path, curation: Curation, counts: Mapping[str, int], workers: int | None = None) -> None:
-    """Write the page of a curation; `counts` stand first."""
+def write_curation(path: Path, curation: Curation, workers: int | None = None) -> None:
+    """Write the page of a curation."""
     members = curation.clusters.members
     clusters = [some[:CURATED_MEMBERS] for some in members[:CURATED_CLUSTERS] if len(some) > 1]
     suspects = curation.suspects[:CURATED_SUSPECTS]
@@ -93,7 +93,7 @@ def write_curation(path: Path, curation: Curation, counts: Mapping[str, int], wo
         ]
 
     def sections() -> Iterator[Section]:
-        yield Section("In the set", table=[(name, f"{value:,}") for name, value in counts.items()])
+        yield Section("In the set", table=[(name, f"{value:,}") for name, value in curation.counts.items()])
         near, limit = curation.clusters.differences, curation.clusters.near_limit
         yield Section(
             "Differences of neighbors",
