@@ -47,8 +47,8 @@ def check(
     if not source.entries and not source.skipped:
         raise no_pictures(source.spec, source.skipped)
     folder = None if output is None else _folder(output)
-    eye, unseen = _backbone(backbone, len(source), device)
-    report = Report(curation_of(source, eye, workers=workers, scratch=folder, bar=bar), unseen)
+    chosen, unseen = _backbone(backbone, len(source), device)
+    report = Report(curation_of(source, chosen, workers=workers, scratch=folder, bar=bar), unseen)
     if folder is not None:
         write_lines(folder / "bad.jsonl", report.unusable())
         write_check(folder / "sheet.html", report, workers)
@@ -84,11 +84,11 @@ def curate(
     if not source.entries:
         raise no_pictures(source.spec, source.skipped)
     folder = _folder(output)
-    eye = choose(backbone, cache=cache_folder(), device=device_of(device)).at(SEEN)
-    say(f"looking with {eye.label}")
+    chosen = choose(backbone, cache=cache_folder(), device=device_of(device)).at(SEEN)
+    say(f"looking with {chosen.label}")
     curation = curation_of(
         source,
-        eye,
+        chosen,
         keep=None if keep is None else resolve(keep),
         reject=None if reject is None else resolve(reject),
         near_limit=near_limit,
@@ -124,9 +124,9 @@ def _backbone(name: str | None, count: int, device: str) -> tuple[Describer | No
         return None, "not looked for: that takes a backbone"
     if name is None and count > LARGE:
         return None, f"not looked for in over {LARGE:,} pictures unless a --backbone is named"
-    chosen = device_of(device)
+    where = device_of(device)
     try:
-        return choose(name, cache=cache_folder(), device=chosen).at(SEEN), ""
+        return choose(name, cache=cache_folder(), device=where).at(SEEN), ""
     except AnimepgganError as error:
         if name is not None:
             raise

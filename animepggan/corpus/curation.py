@@ -121,7 +121,7 @@ def curation_of(
     near_limit: float | None = None,  # in units of noise; None: from the set
     stranger_limit: float | None = None,  # a score; None: strangers.limit
     workers: int | None = None,  # threads that decode; 0: the calling one; None: one a core
-    scratch: Path | None = None,  # folder for memory maps, 13 kB a picture; None: the system's temporary one
+    scratch: Path | None = None,  # folder for a memory map, 7 kB a picture; None: the system's temporary one
     bar: Bar = silent,
 ) -> Curation:
     """Find copies, near copies and, with a backbone, strangers. Copies and near copies do not depend on it.
@@ -162,4 +162,4 @@ def _seen(source: Source, backbone: Describer, workers: int | None) -> strangers
         opened = open_all(source.entries, Path(folder), backbone=backbone, workers=workers)
         if opened.embeddings is None:
             raise DataError(f"{printable(source.spec)} holds no example picture that can be used")
-        return strangers.Seen.of(np.array(opened.embeddings), opened.thumbnails)
+        return strangers.Seen.of(opened.embeddings, opened.thumbnails)
