@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from animepggan.bar import Bar, silent
 from animepggan.corpus.check import Report
-from animepggan.corpus.curation import Curation, curation_of, examples
+from animepggan.corpus.curation import Curation, curation_of
 from animepggan.corpus.description import write, write_lines
 from animepggan.corpus.facts import SEEN, Describer
 from animepggan.corpus.names import printable
@@ -50,33 +47,12 @@ def check(
     if not source.entries and not source.skipped:
         raise no_pictures(source.spec, source.skipped)
     folder = None if output is None else _folder(output)
-    eye, unseen = _backbone(backbone, len(source), device)
-    report = Report(curation_of(source, eye, workers=workers, scratch=folder, bar=bar), unseen)
+    chosen, unseen = _backbone(backbone, len(source), device)
+    report = Report(curation_of(source, chosen, workers=workers, scratch=folder, bar=bar), unseen)
     if folder is not None:
         write_lines(folder / "bad.jsonl", report.unusable())
         write_check(folder / "sheet.html", report, workers)
     return report
-
-
-@dataclass(frozen=True)
-class Curated:
-    """What `curate` found and wrote."""
-
-    curation: Curation
-    description: Path  # corpus.jsonl, which training takes as `data`
-    sheet: Path  # sheet.html
-    counts: dict[str, int]  # pictures, clusters, copies, near copies, strangers, bad, skipped
-
-    def as_json(self) -> dict[str, Any]:
-        """For a file or a program: plain values."""
-        return {
-            "description": self.description,
-            "sheet": self.sheet,
-            "backbone": self.curation.backbone,
-            "near_limit": self.curation.clusters.near_limit,
-            "stranger_limit": self.curation.stranger_limit,
-            **{name.replace(" ", "_"): value for name, value in self.counts.items()},
-        }
 
 
 def curate(
@@ -92,7 +68,7 @@ def curate(
     device: str = "auto",
     bar: Bar = silent,
     say: Callable[[str], object] = lambda text: None,
-) -> Curated:
+) -> Curation:
     """Find copies, near copies and strangers in the SPEC `data`, and describe them in `output`/corpus.jsonl, which
     training takes as its data; `output`/sheet.html shows them. Nothing is deleted.
 
@@ -108,14 +84,13 @@ def curate(
     if not source.entries:
         raise no_pictures(source.spec, source.skipped)
     folder = _folder(output)
-    eye = choose(backbone, cache=cache_folder(), device=device_of(device)).at(SEEN)
-    say(f"looking with {eye.label}")
-    given = [None if spec is None else examples(resolve(spec), eye, workers=workers) for spec in (keep, reject)]
+    chosen = choose(backbone, cache=cache_folder(), device=device_of(device)).at(SEEN)
+    say(f"looking with {chosen.label}")
     curation = curation_of(
         source,
-        eye,
-        keep=given[0],
-        reject=given[1],
+        chosen,
+        keep=None if keep is None else resolve(keep),
+        reject=None if reject is None else resolve(reject),
         near_limit=near_limit,
         stranger_limit=stranger_limit,
         workers=workers,
@@ -125,20 +100,9 @@ def curate(
     if not curation.facts:
         first = "".join(f": {bad}" for bad in list(curation.bad.values())[:1])
         raise DataError(f"{printable(source.spec)} holds no picture that can be used{first}")
-    statuses = Counter(row.status for row in curation.rows())
-    counts = {
-        "pictures": len(source),
-        "clusters": len(curation.clusters.members),
-        "copies": statuses["copy"],
-        "near copies": statuses["near"],
-        "strangers": statuses["stranger"],
-        "bad": statuses["bad"],
-        "skipped": sum(not bad.by_choice for bad in source.skipped),
-    }
-    made = Curated(curation, folder / "corpus.jsonl", folder / "sheet.html", counts)
-    write(made.description, curation.rows(), base=source.base)
-    write_curation(made.sheet, curation, counts, workers)
-    return made
+    write(folder / "corpus.jsonl", curation.rows(), base=source.base)
+    write_curation(folder / "sheet.html", curation, workers)
+    return curation
 
 
 def _source(data: str | Path | Source) -> Source:
@@ -160,9 +124,9 @@ def _backbone(name: str | None, count: int, device: str) -> tuple[Describer | No
         return None, "not looked for: that takes a backbone"
     if name is None and count > LARGE:
         return None, f"not looked for in over {LARGE:,} pictures unless a --backbone is named"
-    chosen = device_of(device)
+    where = device_of(device)
     try:
-        return choose(name, cache=cache_folder(), device=chosen).at(SEEN), ""
+        return choose(name, cache=cache_folder(), device=where).at(SEEN), ""
     except AnimepgganError as error:
         if name is not None:
             raise

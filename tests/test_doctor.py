@@ -94,7 +94,7 @@ def test_an_allocator_that_is_loaded_is_found(monkeypatch: pytest.MonkeyPatch) -
 def test_an_extra_is_there_when_all_of_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [
         "torch>=2.7",
-        'imagehash>=4.3; extra == "curate"',
+        'pillow>=4.3; extra == "curate"',
         'nowhere-to-be-found>=1; extra == "curate"',
         'pillow; extra == "crop"',
         'also-nowhere>=0.1; python_version >= "3.12" and extra == "crop"',

@@ -96,11 +96,6 @@ class Report:
         return sorted(found, key=lambda index: (-self.facts[index].ratio, index))
 
     @property
-    def suspects(self) -> list[int]:
-        """The most suspicious pictures first, all that a backbone has seen, likely strangers or not."""
-        return self.curation.suspects
-
-    @property
     def strangers(self) -> list[int]:
         """Likely strangers, the most suspicious first, but for those that a description has put into a cluster."""
         return [index for index in self.curation.strangers if self.entries[index].cluster is None]
@@ -174,7 +169,7 @@ class Report:
             "copies": [names(group) for group in self.copies],
             "look_alike": [names(group) for group in self.near],
             "strangers": scored(self.strangers),
-            "suspects": scored(self.suspects[:SUSPECTS]),
+            "suspects": scored(self.curation.suspects[:SUSPECTS]),
             "stranger_limit": self.curation.stranger_limit,
             "backbone": self.curation.backbone,
             "one_color": names(self.flat),

@@ -5,9 +5,11 @@ deleted; what was found becomes the rows of a corpus description. `data.curate` 
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +50,29 @@ class Curation:
         """The pictures left out of training, the most suspicious first: the clusters whose median is over the limit."""
         found = [place for members in self.clusters.members if self._is_strange(members) for place in members]
         return sorted(found, key=lambda place: (-self.scores[place], place))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Pictures by what was found, and clusters."""
+        statuses = Counter(row.status for row in self.rows())
+        return {
+            "pictures": len(self.entries),
+            "clusters": len(self.clusters.members),
+            "copies": statuses["copy"],
+            "near copies": statuses["near"],
+            "strangers": statuses["stranger"],
+            "bad": statuses["bad"],
+            "skipped": sum(not bad.by_choice for bad in self.source.skipped),
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """The counts and limits as plain values."""
+        return {
+            "backbone": self.backbone,
+            "near_limit": self.clusters.near_limit,
+            "stranger_limit": self.stranger_limit,
+            **{name.replace(" ", "_"): count for name, count in self.counts.items()},
+        }
 
     def _is_strange(self, members: list[int]) -> bool:
         if self.stranger_limit is None:
@@ -91,15 +116,18 @@ def curation_of(
     source: Source,
     backbone: Describer | None,  # None: strangers are not looked for
     *,
-    keep: strangers.Seen | None = None,  # of `examples`
-    reject: strangers.Seen | None = None,
+    keep: Source | None = None,  # example pictures of who belongs
+    reject: Source | None = None,  # and of who does not
     near_limit: float | None = None,  # in units of noise; None: from the set
     stranger_limit: float | None = None,  # a score; None: strangers.limit
     workers: int | None = None,  # threads that decode; 0: the calling one; None: one a core
-    scratch: Path | None = None,  # folder for memory maps, 13 kB a picture; None: the system's temporary one
+    scratch: Path | None = None,  # folder for a memory map, 7 kB a picture; None: the system's temporary one
     bar: Bar = silent,
 ) -> Curation:
-    """Find copies, near copies and, with a backbone, strangers. Copies and near copies do not depend on it."""
+    """Find copies, near copies and, with a backbone, strangers. Copies and near copies do not depend on it.
+
+    Raises DataError where no example picture can be used.
+    """
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".looking-") as folder:
         opened = open_all(source.entries, Path(folder), backbone=backbone, workers=workers, bar=bar)
         clusters = cluster(opened, near_limit=near_limit, bar=bar)
@@ -112,10 +140,11 @@ def curation_of(
             seen = strangers.Seen.of(opened.embeddings, opened.thumbnails)
             # The strangers' neighborhood is made of clusters: copies of one picture are no neighbors of it.
             single = np.array(sorted(row[members[0]] for members in clusters.members), np.int64)
-            scores = dict(zip(places, strangers.score(seen, single, keep, reject).tolist(), strict=True))
+            known = [None if some is None else _seen(some, backbone, workers) for some in (keep, reject)]
+            scores = dict(zip(places, strangers.score(seen, single, *known).tolist(), strict=True))
             scores |= {place: scores[first] for place, first in clusters.copy_of.items()}
             if stranger_limit is None:
-                stranger_limit = strangers.limit(seen[single], keep)
+                stranger_limit = strangers.limit(seen[single], known[0])
     return Curation(
         source,
         dict(zip(places, opened.facts, strict=True)),
@@ -127,10 +156,10 @@ def curation_of(
     )
 
 
-def examples(source: Source, backbone: Describer, *, workers: int | None = None) -> strangers.Seen:
-    """What example pictures look like. Raises DataError where there are none."""
+def _seen(source: Source, backbone: Describer, workers: int | None) -> strangers.Seen:
+    """What example pictures look like."""
     with tempfile.TemporaryDirectory() as folder:
         opened = open_all(source.entries, Path(folder), backbone=backbone, workers=workers)
         if opened.embeddings is None:
             raise DataError(f"{printable(source.spec)} holds no example picture that can be used")
-        return strangers.Seen.of(np.array(opened.embeddings), opened.thumbnails)
+        return strangers.Seen.of(opened.embeddings, opened.thumbnails)

@@ -28,11 +28,9 @@ class Describer(Protocol):
     @property
     def label(self) -> str:
         """Which one it is."""
-        ...
 
     def describe(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The embeddings of uint8 [n, h, w, 3]: float32 [n, d]."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +68,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Opened:
-    """The pictures of a set that can be used, n of them; `[n, ...]` arrays may be memory maps."""
+    """The pictures of a set that can be used, n of them."""
 
     places: NDArray[np.int64]  # [n], of the pictures among the entries
     facts: list[Facts]
-    thumbnails: NDArray[np.uint8]  # [n, SIDE, SIDE, 3], of the central squares
+    thumbnails: NDArray[np.uint8]  # [n, SIDE, SIDE, 3], of the central squares; may be a memory map
     embeddings: NDArray[np.float32] | None  # [n, d]; None: no backbone has looked
     bad: dict[int, Bad]  # what cannot be used, by place
 
@@ -84,7 +82,7 @@ class Opened:
 
 def open_all(
     entries: Sequence[Entry],
-    scratch: Path,  # folder for memory maps, 7 kB a picture and its embedding; the caller removes it
+    scratch: Path,  # folder for a memory map, 7 kB a picture; the caller removes it
     *,
     backbone: Describer | None = None,
     workers: int | None = None,  # threads that decode; 0: the calling one; None: one a core
@@ -110,23 +108,11 @@ def open_all(
 
     count = len(entries)
     thumbnails = np.lib.format.open_memmap(scratch / "thumbnails.npy", "w+", np.uint8, (count, SIDE, SIDE, 3))
-    embeddings: NDArray[np.float32] | None = None
     places: list[int] = []
     facts: list[Facts] = []
     bad: dict[int, Bad] = {}
     waiting: list[NDArray[np.uint8]] = []
-
-    def embed() -> None:
-        nonlocal embeddings
-        if backbone is None or not waiting:
-            return
-        made = backbone.describe(np.stack(waiting))
-        if embeddings is None:
-            shape = (count, made.shape[1])
-            embeddings = np.lib.format.open_memmap(scratch / "embeddings.npy", "w+", np.float32, shape)
-        embeddings[len(places) - len(waiting) : len(places)] = made
-        waiting.clear()
-
+    embeddings: list[NDArray[np.float32]] = []
     for place, (_, found) in enumerate(sweep(entries, look, workers=workers)):
         if isinstance(found, Bad):
             bad[place] = found
@@ -136,13 +122,12 @@ def open_all(
             places.append(place)
             if found[2] is not None:
                 waiting.append(found[2])
-            if len(waiting) == _BATCH:
-                embed()
+        if backbone is not None and waiting and (len(waiting) == _BATCH or place + 1 == count):
+            embeddings.append(backbone.describe(np.stack(waiting)))
+            waiting.clear()
         bar("look at", place + 1, count)
-    embed()
-    n = len(places)
-    kept = None if embeddings is None else embeddings[:n]
-    return Opened(np.array(places, np.int64), facts, thumbnails[:n], kept, bad)
+    kept = np.concatenate(embeddings) if embeddings else None
+    return Opened(np.array(places, np.int64), facts, thumbnails[: len(places)], kept, bad)
 
 
 def _square(image: Image.Image) -> tuple[int, int, int, int]:

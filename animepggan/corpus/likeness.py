@@ -75,14 +75,13 @@ def cluster(opened: Opened, *, near_limit: float | None = None, bar: Bar = silen
     for index, facts in enumerate(opened.facts):
         same[facts.digest].append(index)
     groups = list(same.values())
-    firsts = [group[0] for group in groups]
+    firsts = np.array([group[0] for group in groups], np.int64)
 
     def preference(index: int) -> tuple[float, ...]:
         facts = opened.facts[firsts[index]]
         return float(len(groups[index])), float(facts.lossless), float(facts.pixels)
 
-    thumbnails = opened.thumbnails[firsts] if len(firsts) < len(opened) else opened.thumbnails
-    pairs = _Pairs(thumbnails, bar)
+    pairs = _Pairs(opened.thumbnails, firsts, bar)
     pairs.compare_neighbors(list(range(len(firsts))))
     differences = pairs.differences()
     limit = valley(differences) if near_limit is None else near_limit
@@ -121,18 +120,21 @@ _Near = dict[int, set[int]]
 class _Pairs:
     """The differences of the pairs of pictures compared so far, each compared once."""
 
-    def __init__(self, thumbnails: NDArray[np.uint8], bar: Bar) -> None:
-        self.thumbnails = thumbnails
-        self._colors = _colors(thumbnails)
+    def __init__(self, thumbnails: NDArray[np.uint8], rows: NDArray[np.int64], bar: Bar) -> None:
+        self._thumbnails, self._rows = thumbnails, rows  # the pictures are those in these rows
+        self._colors = _colors(thumbnails, rows)
         self._bar = bar
         self._known: dict[tuple[int, int], float] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     def compare(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Compare those that were not yet."""
         new = sorted({(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]} - self._known.keys())
         for start in range(0, len(new), _PAIRS):
             part = new[start : start + _PAIRS]
-            found = difference(self.thumbnails, np.array(part, np.int64))
+            found = difference(self._thumbnails, self._rows[np.array(part, np.int64)])
             self._known.update(zip(part, found.tolist(), strict=True))
             self._bar("compare", start + len(part), len(new))
 
@@ -168,7 +170,7 @@ def _representatives(pairs: _Pairs, limit: float, preference: Callable[[int], tu
     The picture with the most near copies represents them, then the next of those that nobody represents. Then the
     representatives are compared with each other, their members with what is found near, and all is done again.
     """
-    count = len(pairs.thumbnails)
+    count = len(pairs)
     for _ in range(_ROUNDS):
         near = pairs.near(limit)
         heads: set[int] = set()
@@ -193,13 +195,13 @@ def _representatives(pairs: _Pairs, limit: float, preference: Callable[[int], tu
     return of
 
 
-def _colors(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _colors(thumbnails: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Mean colors of cells, less the picture's mean, of length 1: [n, 432]. By them near copies are among the nearest
     whatever was done to them; a perceptual hash loses shifted ones, a backbone those with another mouth or blink.
     """
-    found = np.empty((len(thumbnails), 3 * (SIDE // _CELL) ** 2), np.float32)
-    for start in range(0, len(thumbnails), 1024):
-        part = torch.from_numpy(np.array(thumbnails[start : start + 1024])).permute(0, 3, 1, 2).float()
+    found = np.empty((len(rows), 3 * (SIDE // _CELL) ** 2), np.float32)
+    for start in range(0, len(rows), 1024):
+        part = torch.from_numpy(thumbnails[rows[start : start + 1024]]).permute(0, 3, 1, 2).float()
         cells = functional.avg_pool2d(part, _CELL).flatten(1)
         found[start : start + 1024] = functional.normalize(cells - cells.mean(dim=1, keepdim=True), dim=1).numpy()
     return found

@@ -3,7 +3,7 @@
     reference = prepare(data, embedder=backbone, seed=0)
     measures = evaluate(pictures, reference, seed=0).measures
 
-Nothing here draws, prints or reads files: `cli.evaluate` and `run` do.
+Nothing here draws or reads picture files: `evaluation` and `report.measures` do.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def write_check(path: Path, report: Report, workers: int | None = None) -> None:
     spread = sorted(facts)[:: max(1, -(-len(facts) // SAMPLE))]
     small = sorted(facts, key=lambda index: (facts[index].pixels, index))[:MEMBERS]
     groups = [group[:MEMBERS] for group in (*report.copies[:GROUPS], *report.near[:GROUPS])]
-    singles = (spread, small, report.suspects[:SUSPECTS], report.flat[:GROUPS], report.long[:GROUPS])
+    singles = (spread, small, report.curation.suspects[:SUSPECTS], report.flat[:GROUPS], report.long[:GROUPS])
     pictures = thumbnails(report.entries, chain(*groups, *singles), workers)
     strange = set(report.strangers)
 
@@ -64,10 +64,10 @@ def _of_check(
         if groups:
             left = f" The first {GROUPS} of {len(groups):,} groups." if len(groups) > GROUPS else ""
             yield Section(title, note + left, rows=(tiles(group[:MEMBERS]) for group in groups[:GROUPS]))
-    if report.suspects:
+    if report.curation.suspects:
         limit = report.curation.stranger_limit
         note = f"By their scores; over {limit:.1f}, framed, likely strangers: other characters, or no face at all."
-        yield Section("The most suspicious first", note, rows=[tiles(report.suspects[:SUSPECTS], score=True)])
+        yield Section("The most suspicious first", note, rows=[tiles(report.curation.suspects[:SUSPECTS], score=True)])
     if report.flat:
         yield Section("One color", "Nothing to learn from.", rows=[tiles(report.flat[:GROUPS])])
     if report.long:
@@ -77,8 +77,8 @@ def _of_check(
         yield Section("The smallest", rows=[tiles(small)])
 
 
-def write_curation(path: Path, curation: Curation, counts: Mapping[str, int], workers: int | None = None) -> None:
-    """Write the page of a curation; `counts` stand first."""
+def write_curation(path: Path, curation: Curation, workers: int | None = None) -> None:
+    """Write the page of a curation."""
     members = curation.clusters.members
     clusters = [some[:CURATED_MEMBERS] for some in members[:CURATED_CLUSTERS] if len(some) > 1]
     suspects = curation.suspects[:CURATED_SUSPECTS]
@@ -93,7 +93,7 @@ def write_curation(path: Path, curation: Curation, counts: Mapping[str, int], wo
         ]
 
     def sections() -> Iterator[Section]:
-        yield Section("In the set", table=[(name, f"{value:,}") for name, value in counts.items()])
+        yield Section("In the set", table=[(name, f"{value:,}") for name, value in curation.counts.items()])
         near, limit = curation.clusters.differences, curation.clusters.near_limit
         yield Section(
             "Differences of neighbors",

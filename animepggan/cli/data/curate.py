@@ -58,11 +58,12 @@ def command(
     from animepggan.corpus.spec import resolve
 
     source = resolve(data)
+    folder = output or Path("data", f"curated-{source.name}")
     apply_threads(threads)
     with console.bars() as bar:
-        made = library.curate(
+        curation = library.curate(
             source,
-            output or Path("data", f"curated-{source.name}"),
+            folder,
             backbone=backbone,
             keep=keep,
             reject=reject,
@@ -73,6 +74,7 @@ def command(
             bar=bar,
             say=console.say,
         )
-    console.say("; ".join(f"{name} {value}" for name, value in made.counts.items()))
-    console.say(f"look at {printable(str(made.sheet))}")
-    console.result(str(made.description), made.as_json())
+    description, sheet = folder / "corpus.jsonl", folder / "sheet.html"
+    console.say("; ".join(f"{name} {value}" for name, value in curation.counts.items()))
+    console.say(f"look at {printable(str(sheet))}")
+    console.result(str(description), {"description": description, "sheet": sheet, **curation.as_json()})
