@@ -169,19 +169,9 @@ def _draw_demo(console: Console, data: str) -> None:
     if data not in kinds:
         return
     from animepggan.corpus.demo import cached
-    from animepggan.corpus.demo.drawing import COUNTS
 
-    bars: list[tqdm[Any]] = []  # none, and no line about it, where the drawing is there already
-
-    def progress(done: int) -> None:
-        if not bars:
-            console.say(f"drawing {data} into the cache")
-            bars.append(console.bar(COUNTS[kinds[data]], "picture", data))
-        bars[0].update(done - bars[0].n)
-
-    cached(kinds[data], progress=progress)
-    for bar in bars:
-        bar.close()
+    with console.bars() as bar:
+        cached(kinds[data], bar=bar)
 
 
 def default_output(resolved: Resolved, corpus: Corpus) -> Path:

@@ -1,0 +1,428 @@
+"""Hair: behind the head, beside the face, the crown with its fringe, tails and tufts."""
+
+from __future__ import annotations
+
+import math
+
+from animepggan.corpus.demo.clothes import knot
+from animepggan.corpus.demo.colors import mixed, tone
+from animepggan.corpus.demo.dice import Dice
+from animepggan.corpus.demo.sketch import Sketch
+from animepggan.corpus.demo.strokes import Point, Points, bent, hem, loop, mid, points, poly, quad, ribbon, ring, shape
+
+
+def behind(k: Sketch) -> None:
+    """What hangs behind the head and the neck."""
+    c, a, at = k.c, k.art, k.pose.at
+    rng, spread, long = Dice("behind", c.seed), c.spread, c.length
+    inner = k.deep(c.inner) if c.inner != c.hair else k.hair_deep
+    a.fill(loop([k.pose.skull(i * 30, c.puff) for i in range(12)]), inner)
+    if c.eared:
+        long, spread = c.nape, 1.0 if c.back == "short" else 0.86
+        edge: tuple[Point, ...] = ((60, -72), (90, -34), (100, 8), (94, 34))
+        xs: list[float] = [94, 88, 66, 56, 36, 22, 0, -20, -36, -54, -66, -86, -94]
+        ys = [long + (14 + rng.between(-4, 5) if i % 2 else -10) - (26 if i in (0, 12) else 0) for i in range(13)]
+    else:
+        edge = ((60, -72), (92, -34), (106, 12), (111, long * 0.45), (108, long * 0.75))
+        n = 5 if c.back == "bob" else 7
+        us = [1 - i / n for i in range(2 * n + 1)]
+        xs = [104 * u + 12 * u * c.flick * (i % 2) + rng.between(-5, 5) for i, u in enumerate(us)]
+        ys = [
+            long + (8 + rng.between(-9, 9) if i % 2 else rng.between(-20, -8)) - (14 if i in (0, 2 * n) else 0)
+            for i in range(2 * n + 1)
+        ]
+    right, left = ([at(s * (x * spread + c.wave * 9 * math.sin(y / 26)), y, -46) for x, y in edge] for s in (1, -1))
+    tips = hem([at(x * spread + k.shot.sway * 14 * max(0.0, y / 200), y, -50) for x, y in zip(xs, ys, strict=True)])
+    a.fill(shape(right, *tips, left[::-1]), k.hair_dark if c.back == "short" else inner, k.hair_line, 2.0)
+    if c.back == "short":
+        a.fill(
+            loop([at(x, y, -48) for x, y in ((-58, 0), (58, 0), (54, 60), (36, long - 8), (-36, long - 8), (-54, 60))]),
+            k.hair_deep,
+        )
+    elif not c.eared and k.s.strands > 0.5:
+        for i in range(1, len(tips) - 1, 2):  # lines upward from the hem's notches
+            x, y = tips[i][-1]
+            a.ink(
+                [(x, y), (x - (x - at(0, 0, -50)[0]) * 0.06, y - 0.22 * long)],
+                1.8,
+                k.hair_line,
+                a=0.8,
+                b=0.05,
+                peak=0.1,
+            )
+
+
+def beside(k: Sketch, s: int) -> None:
+    """The hair beside the face and over the ear: before the face on the near side, behind it on the far one."""
+    c, a, long, f = k.c, k.art, k.c.length, k.c.flick
+    low = max(long - 30, 40)
+
+    def at(x: float, y: float, z: float) -> Point:
+        x += c.wave * 9 * math.sin((y + 20) / 26 + (0.6 if s > 0 else 0))
+        return k.pose.at(s * (88 + (x - 88) * c.spread) + k.shot.sway * 12 * max(0.0, y / 200), y, z)
+
+    front = [at(84, -60, 30), at(93, -10, 26), at(94, 30, 20), at(91, low * 0.75, 16), at(86 + 10 * f, low, 14)]
+    t1, n1, t2 = at(80 + 30 * f, long, 14), at(93 + 8 * f, long - 14, 4), at(94 + 34 * f, long + 6, -14)
+    n2, t3 = at(106 + 10 * f, long - 16, -30), at(108 + 40 * f, long - 4, -46)
+    rear = [
+        t3,
+        at(115 + 10 * f, low, -48),
+        at(116, low * 0.55, -44),
+        at(109, 0, -36),
+        at(99, -34, -24),
+        at(80, -72, -10),
+    ]
+    tips = [
+        bent(front[-1], t1, 0.2),
+        bent(n1, t1, 0.1)[::-1],
+        bent(n1, t2, 0.4),
+        bent(n2, t2, 0.1)[::-1],
+        bent(n2, t3, 0.4),
+    ]
+    a.fill(shape(front, *tips, rear), c.hair)
+    if s != k.lit:
+        split = [n1, at(99, low * 0.8, -8), at(103, low * 0.2, -14), at(100, -40, -6)]
+        k.shade(shape(split, rear[::-1], *[part[::-1] for part in tips[:1:-1]]), c.hair, k.hair_dark)
+    else:
+        k.shade(
+            shape([n1, at(92, low * 0.9, 6), at(96, low * 0.4, 4)], [at(98, low * 0.9, -4), n2], [t2], [n1]),
+            c.hair,
+            k.hair_dark,
+        )
+    if c.side[0] < 40 or s == k.far:
+        a.ink(front, 2.2, k.hair_line, a=0.2, b=0.6, peak=0.7)
+    for part in (*tips, rear):
+        a.ink(part, 2.4, k.hair_line, a=0.6, b=0.6)
+    if k.s.strands > 0.8:
+        a.ink([n2, at(107, low * 0.8, -26), at(109, low * 0.4, -30)], 1.8, k.hair_line, a=0.8, b=0.05, peak=0.1)
+
+
+def side_lock(k: Sketch, s: int) -> None:
+    """Hangs from the temple and hides where the face's edge meets the hair; on the far side it lies on the cheek's edge."""
+    c, a = k.c, k.art
+    (long, w), far = c.side, min(1.0, 2.2 * max(0.0, k.pose.sy * s))
+    long += Dice("side", c.seed, s).between(-5, 5)
+    long -= far * 0.25 * max(0.0, long - 40)
+    w *= 1 - 0.3 * far
+
+    def at(x: float, y: float, z: float) -> Point:
+        x = x * c.width + 6 * far + 7 * c.wave * math.sin((y + 40) / 24) + s * k.shot.sway * 8 * max(0.0, y / 100)
+        return k.pose.at(s * x, y, 50 + (z - 50) * (1 - far))
+
+    front = [at(60, -66, 52), at(79 - w * 0.12, -28, 52), at(82 - w * 0.28, long / 2 - 14, 48)]
+    if c.blunt:
+        t1, n1, t2 = at(80 - w * 0.3, long, 42), at(84, long + 2, 41), at(86 + w * 0.4, long - 3, 38)
+    else:
+        t1, n1, t2 = (
+            at(80 - w * 0.05, long + 8, 42),
+            at(86 + w * 0.1, long - 20, 40),
+            at(90 + w * 0.05, long - 6 - w * 0.4, 36),
+        )
+    rear = [at(86 + w * 0.5, long * 0.55 - 12.6, 36), at(82 + w * 0.55, -20, 34), at(70, -66, 34)]
+    down, up, down2 = bent(front[2], t1, 0.3), bent(n1, t1, 0.1)[::-1], bent(n1, t2, 0.4)
+    a.fill(shape(front, down, up, down2, [t2, *rear]), c.hair)
+    if s != k.lit:
+        back = [rear[1], mid(front[1], rear[1], 0.55), mid(front[2], rear[0], 0.62), n1]
+        k.shade(shape(down2, [t2, *rear[:2]], back), c.hair, k.hair_dark)
+    else:
+        k.shade(
+            shape(front[1:], down, [t1, mid(front[2], rear[0], 0.34), mid(front[1], rear[1], 0.2), front[1]]),
+            c.hair,
+            k.hair_dark,
+        )
+    for part in (front, down, up, down2):
+        a.ink(part, 2.3, k.hair_line, a=0.3, b=0.6)
+    if c.eared or long > c.length - 30:
+        a.ink([t2, *rear], 2.0, k.hair_line, a=0.6, b=0.1, peak=0.3)
+    else:  # beside other hair a short line is enough
+        a.ink([t2, rear[0], mid(rear[0], rear[1])], 2.0, k.hair_line, a=0.6, b=0.02, peak=0.2)
+
+
+def crown(k: Sketch) -> list[Points]:
+    """The silhouette from the left over the top to the right, in parts with corners between: its lobes and spikes."""
+    c, sy, sk = k.c, k.pose.sy, k.pose.skull
+    at, end = 174.0, 366.0
+    if c.eared:
+        at, end = 176.0 if sy < -0.08 else 164.0, 364.0 if sy > 0.08 else 376.0
+    parts: list[Points] = []
+    lobes = iter(c.crown)
+    corner, bulge = next(lobes)
+
+    def run(start: float, stop: float) -> None:
+        """Along the lobes."""
+        nonlocal corner, bulge
+        while start < stop - 1:
+            last = min(stop, corner)
+            n = max(3, round((last - start) / 17))
+            parts.append([
+                sk(start + (last - start) * i / n, c.puff * (1 + bulge * math.sin(math.pi * (i / n) ** 0.8))) for i in range(n + 1)
+            ])  # fmt: skip
+            start = last
+            if last == corner:
+                corner, bulge = next(lobes, (400.0, 0.01))
+
+    for pos, wide, high in sorted(c.spikes):
+        start, stop, d = (
+            pos - wide / 2,
+            min(end, pos + wide / 2),
+            -1 if pos < 268 else 1,
+        )  # tips point away from the crown
+        if stop <= at or start >= end:
+            continue
+        start = max(start, at)
+        run(at, start)
+        tip = sk(pos + d * wide * 0.55, c.puff * (1 + high))
+        hollow, full = (
+            sk(pos + d * wide * 0.42, c.puff * (1 + high * 0.15)),
+            sk(pos - d * wide * 0.15, c.puff * (1 + high * 0.75)),
+        )
+        one, two = (full, hollow) if d > 0 else (hollow, full)
+        parts += [quad(sk(start, c.puff), one, tip), quad(tip, two, sk(stop, c.puff))]
+        at = stop
+        while corner < at:
+            corner, bulge = next(lobes, (400.0, 0.01))
+    run(at, end)
+    return parts
+
+
+def front(k: Sketch) -> None:
+    """The crown with its fringe, over everything but brows."""
+    c, a, pose = k.c, k.art, k.pose
+    low = [part[::-1] for two in k.fringe[::-1] for part in two[::-1]]
+    if c.eared:  # the hairline above the ears, where they are seen
+        ends = {s: [pose.at(s * 97, 16, -30), pose.at(s * 93, -6, -10), pose.at(s * 86, -4, 16)] for s in (1, -1)}
+        low = ([ends[1]] if pose.sy < 0.08 else []) + low + ([ends[-1][::-1]] if pose.sy > -0.08 else [])
+    top = crown(k)
+    under = k.locks(tuple(lock for lock in c.under if abs(lock[1][0] + pose.yaw) < 72))
+    if under:
+        a.fill(shape(pose.arc(200, 340, n=6), *[part[::-1] for two in under[::-1] for part in two[::-1]]), k.hair_dark)
+        for one, two in under:
+            a.ink(one, 2.0, k.hair_line, a=0.3, b=0.7)
+            a.ink(two, 2.0, k.hair_line, a=0.7, b=0.3)
+    a.fill(shape(*top, *low), c.hair)
+    if k.s.shade != "none":
+        _shadows(k, top)
+    _gloss(k)
+    for az, y, lean in c.stray:
+        spine = ((az + (c.part - az) * 0.4, -64), (az - lean * 2.5, -40), (az - lean * 0.5, -18), (az + lean * 7, y))
+        one, two = ribbon([pose.hair(*q) for q in spine], [6, 17, 14, 0.5])
+        a.fill(shape(one, two[::-1]), c.hair)
+        dark = one if (one[1][0] > two[1][0]) == (k.lit < 0) else two
+        k.shade(shape(dark, [mid(p, q) for p, q in zip(one, two, strict=True)][::-1]), c.hair, k.hair_dark)
+        a.ink(one[1:], 2.5, k.hair_line, a=0.05, b=0.7, peak=0.6)
+        a.ink(two[1:], 2.5, k.hair_line, a=0.05, b=0.7, peak=0.6)
+    for part in top:
+        a.ink(part, 2.8, k.hair_line, a=0.55, b=0.6)
+    _lines(k, top)
+
+
+def _shadows(k: Sketch, top: list[Points]) -> None:
+    """Of the cap: a crescent away from the light, and each lock's side away from it."""
+    c, a, pose = k.c, k.art, k.pose
+    low = pose.skull(90)
+    outer = [q for part in top for q in (part if part is top[0] else part[1:])]
+    n = len(outer)
+    outer = outer[int(n * 0.62) :] if k.lit < 0 else outer[: int(n * 0.38)][::-1]
+    inner = [mid(q, low, 0.02 + 0.14 * math.sin(math.pi * i / (len(outer) + 0.5))) for i, q in enumerate(outer)]
+    wedges = [shape(outer, inner[::-1])]
+    deeper = []
+    for (left, tip, right, _), (one, two) in zip(c.fringe, k.fringe, strict=True):
+        if abs(tip[0] + pose.yaw) > 88:
+            continue
+        edge, (az, y) = (two, right) if k.lit < 0 else (one[::-1], left)
+        start = pose.hair(az + (c.part - az) * 0.2, y - 24)
+        back = pose.hair(tip[0] + (az - tip[0]) * 0.3, tip[1] + (y - tip[1]) * 0.62)
+        wedges.append(shape([*edge, start], [start, back, edge[0]]))
+        deeper.append(shape([*edge, edge[-1]], [edge[-1], mid(back, edge[len(edge) // 2], 0.5), edge[0]]))
+    dark = mixed(c.hair, k.hair_dark, 0.6) if k.s.shade == "soft" else k.hair_dark
+    for d in wedges:
+        a.fill(d, dark)
+    if k.s.shade != "cel":
+        deep = k.hair_dark if k.s.shade == "soft" else mixed(k.hair_dark, k.hair_deep, 0.6)
+        for d in deeper:
+            a.fill(d, deep)
+
+
+def _lines(k: Sketch, top: list[Points]) -> None:
+    """Edges of the locks, and the lines that run from their notches and the crown's corners along the hair's fall."""
+    c, a, pose = k.c, k.art, k.pose
+    for i, ((left, tip, right, _), (one, two)) in enumerate(zip(c.fringe, k.fringe, strict=True)):
+        seen = abs(tip[0] + pose.yaw) < 85
+        if seen or abs(left[0] + pose.yaw) < 90:
+            a.ink(one, 2.4, k.hair_line, a=0.6, b=0.7)
+        if seen or abs(right[0] + pose.yaw) < 90:
+            a.ink(two, 2.4, k.hair_line, a=0.7, b=0.6)
+        if i and abs(left[0] + pose.yaw) < 80:  # from the notch on toward the crown
+            (az, y), long = left, 0.75 if left[1] < -40 else 0.30 + 0.05 * (i * 37 % 5)
+            line = [
+                pose.hair(az + (c.part - az) * t**1.3, y + (-119 - y) * t)
+                for t in (0.0, long * 0.33, long * 0.67, long)
+            ]
+            a.ink(line, 2.2, k.hair_line, a=0.9, b=0.05, peak=0.08)
+    center = pose.hair(c.part * 0.6, -62)
+    for part in top[:-1]:  # inward from the crown's corners
+        x, y = part[-1]
+        end = mid((x, y), center, 0.34)
+        bow = mid(mid((x, y), end), pose.skull(270, 0.2), -0.12)
+        a.ink(quad((x, y), bow, end), 2.2, k.hair_line, a=0.9, b=0.05, peak=0.1)
+    rng = Dice("strands", c.seed)
+    for _ in range(round(3 * k.s.strands)):
+        az, low, high = rng.between(-66, 66), rng.between(-46, -22), rng.between(-92, -66)
+        if abs(az + pose.yaw) < 70:
+            line = [
+                pose.hair(c.part + (az - c.part) * t, y)
+                for t, y in ((0.62, high), (0.85, (high + low) / 2), (1.0, low))
+            ]
+            a.ink(line, 1.9, k.hair_dark if k.s.shade != "none" else k.hair_line, a=0.1, b=0.1, peak=0.5)
+
+
+def _gloss(k: Sketch) -> None:
+    """The light on the crown; it stays behind when the head turns."""
+    c, a, kind, pose = k.c, k.art, k.c.gloss, k.pose
+    rng, yaw = Dice("gloss", c.seed), -0.45 * pose.yaw
+
+    def arch(az: float, y: float) -> Point:
+        return pose.hair(az + yaw, y + 10 * (az / 60) ** 2)
+
+    if kind in ("band", "torn"):
+        n, thick = (13, 16.0) if kind == "band" else (9, 9.0)
+        up, low = [], []
+        for i in range(n + 1):
+            az = -58 + 116 * i / n
+            wide = thick * math.cos(math.radians(az * 1.35)) ** 0.7
+            low.append(arch(az, -82 + wide * (0.3 + (0.9 * (0.5 + 0.9 * rng.share()) if i % 2 else 0))))
+            up.append(arch(az, -82 - wide * (0.3 + (0 if i % 2 else 0.5 * rng.share()))))
+        a.fill(poly(up + low[::-1]), k.hair_light)
+    elif kind == "halo":  # smooth, two rings
+        for y, wide, color in ((-84, 13, k.hair_light), (-84, 5, mixed(k.hair_light, "#ffffff", 0.35))):
+            azs = range(-54, 55, 18)
+            up = [arch(az, y - wide * 0.5 * math.cos(math.radians(az * 1.6))) for az in azs]
+            a.fill(shape(up, [arch(az, y + wide * 0.5 * math.cos(math.radians(az * 1.6))) for az in azs][::-1]), color)
+    elif kind == "spots":  # short strokes on the light's side
+        for az, y, wide in ((8, -84, 9), (22, -80, 14), (38, -74, 8)):
+            s = k.lit
+            a.fill(
+                shape(
+                    [arch(s * az - 5, y - wide), arch(s * az + 4, y + wide)],
+                    [arch(s * az + 7, y + wide - 4), arch(s * az - 1, y - wide)],
+                ),
+                k.hair_light,
+            )
+    elif kind == "veil":  # yui's: long narrow leaves, lower in the middle
+        for az, y, high in ((-44, -66, 9), (-28, -72, 14), (-10, -70, 20), (8, -72, 16), (24, -70, 21), (42, -66, 11)):
+            tips = arch(az - 1, y - high), arch(az + 2, y + high)
+            a.fill(
+                shape(quad(tips[0], arch(az - 7, y), tips[1]), quad(tips[1], arch(az + 6, y - 2), tips[0])),
+                k.hair_light,
+            )
+    elif kind == "drops":  # the second heroine's: two thin broken rings
+        for y, azs in ((-92, ((-40, -22), (-16, 4), (12, 40))), (-76, ((-50, -30), (-8, 20), (28, 36)))):
+            for start, stop in azs:
+                a.fill(
+                    shape(
+                        [arch(start, y), arch((start + stop) / 2, y - 3.5), arch(stop, y)],
+                        [arch((start + stop) / 2, y + 3.5), arch(start, y)],
+                    ),
+                    k.hair_light,
+                )
+
+
+def strand(k: Sketch, spine: Points, widths: list[float]) -> None:
+    """A lock that hangs free."""
+    a, (one, two) = k.art, ribbon(spine, widths)
+    if (sum(x for x, _ in one) > sum(x for x, _ in two)) == (k.lit > 0):
+        one, two = two, one  # the first is the one away from the light
+    last = len(one) - 1
+    inner = [
+        mid(p, q, 0.02 + 0.4 * math.sin(math.pi * i / last)) for i, (p, q) in enumerate(zip(one, two, strict=True))
+    ]
+    a.fill(shape(one, two[::-1]), k.c.hair)
+    k.shade(shape(one, inner[::-1]), k.c.hair, k.hair_dark)
+    a.ink(one, 2.4, k.hair_line, a=0.5, b=0.6)
+    a.ink(two, 2.4, k.hair_line, a=0.5, b=0.6)
+
+
+def _hang(k: Sketch, s: int, x: float, y: float, z: float, out: float, wide: float = 1.0) -> None:
+    """A tail from its band, three strands."""
+    size = k.c.length / 130
+    path = ((0, 0, 0), (0.12, 0.55, -6), (0.35, 1.0, 30), (0.6, 0.95, 95), (0.82, 0.75, 165), (1, 0.45, 215))
+    for dx, dl, dw in ((16, 0.9, 0.55), (-12, 0.82, 0.55), (0, 1.0, 1.0)):
+        spine = [
+            k.pose.at(
+                s * (x + u * out + dx * t + k.c.wave * 10 * math.sin(v / 22)) + k.shot.sway * 26 * t,
+                y + v * dl * size,
+                z - 10 * t,
+            )
+            for t, u, v in path
+        ]
+        strand(k, spine, [w * dw * wide for w in (18, 38, 48, 46, 32, 1)])
+    knot(k, k.pose.at(s * (x + 4), y - 2, z + 4))
+
+
+def tails_behind(k: Sketch) -> None:
+    """Tails that hang behind the head, and buns."""
+    c, a, at, tail = k.c, k.art, k.pose.at, k.c.tail
+    for s in (1, -1) if tail == "twin" else ():
+        _hang(k, s, 98, -70, -25, 62)
+    if tail == "pony":
+        _hang(k, 1 if k.pose.yaw <= 0 else -1, 52, -88, -80, 78, 1.25)
+    elif tail == "half":
+        _hang(k, 1 if k.pose.yaw <= 0 else -1, 66, -84, -60, 44, 0.8)
+    elif tail == "side":
+        _hang(k, 1, 100, -30, -30, 45)
+    for s in (1, -1) if tail == "buns" else ():
+        o, rim = at(s * 78, -108, -25), [at(s * 78 + 36 * u, -108 + 33 * v, -25) for u, v in ring(10)]
+        a.fill(loop(rim), c.hair, k.hair_line, 2)
+        half = rim[8:] + rim[:4] if k.lit < 0 else rim[3:9]
+        k.shade(
+            shape(half, [mid(o, half[-1], 0.2), mid(o, half[len(half) // 2], 0.45), mid(o, half[0], 0.2)]),
+            c.hair,
+            k.hair_dark,
+        )
+        a.ink([mid(o, rim[i], part) for i, part in ((6, 0.7), (8, 0.55), (0, 0.3), (3, 0.35))], 2, k.hair_line)
+    for s in (1, -1) if tail == "drill" else ():
+        for i in range(7, -1, -1):
+            x, y, r = 112 + 3 * math.sin(i), -44 + 26 * i, 27 - 2.6 * i
+            rim = [at(s * (x + r * u) + k.shot.sway * 2 * i, y + r * 0.75 * v + s * 5 * u, -20) for u, v in ring(8)]
+            a.fill(loop(rim), c.hair if i % 2 else mixed(c.hair, k.hair_dark, 0.45), k.hair_line, 2)
+        knot(k, at(s * 106, -62, -16))
+
+
+def tails_before(k: Sketch) -> None:
+    """Tails that fall over the shoulders."""
+    c, a, at = k.c, k.art, k.pose.at
+    for s in (1, -1) if c.tail == "low" and not c.male else (-k.lit,) if c.tail == "low" else ():
+        for dx, dl, dw in ((10, 0.9, 0.6), (0, 1.0, 1.0)):
+            spine = (
+                (84, 66, -30),
+                (100 + dx, 92, -10),
+                (98 + dx, 140, 0),
+                (92 + dx, 190 * dl, 5),
+                (86 + dx * 2, 235 * dl, 5),
+            )
+            strand(k, [at(s * x, y, z) for x, y, z in spine], [w * dw for w in (14, 30, 36, 28, 1)])
+        knot(k, at(s * 86, 70, -20))
+    for s in (1, -1) if c.tail == "braid" else ():
+        for i in range(7):
+            (x, y), r = at(s * (90 - i * 0.6), 78 + 22 * i, -10), 15 - i * 0.6
+            for d in (-1, 1):
+                leaf = [(x + d * r * u, y + r * v) for u, v in points("-.25,-.75 .75,-.95 1,-.1 .45,.75 -.15,.85")[0]]
+                dark = k.s.shade != "none" and (d < 0) != (k.lit < 0)
+                a.fill(loop(leaf), k.hair_dark if dark else c.hair, k.hair_line, 1.6)
+
+
+def tuft(k: Sketch) -> None:
+    """What stands out from the crown."""
+    n = k.c.ahoge
+    x, y = k.pose.at(k.c.part * 0.3, -122, 10)
+    if abs(n) == 1:
+        strand(
+            k, [(x + n * u, y + v) for u, v in ((0, 0), (2, -18), (14, -32), (34, -30), (46, -18))], [8, 10, 10, 7, 0.5]
+        )
+    for d in (1, -0.6) if n == 2 else ():
+        strand(k, [(x + d * u, y + v) for u, v in ((0, 0), (8, -10), (24, -15), (36, -8))], [9, 10, 7, 0.5])
+
+
+def inner_light(color: str) -> str:
+    """A little lighter."""
+    return tone(color, 0.03)
