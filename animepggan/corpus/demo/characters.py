@@ -83,63 +83,25 @@ HAIR = {
 }  # fmt: skip
 """Colors, how often each group is seen, whether it is a natural one."""
 SKIN = {"#fee9dc": 30.0, "#fde3d0": 30.0, "#f9d9c2": 14.0, "#f0c7a4": 6.0, "#d9a27c": 4.0, "#a8714f": 1.5}
-IRIS = tuple(
-    [
-        "#4a86d0",
-        "#5a6ed0",
-        "#7a58c0",
-        "#c05878",
-        "#c84848",
-        "#c87838",
-        "#c8a038",
-        "#6a9a48",
-        "#3e9a80",
-        "#3a9ab4",
-        "#8a5a3c",
-        "#6a4a3a",
-        "#70788a",
-    ]
-)
+IRIS = tuple(["#4a86d0", "#5a6ed0", "#7a58c0", "#c05878", "#c84848", "#c87838", "#c8a038", "#6a9a48", "#3e9a80",
+    "#3a9ab4", "#8a5a3c", "#6a4a3a", "#70788a"])
 ACCENT = tuple(["#d8414a", "#e86a8c", "#f0b83c", "#3f78c8", "#48a878", "#8a5cc0", "#f2f2f4", "#e8804a", "#40b0c0"])
-CLOTH = {
-    "sailor": (
-        "#fafafa #34487a",
-        "#fafafa #3c6a5a",
-        "#33415f #33415f",
-        "#fafafa #7a3848",
-        "#f4ead8 #7a5a40",
-        "#2f3038 #2f3038",
-    ),
-    "blazer": ("#3c4a6c", "#5a4438", "#7a3a44", "#48545a", "#c8b088", "#33373f", "#56785c"),
-    "shirt": ("#fafafc", "#cfe2f4", "#f4d8dc", "#d8e6d0"),
-    "ribbon": ("#fafafc", "#f6edda", "#d8e8e0"),
+CLOTH = {"sailor": ("#fafafa #34487a", "#fafafa #3c6a5a", "#33415f #33415f", "#fafafa #7a3848", "#f4ead8 #7a5a40",
+    "#2f3038 #2f3038"), "blazer": ("#3c4a6c", "#5a4438", "#7a3a44", "#48545a", "#c8b088", "#33373f", "#56785c"),
+    "shirt": ("#fafafc", "#cfe2f4", "#f4d8dc", "#d8e6d0"), "ribbon": ("#fafafc", "#f6edda", "#d8e8e0"),
     "hoodie": ("#f08a8a", "#7ab0d8", "#f2d06a", "#8a8f9c", "#98c890", "#4a4a58"),
-    "turtle": ("#e8dcc8", "#b84a50", "#454a60", "#7a9a88", "#8a6a9a"),
-    "gakuran": ("#2c2f3a", "#333a52"),
+    "turtle": ("#e8dcc8", "#b84a50", "#454a60", "#7a9a88", "#8a6a9a"), "gakuran": ("#2c2f3a", "#333a52"),
     "cardigan": ("#e0c8a0 #fafafc", "#8a9ab8 #fafafc", "#d89a9a #fafafc", "#5a5060 #fafafc", "#a8b890 #f4f0e4"),
     "tee": ("#f4f4f4 #d8414a", "#e8c84a #4a4a58", "#6ab0c8 #fafafa", "#58606e #f0f0f0", "#e87a6a #fafafa"),
     "suit": ("#3a3f4c #fafafc", "#50505a #dfe8f4", "#5c4a40 #f4ecd8", "#2c3040 #f4d8d8"),
     "kimono": ("#c84a5a #f4e8d0", "#5a6ab0 #fafafa", "#4a8a78 #f4e0c0", "#d8a0b8 #8a3a5a"),
-    "armor": ("#8a94a8 #4a5468", "#c8a860 #5a3a30", "#586070 #a03a3a"),
-    "dress": ("#f4f4fa #7a9ad0", "#e8a8b8 #fafafa", "#4a3a50 #e8e0f0", "#f4e0a0 #fafafa"),
-}
-WEAR = {
-    "girl": {
-        "sailor": 5,
-        "blazer": 4,
-        "ribbon": 3,
-        "hoodie": 2,
-        "cardigan": 2.5,
-        "tee": 1.5,
-        "dress": 2,
-        "kimono": 1,
-        "turtle": 1,
-    },
-    "woman": {"shirt": 2, "suit": 3, "turtle": 2.5, "dress": 2, "cardigan": 2, "kimono": 1.2, "armor": 0.8, "tee": 1},
-    "boy": {"gakuran": 4, "blazer": 4, "shirt": 3, "hoodie": 3, "tee": 3, "armor": 0.7, "turtle": 0.7},
-    "man": {"suit": 4, "shirt": 3, "turtle": 2, "hoodie": 1, "armor": 1.2, "kimono": 1},
-    "child": {"tee": 4, "hoodie": 3, "dress": 2, "shirt": 2, "cardigan": 1},
-}
+    "armor": ("#8a94a8 #4a5468", "#c8a860 #5a3a30", "#586070 #a03a3a"), "dress": ("#f4f4fa #7a9ad0", "#e8a8b8 #fafafa",
+    "#4a3a50 #e8e0f0", "#f4e0a0 #fafafa")}
+WEAR = {"girl": {"sailor": 5, "blazer": 4, "ribbon": 3, "hoodie": 2, "cardigan": 2.5, "tee": 1.5, "dress": 2,
+    "kimono": 1, "turtle": 1}, "woman": {"shirt": 2, "suit": 3, "turtle": 2.5, "dress": 2, "cardigan": 2, "kimono": 1.2,
+    "armor": 0.8, "tee": 1}, "boy": {"gakuran": 4, "blazer": 4, "shirt": 3, "hoodie": 3, "tee": 3, "armor": 0.7,
+    "turtle": 0.7}, "man": {"suit": 4, "shirt": 3, "turtle": 2, "hoodie": 1, "armor": 1.2, "kimono": 1},
+    "child": {"tee": 4, "hoodie": 3, "dress": 2, "shirt": 2, "cardigan": 1}}
 CUTS: dict[str, Callable[[Dice], Mapping[str, Any]]] = {  # fringes: what differs from the usual
     "points": lambda r: {},
     "side": lambda r: {"part": r.sign() * r.between(22, 42), "part_y": -66, "lean": 0.7},
@@ -181,45 +143,15 @@ CUTS: dict[str, Callable[[Dice], Mapping[str, Any]]] = {  # fringes: what differ
     "bowl": lambda r: {"n": r.count(9, 11), "notch": 6, "drop": 10, "tip": -14, "lean": 0.0, "rough": 1},
     "veil": lambda r: {"part": r.sign() * 46, "part_y": -70, "lean": 0.95, "tip": 10, "drop": 22, "n": 5, "notch": 30},
 }
-GIRLS = {
-    "points": 5,
-    "side": 2.5,
-    "straight": 2,
-    "swept": 1.5,
-    "middle": 1.5,
-    "curtain": 1.3,
-    "long": 1.5,
-    "veil": 1,
-    "bowl": 0.6,
-}
-BOYS = {
-    "points": 4,
-    "short": 4,
-    "swept": 1.5,
-    "middle": 1.5,
-    "curtain": 1.3,
-    "side": 1.5,
-    "long": 1,
-    "bowl": 0.5,
-    "veil": 0.5,
-}
-TAILS = {
-    "tied": {"twin": 4, "pony": 4, "buns": 2, "side": 2, "low": 2, "braid": 2, "drill": 1},
-    "long": {"": 17, "twin": 3, "half": 3},
-}
+GIRLS = {"points": 5, "side": 2.5, "straight": 2, "swept": 1.5, "middle": 1.5, "curtain": 1.3, "long": 1.5, "veil": 1,
+    "bowl": 0.6}
+BOYS = {"points": 4, "short": 4, "swept": 1.5, "middle": 1.5, "curtain": 1.3, "side": 1.5, "long": 1, "bowl": 0.5,
+    "veil": 0.5}
+TAILS = {"tied": {"twin": 4, "pony": 4, "buns": 2, "side": 2, "low": 2, "braid": 2, "drill": 1},
+    "long": {"": 17, "twin": 3, "half": 3}}
 LENGTHS = {"bob": (66, 125), "long": (170, 310), "tied": (110, 190), "short": (60, 60)}
-TRINKETS = {
-    "clip": 3,
-    "cross": 1.5,
-    "band": 2,
-    "bow": 2,
-    "flower": 1.2,
-    "bigbow": 1,
-    "star": 0.8,
-    "beret": 0.6,
-    "cap": 0.4,
-    "ears": 0.5,
-}
+TRINKETS = {"clip": 3, "cross": 1.5, "band": 2, "bow": 2, "flower": 1.2, "bigbow": 1, "star": 0.8, "beret": 0.6,
+    "cap": 0.4, "ears": 0.5}
 
 
 def vary(r: Dice, color: str, light: float = 0.02, chroma: float = 0.1, hue: float = 8) -> str:
@@ -228,19 +160,8 @@ def vary(r: Dice, color: str, light: float = 0.02, chroma: float = 0.1, hue: flo
     return lch(old + r.between(-light, light), c * (1 + r.between(-chroma, chroma)), h + r.between(-hue, hue))
 
 
-def fringe_of(
-    r: Dice,
-    *,
-    n: int = 6,
-    part: float = 0.0,
-    part_y: float = -34.0,
-    tip: float = -4.0,
-    drop: float = 28.0,
-    lean: float = 0.4,
-    notch: float = 28.0,
-    rough: float = 6.0,
-    middle: float = 0.0,
-) -> tuple[Lock, ...]:
+def fringe_of(r: Dice, *, n: int = 6, part: float = 0.0, part_y: float = -34.0, tip: float = -4.0, drop: float = 28.0,
+    lean: float = 0.4, notch: float = 28.0, rough: float = 6.0, middle: float = 0.0) -> tuple[Lock, ...]:
     """A fringe of n locks from ear to ear: their tips near the height `tip`, lower by `drop` at the sides and by `middle`
     in the middle; the notches `notch` higher; at `part` a notch at the height `part_y`, and all locks lean away from it.
     """  # fmt: skip
@@ -272,9 +193,8 @@ def fringe_of(
 def _spikes(r: Dice, wild: float) -> tuple[tuple[float, float, float], ...]:
     if r.chance(wild):
         n, high = r.count(6, 9), r.between(0.05, 0.15)
-        return tuple(
-            (188 + 164 * (i + 0.5) / n + r.between(-4, 4), 131 / n, high * r.between(0.6, 1.3)) for i in range(n)
-        )
+        return tuple((188 + 164 * (i + 0.5) / n + r.between(-4, 4), 131 / n,
+            high * r.between(0.6, 1.3)) for i in range(n))
     places = [q for q in ((188, 212), (232, 255), (285, 305), (328, 352)) if r.chance(0.4)]
     return tuple((r.between(*q), r.between(9, 16), r.between(0.025, 0.06)) for q in places)
 
@@ -315,18 +235,13 @@ def someone(dice: Dice, style: Style, name: str, **fixed: Any) -> Character:
     clothes = r.weighted(WEAR[build])
     cloth = r.one_of(CLOTH[clothes]).split()
     eye_w, eye_h, eye_y, eye_x = s.eye
-    high = {"boy": u(17, 21), "man": u(13.5, 17), "woman": u(17.5, 21.5), "child": u(25, 29)}.get(
-        build, u(23.5, 28) if r.chance(0.75) else u(20.5, 24)
-    )
-    weights = {
-        group: share * (1 + 4 * s.natural if natural else 1 - 0.9 * s.natural)
-        for group, (share, natural) in HAIR.items()
-    }
+    high = {"boy": u(17, 21), "man": u(13.5, 17), "woman": u(17.5, 21.5), "child": u(25, 29)}.get(build,
+        u(23.5, 28) if r.chance(0.75) else u(20.5, 24))
+    weights = {group: share * (1 + 4 * s.natural if natural else 1 - 0.9 * s.natural) for group,
+        (share, natural) in HAIR.items()}
     hair = vary(r, r.one_of(r.weighted(weights)), 0.025, 0.12, 8)
-    hair, iris = (
-        (lambda q: lch(q[0] + s.light, q[1] * s.chroma, q[2]))(to_lch(q))
-        for q in (hair, vary(r, r.one_of(IRIS), 0.03, 0.15, 10))
-    )
+    hair, iris = ((lambda q: lch(q[0] + s.light, q[1] * s.chroma, q[2]))(to_lch(q)) for q in (hair,
+        vary(r, r.one_of(IRIS), 0.03, 0.15, 10)))
     made = Character(
         name=name, style=s, build=build, hair=hair, inner=vary(r, hair, 0.02, 0.1, 40) if r.chance(0.08) else hair,
         skin=vary(r, r.weighted(SKIN), 0.008, 0.1, 4), iris=iris, accent=vary(r, r.one_of(ACCENT), 0.03, 0.15, 10),
@@ -350,30 +265,8 @@ def someone(dice: Dice, style: Style, name: str, **fixed: Any) -> Character:
     return replace(made, **fixed)
 
 
-_HAIR_FIELDS = tuple(
-    [
-        "hair",
-        "inner",
-        "fringe",
-        "under",
-        "part",
-        "bend",
-        "stray",
-        "crown",
-        "spikes",
-        "puff",
-        "side",
-        "blunt",
-        "back",
-        "length",
-        "spread",
-        "nape",
-        "flick",
-        "wave",
-        "tail",
-        "ahoge",
-    ]
-)
+_HAIR_FIELDS = tuple(["hair", "inner", "fringe", "under", "part", "bend", "stray", "crown", "spikes", "puff", "side",
+    "blunt", "back", "length", "spread", "nape", "flick", "wave", "tail", "ahoge"])
 
 
 def heroine(number: int = 1) -> Character:
@@ -392,9 +285,9 @@ def heroine(number: int = 1) -> Character:
     r, fringe = Dice("heroine", 1), {"part": -24, "part_y": -52, "drop": 30, "lean": 0.5, "notch": 29}
     return someone(
         r, HEROINES[0], "yui", build="girl", hair="#a48cc4", inner="#a48cc4", skin="#fee6d8", iris="#3aa08c", accent="#f2bf3c",
-        width=1.0, jaw=0.15, chin=-1, eye=(25, 26.5, 43.5, 22), tilt=0.04, flat=0.8, iris_w=0.76, lash=1.15, brow=(3.8, 21, 5, -25),
+        width=0.985, jaw=-0.1, chin=0, eye=(24, 26.5, 43, 22), tilt=0.04, flat=0.8, iris_w=0.8, lash=1.15, brow=(3.8, 21, 5, -25),
         fringe=fringe_of(r, n=6, tip=1, **fringe), under=fringe_of(r, n=7, tip=-10, **fringe | {"lean": -0.3}), part=-24.0, bend=0.1,
-        stray=((8, 12, 1),), crown=((212, 0.02), (252, 0.016), (318, 0.02), (400, 0.016)), spikes=((204, 12, 0.045), (338, 11, 0.04)),
+        stray=((8, 12, 1),), crown=((240, 0.018), (298, 0.02), (400, 0.016)), spikes=((204, 12, 0.045), (338, 11, 0.04)),
         puff=1.03, side=(84, 21), blunt=False, back="bob", length=106.0, spread=1.04, nape=62.0, flick=0.35, wave=0.0, tail="", ahoge=1,
         extras=("cross",), clothes="sailor", cloth="#fafafa", trim="#3b5280", shoulders=106.0,
     )  # fmt: skip
@@ -407,14 +300,8 @@ def other(number: int, her: Character, *, alike: bool = False) -> Character:
     if alike:
         fixed |= {field: getattr(her, field) for field in _HAIR_FIELDS}
     elif number == 0:
-        fixed |= {
-            "hair": "#4d4a72",
-            "inner": "#4d4a72",
-            "back": "long",
-            "length": 240.0,
-            "tail": "",
-            "clothes": her.clothes,
-        }
+        fixed |= {"hair": "#4d4a72", "inner": "#4d4a72", "back": "long", "length": 240.0, "tail": "",
+            "clothes": her.clothes}
         fixed |= {"cloth": her.cloth, "trim": her.trim, "extras": ("band",), "accent": "#d8606a"}
     made = someone(Dice("other", her.name, number), her.style, name, **fixed)
     return replace(made, extras=tuple(x for x in made.extras if x not in her.extras))

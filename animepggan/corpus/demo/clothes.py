@@ -70,43 +70,26 @@ def body(k: Sketch) -> None:
     a.fill(shape(half, [p(46, 260), p(50, 170), p(nw + 9, 152), p(nw, 134), p(nw, 20)]), c.skin, k.skin_line)
     if k.s.shade != "none":  # the chin's shadow
         low, d = 142 + 4 * k.s.depth, -k.lit * 5
-        pts = [
-            p(nw - 1, 60),
-            p(nw - 1, low - 8),
-            p(nw * 0.4 + d, low + 6),
-            p(-nw * 0.4 + d, low + 6),
-            p(1 - nw, low - 8),
-            p(1 - nw, 60),
-        ]
-        a.fill(
-            shape([pts[0], pts[1]], pts[1:5], [pts[4], pts[5]]),
-            mixed(c.skin, k.skin_dark, 0.7) if k.s.shade == "soft" else k.skin_dark,
-        )
+        pts = [p(nw - 1, 60), p(nw - 1, low - 8), p(nw * 0.4 + d, low + 6), p(-nw * 0.4 + d, low + 6),
+            p(1 - nw, low - 8), p(1 - nw, 60)]
+        a.fill(shape([pts[0], pts[1]], pts[1:5], [pts[4], pts[5]]), mixed(c.skin, k.skin_dark,
+            0.7) if k.s.shade == "soft" else k.skin_dark)
     kind = "shirt" if c.clothes == "ribbon" else c.clothes
     neckline, pieces = _NECKS[kind]
     dark = k.shadow(c.cloth, 0.9)
     colors = {"cloth": c.cloth, "trim": c.trim, "white": "#fdfdfe", "dark": dark}
     line = points(neckline)[0]
     side = [line[0], (74, 164), (sh, 188), (sh + 14, 230), (sh + 22, 340), (sh + 16, 520)]
-    parts = [
-        [p(x, y) for x, y in side],
-        [p(-x, y) for x, y in side[::-1]],
-        [p(-x, y) for x, y in line],
-        [p(*q) for q in line[::-1]],
-    ]
+    parts = [[p(x, y) for x, y in side], [p(-x, y) for x, y in side[::-1]], [p(-x, y) for x, y in line],
+        [p(*q) for q in line[::-1]]]
     a.fill(shape(*parts), c.cloth, k.line(c.cloth), 2)
     s = -k.lit
     if k.s.shade != "none":
         fold = ((sh - 2, 194), (sh - 18, 220), (sh - 26, 340)), ((sh + 20, 340), (sh + 13, 230), (sh, 189))
         a.fill(shape(*[[p(s * x, y) for x, y in part] for part in fold]), dark)
     for s in (1, -1):  # sleeves, and a crease
-        a.ink(
-            [p(s * (sh - 34), 226), p(s * (sh - 30), 270), p(s * (sh - 34), 360), p(s * (sh - 28), 500)],
-            2.0,
-            k.line(c.cloth),
-            a=0.1,
-            b=0.5,
-        )
+        a.ink([p(s * (sh - 34), 226), p(s * (sh - 30), 270), p(s * (sh - 34), 360), p(s * (sh - 28), 500)], 2.0,
+            k.line(c.cloth), a=0.1, b=0.5)
     for name, both, text in pieces:
         for s in (1, -1) if both else (1,):
             a.fill(outline(text, s), colors[name], k.line(colors[name]), 1.8)
@@ -121,10 +104,8 @@ def body(k: Sketch) -> None:
     elif kind in ("shirt", "cardigan", "gakuran"):
         for i in range(3):
             x, y = p(0, 228 + 44 * i)
-            a.fill(
-                loop([(x + 3.4 * u, y + 3.4 * v) for u, v in ring(6)]),
-                "#e8c860" if kind == "gakuran" else mixed(dark, "#40404a", 0.4),
-            )
+            a.fill(loop([(x + 3.4 * u, y + 3.4 * v) for u, v in ring(6)]), "#e8c860" if kind == "gakuran"
+                else mixed(dark, "#40404a", 0.4))
 
 
 def knot(k: Sketch, p: Point) -> None:
@@ -154,19 +135,15 @@ def trinkets(k: Sketch) -> None:
     c, a, hair, color = k.c, k.art, k.pose.hair, k.c.accent
     line, s = tone(color, -0.32, 0.8), 1 if c.part <= 0 else -1
     for x in c.extras:
-        bars = {
-            "clip": ((42, -34, 60, -24), (42, -23, 60, -13)),
-            "cross": ((41, -41, 59, -23), (41, -23, 59, -41)),
-        }.get(x, ())
+        bars = {"clip": ((42, -34, 60, -24), (42, -23, 60, -13)), "cross": ((41, -41, 59, -23),
+            (41, -23, 59, -41))}.get(x, ())
         for u0, v0, u1, v1 in bars if abs(s * 50 + k.pose.yaw) < 78 else ():
             pts = [hair(s * u0, v0, 1.01), hair(s * (u0 + u1) / 2, (v0 + v1) / 2, 1.01), hair(s * u1, v1, 1.01)]
             a.fill(brush(pts, 9, 0.85, 0.85), line)
             a.fill(brush(pts, 5.4, 0.85, 0.85), color)
         if x == "band":
-            up, low = (
-                [hair(az, y + dy * (abs(az) / 90) ** 2.4, 1.02) for az in range(-90, 91, 20)]
-                for y, dy in ((-88, 40), (-76, 44))
-            )
+            up, low = ([hair(az, y + dy * (abs(az) / 90) ** 2.4, 1.02) for az in range(-90, 91, 20)] for y,
+                dy in ((-88, 40), (-76, 44)))
             a.fill(shape(up, low[::-1]), color, line)
         elif x == "bow":
             bow(k, hair(s * 62, -88, 1.05), 0.95, s * 0.5)
@@ -175,26 +152,17 @@ def trinkets(k: Sketch) -> None:
         elif x in ("flower", "star"):
             cx, cy = hair(s * 58, -54, 1.03)
             if x == "flower":
-                a.fill(
-                    "".join(loop([(cx + 9 * u + 8 * p, cy + 9 * v + 8 * q) for p, q in ring(6)]) for u, v in ring(5)),
-                    color,
-                    line,
-                    1.3,
-                )
+                a.fill("".join(loop([(cx + 9 * u + 8 * p, cy + 9 * v + 8 * q) for p, q in ring(6)]) for u,
+                    v in ring(5)), color, line, 1.3)
                 a.fill(loop([(cx + 5 * u, cy + 5 * v) for u, v in ring(6)]), "#f7d24a")
             else:
-                star = [
-                    (cx + (15 if i % 2 else 7) * u, cy + (15 if i % 2 else 7) * v) for i, (u, v) in enumerate(ring(10))
-                ]
+                star = [(cx + (15 if i % 2 else 7) * u, cy + (15 if i % 2 else 7) * v) for i,
+                    (u, v) in enumerate(ring(10))]
                 a.fill(shape(*[[p, q] for p, q in zip(star, [*star[1:], star[0]], strict=True)]), color, line, 1.5)
         elif x in ("beret", "cap"):
             low = [hair(az, -78 + 8 * (az / 80) ** 2, 1.03) for az in range(80, -81, -20)]
-            high = [
-                k.pose.skull(
-                    t, 1.08 + (0.14 if x == "beret" else 0.02) * math.sin(math.radians(t - 180)) ** 2 * -1 + 0.06
-                )
-                for t in range(196, 345, 21)
-            ]
+            high = [k.pose.skull(t, 1.08 + (0.14 if x == "beret" else 0.02) * math.sin(math.radians(t - 180)) ** 2 * -1
+                + 0.06) for t in range(196, 345, 21)]
             a.fill(shape(high, low), color, line, 2)
             if x == "cap":
                 brim = [hair(az, -70 + 22 * math.cos(math.radians(az * 1.4)), 1.22) for az in range(-60, 61, 20)]

@@ -32,9 +32,8 @@ class Pose:
 
     def __init__(self, yaw: float, pitch: float, roll: float) -> None:
         self.yaw = yaw
-        (self.cy, self.sy), (self.cp, self.sp), (self.cr, self.sr) = (
-            (math.cos(math.radians(a)), math.sin(math.radians(a))) for a in (yaw, pitch, roll)
-        )
+        (self.cy, self.sy), (self.cp, self.sp), (self.cr, self.sr) = ((math.cos(math.radians(a)),
+            math.sin(math.radians(a))) for a in (yaw, pitch, roll))
 
     def flat(self, x: float, y: float, z: float) -> Point:
         """A point, before the roll."""

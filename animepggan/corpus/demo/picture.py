@@ -21,7 +21,7 @@ from animepggan.corpus.demo.characters import Character
 from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.figure import figure
 from animepggan.corpus.demo.moods import MOODS, Shot
-from animepggan.corpus.demo.scenes import HIGH, Scene, backdrop, some_scene
+from animepggan.corpus.demo.scenes import GRADES, HIGH, Scene, backdrop, some_scene
 from animepggan.corpus.demo.styles import Finish
 
 
@@ -63,7 +63,7 @@ def compose(
     """Draw figures, those that come first behind those that follow, before a scene: an RGB picture and the truth."""
     style = figures[0].character.style if figures else None
     finish = finish or (style.finish if style else Finish())
-    image = _scene(scene, width, height, 1.0 if style and style.crisp else 0.4)
+    image = _scene(scene, width, height, 0.75 if style and style.crisp else 0.35)
     defs, bodies, truths = [], [], []
     for number, placed in enumerate(figures):
         drawn, k = figure(placed.character, placed.shot, f"f{number}_"), height / placed.span
@@ -95,23 +95,21 @@ def _raster(body: str, width: int, height: int, wide: float, high: float) -> Ima
 def _finished(image: Image.Image, f: Finish, scene: Scene, seed: int) -> Image.Image:
     """The look of the show and of its broadcast."""
     width, height = image.size
-    color, thick = scene.grade
+    color, thick = GRADES.get(scene.kind, ("", 0.0))
     if thick:
         image = Image.blend(image, Image.new("RGB", image.size, color), thick)
     if f.bloom:
         small = image.resize((max(1, width // 16), max(1, height // 16)), Image.Resampling.BOX)
-        glow = small.point([max(0, round((v - 150) * 2.0)) for v in range(256)] * 3).resize(
-            image.size, Image.Resampling.BICUBIC
-        )
+        glow = small.point([max(0, round((v - 150) * 2.0)) for v in range(256)] * 3).resize(image.size,
+            Image.Resampling.BICUBIC)
         image = ImageChops.screen(image, glow.point([round(v * f.bloom * 0.5) for v in range(256)] * 3))
     if f.chroma != 1:
         image = Image.blend(image.convert("L").convert("RGB"), image, f.chroma)
     if f.bleed:
         y, cb, cr = image.convert("YCbCr").split()
         part = (max(1, round(width / (1 + f.bleed))), height)
-        bled = (
-            band.resize(part, Image.Resampling.BOX).resize(image.size, Image.Resampling.BILINEAR) for band in (cb, cr)
-        )
+        bled = (band.resize(part, Image.Resampling.BOX).resize(image.size, Image.Resampling.BILINEAR) for band in (cb,
+            cr))
         image = Image.merge("YCbCr", (y, *bled)).convert("RGB")
     if f.soft:
         part = (max(1, round(width / (1 + f.soft))), max(1, round(height / (1 + f.soft))))
@@ -148,16 +146,9 @@ def _veil(width: int, height: int, f: Finish) -> NDArray[np.float32]:
 def some_shot(dice: Dice, yaw: float = 30.0) -> Shot:
     """Pose, expression and gaze by lot."""
     r, mood = dice, dice.weighted(MOODS)
-    return Shot(
-        mood=mood,
-        yaw=r.between(-yaw, yaw) if r.chance(0.72) else r.around(4),
-        pitch=r.around(4.5),
-        roll=r.around(5.5),
-        gaze=(r.around(0.4), r.around(0.3)) if r.chance(0.55) else (0.0, 0.0),
-        light=r.sign(),
-        body=r.around(6),
-        sway=r.around(0.35),
-    )
+    return Shot(mood=mood, yaw=r.between(-yaw, yaw) if r.chance(0.72) else r.around(4), pitch=r.around(4.5),
+        roll=r.around(5.5), gaze=(r.around(0.4), r.around(0.3)) if r.chance(0.55) else (0.0, 0.0), light=r.sign(),
+        body=r.around(6), sway=r.around(0.35))
 
 
 def portrait(character: Character, dice: Dice) -> tuple[Placed, Scene]:

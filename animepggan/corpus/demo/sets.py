@@ -84,10 +84,7 @@ def of_heroine(kind: Kind, seed: int, count: int, strangers: float = STRANGERS, 
             shown = portrait(character, Dice(kind, seed, index, attempt))
             if known[character.name].take(*shown, index):
                 return shown
-        raise DataError(
-            f"demo:{kind} has no room for another picture after {index}: it would be a near copy of one by chance\n"
-            "ask for a smaller --count"
-        )
+        raise DataError(f"demo:{kind} has no room for another picture after {index}: it would be a near copy of one by chance\n" "ask for a smaller --count")
 
     for index in range(count):
         number = numbers[index]

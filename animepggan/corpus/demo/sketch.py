@@ -32,9 +32,8 @@ class Sketch:
         self.skin_dark = lch(light - 0.085 * d, chroma + 0.033 * d, hue - 14 - 30 * s.cool)
         self.skin_deep = lch(light - 0.15 * d, chroma + 0.045 * d, hue - 22 - 40 * s.cool)
         plain = lch(light * 0.42, 0.07, 30)
-        self.skin_line = (
-            mixed(BLACK, plain, s.ink) if s.ink <= 1 else mixed(plain, lch(light * 0.66, 0.11, 32), s.ink - 1)
-        )
+        self.skin_line = (mixed(BLACK, plain, s.ink) if s.ink <= 1 else mixed(plain, lch(light * 0.66, 0.11, 32),
+            s.ink - 1))
         self.skin_thin = mixed(self.skin_line, lch(light * 0.68, 0.10, 35), 0.6)
         self.lash = mixed(mixed(BLACK, lch(0.24, 0.04, 30), min(1.0, s.ink)), self.hair_line, 0.35 * min(1.0, s.ink))
 

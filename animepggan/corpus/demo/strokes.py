@@ -33,10 +33,8 @@ def _curve(pts: Sequence[Point], closed: bool = False) -> str:
     for i in range(n if closed else n - 1):
         (ax, ay), (bx, by), (cx, cy) = pts[i - 1] if i or closed else pts[i], pts[i], pts[(i + 1) % n]
         dx, dy = pts[(i + 2) % n] if i + 2 < n or closed else pts[i + 1]
-        out.append(
-            "C%.1f %.1f %.1f %.1f %.1f %.1f"
-            % (bx + (cx - ax) / 6, by + (cy - ay) / 6, cx - (dx - bx) / 6, cy - (dy - by) / 6, cx, cy)
-        )
+        out.append("C%.1f %.1f %.1f %.1f %.1f %.1f" % (bx + (cx - ax) / 6, by + (cy - ay) / 6, cx - (dx - bx) / 6,
+            cy - (dy - by) / 6, cx, cy))
     return "".join(out)
 
 
@@ -65,15 +63,8 @@ def poly(pts: Sequence[Point]) -> str:
 @cache
 def _weights(n: int) -> list[tuple[float, float, float, float]]:
     ts = [k / n for k in range(n)]
-    return [
-        (
-            (-t + 2 * t * t - t**3) / 2,
-            (2 - 5 * t * t + 3 * t**3) / 2,
-            (t + 4 * t * t - 3 * t**3) / 2,
-            (t**3 - t * t) / 2,
-        )
-        for t in ts
-    ]
+    return [((-t + 2 * t * t - t**3) / 2, (2 - 5 * t * t + 3 * t**3) / 2, (t + 4 * t * t - 3 * t**3) / 2,
+        (t**3 - t * t) / 2) for t in ts]
 
 
 def sample(pts: Sequence[Point], n: int) -> Points:
@@ -111,10 +102,8 @@ def ribbon(spine: Sequence[Point], widths: Sequence[float]) -> tuple[Points, Poi
 @cache
 def _swell(count: int, a: float, b: float, peak: float) -> list[float]:
     half, ts = math.pi / 2, [i / (count - 1) for i in range(count)]
-    return [
-        a + (1 - a) * math.sin(half * t / peak) if t < peak else b + (1 - b) * math.sin(half * (1 - t) / (1 - peak))
-        for t in ts
-    ]
+    return [a + (1 - a) * math.sin(half * t / peak) if t < peak else b + (1 - b)
+        * math.sin(half * (1 - t) / (1 - peak)) for t in ts]
 
 
 def brush(pts: Sequence[Point], width: float, a: float = 0.25, b: float = 0.1, peak: float = 0.45) -> str:
@@ -127,9 +116,8 @@ def brush(pts: Sequence[Point], width: float, a: float = 0.25, b: float = 0.1, p
 def quad(p: Point, c: Point, q: Point, n: int = 3) -> Points:
     """Points on the parabola from p to q that leaves toward c."""
     ts = [(i / n, 1 - i / n) for i in range(n + 1)]
-    return [
-        (u * u * p[0] + 2 * t * u * c[0] + t * t * q[0], u * u * p[1] + 2 * t * u * c[1] + t * t * q[1]) for t, u in ts
-    ]
+    return [(u * u * p[0] + 2 * t * u * c[0] + t * t * q[0], u * u * p[1] + 2 * t * u * c[1] + t * t * q[1]) for t,
+        u in ts]
 
 
 def bent(notch: Point, tip: Point, b: float) -> Points:
@@ -165,6 +153,9 @@ def within(pts: Sequence[Point], hull: Sequence[Point]) -> Points:
     return out
 
 
+_CRISP = ' shape-rendering="crispEdges"'
+
+
 class Art:
     """SVG elements in the order they are painted."""
 
@@ -188,9 +179,12 @@ class Art:
             self.body.append(f'<path d="{d}{key}')
         self._last = key
 
-    def ink(
-        self, pts: Sequence[Point], width: float, color: str, a: float = 0.25, b: float = 0.1, peak: float = 0.45
-    ) -> None:
+    def base(self, d: str, color: str) -> None:
+        """Fill a large path whose edge a line will cover: without antialiasing, which is four times as fast."""
+        self.raw(f'<path d="{d}" fill="{color}"{_CRISP if self.pen > 0.6 else ""}/>')
+
+    def ink(self, pts: Sequence[Point], width: float, color: str, a: float = 0.25, b: float = 0.1,
+        peak: float = 0.45) -> None:
         """A pen's stroke along `pts`."""
         if self.pen:
             a, b = a + (0.9 - a) * self.even, b + (0.8 - b) * self.even

@@ -72,7 +72,7 @@ GENERAL = (
         "cel", pen=1.25, ink=0.25, shade="double", depth=1.25, cool=0.3, eye=(1, 0.98, 0, -1), flat=0.5, tilt=0.04,
         iris=("split", "deep"), lights=2, lash=1.15, fold=1.3, nose=("ridge", "shade"), face=(0.97, 5, -0.7), brow=1.15,
         gloss=("torn", "spots"), rough=1.5, chroma=0.85, light=-0.03, boys=0.35, grown=0.4, puff=0.03,
-        finish=Finish(grain=5, bleed=1.0, soft=0.35, contrast=1.05, tint="#fff4e0", lift=10),
+        finish=Finish(grain=4, bleed=1.0, soft=0.3, contrast=1.05, tint="#fff6e6", lift=8),
     ),
     Style(
         "novel", pen=0.75, ink=1.7, shade="soft", depth=0.8, eye=(1.06, 1.1, 3, 0), flat=-0.3, iris=("glow",), iris_w=1.04,
@@ -86,7 +86,7 @@ GENERAL = (
         boys=0.6, grown=0.4, blush=0.4, crisp=True,
     ),
     Style(
-        "petal", pen=0.6, ink=1.3, shade="cel", depth=0.6, eye=(1.12, 1.16, -1, 0), flat=-0.1, iris=("star", "glow"),
+        "petal", pen=0.6, ink=1.3, shade="cel", depth=0.6, eye=(1.12, 1.16, -1, 0), flat=-0.1, iris=("glow",),
         iris_w=1.06, lights=5, lash=1.05, lashes=4, fold=1.2, lower=1.2, nose=("dot", "none"), mouth=0.75, face=(0.95, 6, -0.9),
         brow=0.6, gloss=("halo", "torn"), strands=2.0, chroma=0.75, light=0.06, blush=1.2, boys=0.2, grown=0.3,
         finish=Finish(bloom=0.35, contrast=0.94, lift=8, tint="#fff6f8"),
@@ -111,10 +111,10 @@ GENERAL = (
         finish=Finish(bloom=0.5, contrast=1.12, chroma=1.12, vignette=0.1),
     ),
     Style(
-        "broadcast", pen=1.35, even=0.6, ink=0.1, shade="none", eye=(0.98, 1.12, -1, 1), flat=-0.5, iris=("plain", "star"),
+        "broadcast", pen=1.35, even=0.6, ink=0.1, shade="none", eye=(0.98, 1.12, -1, 1), flat=-0.5, iris=("plain",),
         iris_w=0.92, lights=2, lash=1.0, lashes=3, fold=0.5, lower=0.6, nose=("ridge", "tick"), mouth=1.05, face=(1.05, -2, 0.6),
         brow=1.1, gloss=("none", "spots"), strands=0.4, locks=0.8, puff=0.05, chroma=0.8, natural=0.6, blush=1.0, boys=0.35,
-        crisp=True, finish=Finish(grain=8, soft=0.8, bleed=1.0, contrast=0.9, tint="#f4ecd0", lift=22, lines=0.07),
+        crisp=True, finish=Finish(grain=6, soft=0.6, bleed=1.0, contrast=0.95, tint="#fbf3dc", lift=20, lines=0.06),
     ),
     Style(
         "comic", pen=1.1, even=0.4, ink=0.4, shade="cel", depth=1.0, eye=(1.1, 0.92, 1, 2), flat=-0.6, iris=("split", "plain"),
@@ -128,7 +128,7 @@ GENERAL = (
 HEROINES = (
     Style(
         "dusk", pen=1.0, ink=1.15, shade="cel", depth=1.05, cool=0.55, eye=(1.04, 1.03, 1, 0), flat=0.25, iris=("crescent",),
-        lights=3, lash=1.1, lashes=2, fold=1.0, lower=1.0, white="#f6f4fb", nose=("tick",), face=(1.0, -1, -0.1), brow=0.85,
+        lights=3, lash=1.1, lashes=2, fold=1.0, lower=0.8, white="#f6f4fb", nose=("tick",), face=(1.0, -1, -0.1), brow=0.85,
         gloss=("veil",), strands=1.2, puff=0.01, blush=1.2, finish=Finish(bloom=0.15, tint="#fffaf6"),
     ),
     Style(
