@@ -116,7 +116,7 @@ def test_harder_sets_show_more_others_some_with_her_hair() -> None:
 
 
 def test_no_picture_is_near_one_that_it_does_not_copy(full_plan: list[Picture]) -> None:
-    known = Nearness(len(full_plan))
+    known = Nearness()
     for picture in full_plan:
         if picture.kind in ("original", "near"):
             place = replace(
@@ -127,7 +127,7 @@ def test_no_picture_is_near_one_that_it_does_not_copy(full_plan: list[Picture]) 
 
 def test_rule_of_nearness() -> None:
     placed, scene = Placed(heroine(), looking("smile", yaw=10)), Scene("class", 1)
-    known = Nearness(2)
+    known = Nearness()
     assert known.take(placed, scene, 0)
     assert known.near(placed, scene, 1)
     assert not known.near(placed, scene, 0)  # its own cluster

@@ -4,13 +4,12 @@
 - `styles`: the hands that draw; `characters`: who is drawn; `moods`: expressions and shots
 - `head`, `sketch`, `face`, `hair`, `clothes`, `figure`: one figure as SVG, with its landmarks
 - `scenes`, `picture`: figures before a scene, rasterized and finished: `compose` draws any number of faces anywhere
-- `sets`, `drawing`, `cache`: the corpora, the truth beside them, and their folders
+- `sets`, `drawing`: the corpora, the truth beside them, and their folders
 """
 
 from __future__ import annotations
 
-from animepggan.corpus.demo.cache import cached
-from animepggan.corpus.demo.drawing import COUNTS, Summary, draw
+from animepggan.corpus.demo.drawing import COUNTS, Summary, cached, draw
 from animepggan.corpus.demo.sets import Kind
 
 __all__ = ["COUNTS", "Kind", "Summary", "cached", "draw"]

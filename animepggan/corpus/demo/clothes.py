@@ -1,12 +1,13 @@
 """Neck, shoulders and what is worn on body and head."""
 
+# fmt: off
 from __future__ import annotations
 
 import math
 
 from animepggan.corpus.demo.colors import gray, mixed, tone
 from animepggan.corpus.demo.sketch import Sketch
-from animepggan.corpus.demo.strokes import Point, Points, brush, loop, points, ring, shape
+from animepggan.corpus.demo.strokes import Point, Points, brush, loop, points, poly, ring, shape
 
 _NECKS = {  # neckline from the shoulder to the middle, and pieces: color, on both sides?, outline
     "sailor": ("40,150 20,180 0,206", (
@@ -56,9 +57,9 @@ _BOWS = {"sailor": (214, 0.9), "blazer": (180, 0.72), "shirt": (194, 0.85)}
 
 def body(k: Sketch) -> None:
     """Neck and shoulders: they stay upright and follow the head a part of the way."""
-    c, a, m = k.c, k.art, k.shot
-    bx, by = 0.25 * m.yaw + m.body, 116 + 0.6 * (k.pose.flat(0, 100, 66)[1] - 100) + 0.5 * c.chin
-    nw, sh = (c.shoulders - 106) * 0.16 + 20 + 2 * c.male, c.shoulders
+    c, a, kind = k.c, k.art, "shirt" if k.c.clothes == "ribbon" else k.c.clothes
+    bx, by = 0.25 * k.shot.yaw + k.shot.body, 116 + 0.6 * (k.pose.lower(0, 100, 66) - 100) + 0.5 * c.chin
+    neck, wide, dark, line = (c.shoulders - 106) * 0.16 + 20 + 2 * c.male, c.shoulders, k.shadow(c.cloth, 0.9), k.line(c.cloth)
 
     def p(x: float, y: float) -> Point:
         return x * 0.94 + bx * (1 - max(0.0, y - 150) / 600), by + (y - 134) * 0.74
@@ -66,46 +67,39 @@ def body(k: Sketch) -> None:
     def outline(text: str, s: int = 1) -> str:
         return shape(*[[p(s * x, y) for x, y in part] for part in points(text)])
 
-    half: Points = [p(-nw, 20), p(-nw, 134), p(-nw - 9, 152), p(-50, 170), p(-46, 260)]
-    a.fill(shape(half, [p(46, 260), p(50, 170), p(nw + 9, 152), p(nw, 134), p(nw, 20)]), c.skin, k.skin_line)
+    sides = [[p(s * x, y) for x, y in ((neck, 20), (neck, 134), (neck + 9, 152), (50, 170), (46, 260))] for s in (-1, 1)]
+    a.base(shape(sides[0], sides[1][::-1]), c.skin)
     if k.s.shade != "none":  # the chin's shadow
-        low, d = 142 + 4 * k.s.depth, -k.lit * 5
-        pts = [p(nw - 1, 60), p(nw - 1, low - 8), p(nw * 0.4 + d, low + 6), p(-nw * 0.4 + d, low + 6),
-            p(1 - nw, low - 8), p(1 - nw, 60)]
-        a.fill(shape([pts[0], pts[1]], pts[1:5], [pts[4], pts[5]]), mixed(c.skin, k.skin_dark,
-            0.7) if k.s.shade == "soft" else k.skin_dark)
-    kind = "shirt" if c.clothes == "ribbon" else c.clothes
+        low, n, d = 142 + 4 * k.s.depth, neck - 1, -k.lit * 5
+        edge = [p(n, low - 8), p(n * 0.4 + d, low + 6), p(-n * 0.4 + d, low + 6), p(-n, low - 8)]
+        a.fill(shape([p(n, 60), edge[0]], edge, [edge[-1], p(-n, 60)]), mixed(c.skin, k.skin_dark, 0.7 if k.s.shade == "soft" else 1))
+    for side in sides:
+        a.ink(side, 2.0, k.skin_line, a=0.8, b=0.5)
     neckline, pieces = _NECKS[kind]
-    dark = k.shadow(c.cloth, 0.9)
-    colors = {"cloth": c.cloth, "trim": c.trim, "white": "#fdfdfe", "dark": dark}
-    line = points(neckline)[0]
-    side = [line[0], (74, 164), (sh, 188), (sh + 14, 230), (sh + 22, 340), (sh + 16, 520)]
-    parts = [[p(x, y) for x, y in side], [p(-x, y) for x, y in side[::-1]], [p(-x, y) for x, y in line],
-        [p(*q) for q in line[::-1]]]
-    a.fill(shape(*parts), c.cloth, k.line(c.cloth), 2)
-    s = -k.lit
+    colors, hollow = {"cloth": c.cloth, "trim": c.trim, "white": "#fdfdfe", "dark": dark}, points(neckline)[0]
+    slope = [hollow[0], (74, 164), (wide, 188), (wide + 14, 230), (wide + 22, 340), (wide + 16, 520)]
+    sides = [[p(s * x, y) for x, y in slope] for s in (1, -1)]
+    a.base(shape(sides[0], sides[1][::-1], [p(-x, y) for x, y in hollow], [p(*q) for q in hollow[::-1]]), c.cloth)
     if k.s.shade != "none":
-        fold = ((sh - 2, 194), (sh - 18, 220), (sh - 26, 340)), ((sh + 20, 340), (sh + 13, 230), (sh, 189))
-        a.fill(shape(*[[p(s * x, y) for x, y in part] for part in fold]), dark)
-    for s in (1, -1):  # sleeves, and a crease
-        a.ink([p(s * (sh - 34), 226), p(s * (sh - 30), 270), p(s * (sh - 34), 360), p(s * (sh - 28), 500)], 2.0,
-            k.line(c.cloth), a=0.1, b=0.5)
+        fold = ((wide - 2, 194), (wide - 18, 220), (wide - 26, 340)), ((wide + 20, 340), (wide + 13, 230), (wide, 189))
+        a.fill(shape(*[[p(-k.lit * x, y) for x, y in part] for part in fold]), dark)
+    for s, side in zip((1, -1), sides, strict=True):  # shoulders, and the crease of a sleeve
+        a.ink(side, 2.2, line, a=0.8, b=0.8)
+        a.ink([p(s * (wide - 34), 226), p(s * (wide - 30), 270), p(s * (wide - 34), 360), p(s * (wide - 28), 500)], 2.0, line, a=0.1, b=0.5)
     for name, both, text in pieces:
         for s in (1, -1) if both else (1,):
             a.fill(outline(text, s), colors[name], k.line(colors[name]), 1.8)
-    for s in (1, -1) if kind == "sailor" else ():
-        stripe = "#ffffff" if gray(c.trim) < 0.7 else k.line(c.trim)
-        a.fill(brush([p(s * 29, 146), p(s * 26, 174), p(s * 10, 206)], 2.4, 1, 1), stripe)
+    if kind == "sailor":
+        stripes = [brush([p(s * 29, 146), p(s * 26, 174), p(s * 10, 206)], 2.4, 1, 1) for s in (1, -1)]
+        a.fill("".join(stripes), "#ffffff" if gray(c.trim) < 0.7 else k.line(c.trim))
     if c.clothes in ("sailor", "ribbon") or (kind == "blazer" and not c.male and c.seed % 2):
         y, size = _BOWS[kind]
         bow(k, p(0, y), size)
     elif kind in ("blazer", "suit") and (c.male or c.seed % 3):
         a.fill(outline("-8,172 8,172 | 6,188 | 14,270 | -14,270 | -6,188"), c.accent, tone(c.accent, -0.3), 1.6)
     elif kind in ("shirt", "cardigan", "gakuran"):
-        for i in range(3):
-            x, y = p(0, 228 + 44 * i)
-            a.fill(loop([(x + 3.4 * u, y + 3.4 * v) for u, v in ring(6)]), "#e8c860" if kind == "gakuran"
-                else mixed(dark, "#40404a", 0.4))
+        spots = [p(0, 228 + 44 * i) for i in range(3)]
+        a.fill("".join(loop([(x + 3.4 * u, y + 3.4 * v) for u, v in ring(6)]) for x, y in spots), "#e8c860" if kind == "gakuran" else mixed(dark, "#40404a", 0.4))
 
 
 def knot(k: Sketch, p: Point) -> None:
@@ -134,42 +128,34 @@ def trinkets(k: Sketch) -> None:
     """What is worn in the hair."""
     c, a, hair, color = k.c, k.art, k.pose.hair, k.c.accent
     line, s = tone(color, -0.32, 0.8), 1 if c.part <= 0 else -1
+    bars = {"clip": ((42, -34, 60, -24), (42, -23, 60, -13)), "cross": ((41, -41, 59, -23), (41, -23, 59, -41))}
+    seen = abs(s * 50 + k.pose.yaw) < 78
     for x in c.extras:
-        bars = {"clip": ((42, -34, 60, -24), (42, -23, 60, -13)), "cross": ((41, -41, 59, -23),
-            (41, -23, 59, -41))}.get(x, ())
-        for u0, v0, u1, v1 in bars if abs(s * 50 + k.pose.yaw) < 78 else ():
+        for u0, v0, u1, v1 in bars.get(x, ()) if seen else ():
             pts = [hair(s * u0, v0, 1.01), hair(s * (u0 + u1) / 2, (v0 + v1) / 2, 1.01), hair(s * u1, v1, 1.01)]
             a.fill(brush(pts, 9, 0.85, 0.85), line)
             a.fill(brush(pts, 5.4, 0.85, 0.85), color)
         if x == "band":
-            up, low = ([hair(az, y + dy * (abs(az) / 90) ** 2.4, 1.02) for az in range(-90, 91, 20)] for y,
-                dy in ((-88, 40), (-76, 44)))
+            up, low = ([hair(az, y + dy * (abs(az) / 90) ** 2.4, 1.02) for az in range(-90, 91, 20)] for y, dy in ((-88, 40), (-76, 44)))
             a.fill(shape(up, low[::-1]), color, line)
-        elif x == "bow":
-            bow(k, hair(s * 62, -88, 1.05), 0.95, s * 0.5)
-        elif x == "bigbow":
-            bow(k, k.pose.at(0, -120, -30), 1.5)
-        elif x in ("flower", "star"):
-            cx, cy = hair(s * 58, -54, 1.03)
+        elif x in ("bow", "bigbow"):
+            bow(k, *((hair(s * 62, -88, 1.05), 0.95, s * 0.5) if x == "bow" else (k.pose.at(0, -120, -30), 1.5)))
+        elif x in ("flower", "star") and seen:
+            cx, cy = hair(s * 56, -54, 1.03)
             if x == "flower":
-                a.fill("".join(loop([(cx + 9 * u + 8 * p, cy + 9 * v + 8 * q) for p, q in ring(6)]) for u,
-                    v in ring(5)), color, line, 1.3)
+                a.fill("".join(loop([(cx + 9 * u + 8 * p, cy + 9 * v + 8 * q) for p, q in ring(6)]) for u, v in ring(5)), color, line, 1.3)
                 a.fill(loop([(cx + 5 * u, cy + 5 * v) for u, v in ring(6)]), "#f7d24a")
             else:
-                star = [(cx + (15 if i % 2 else 7) * u, cy + (15 if i % 2 else 7) * v) for i,
-                    (u, v) in enumerate(ring(10))]
-                a.fill(shape(*[[p, q] for p, q in zip(star, [*star[1:], star[0]], strict=True)]), color, line, 1.5)
+                a.fill(poly([(cx + (15 if i % 2 else 7) * u, cy + (15 if i % 2 else 7) * v) for i, (u, v) in enumerate(ring(10))]), color, line, 1.5)
         elif x in ("beret", "cap"):
-            low = [hair(az, -78 + 8 * (az / 80) ** 2, 1.03) for az in range(80, -81, -20)]
-            high = [k.pose.skull(t, 1.08 + (0.14 if x == "beret" else 0.02) * math.sin(math.radians(t - 180)) ** 2 * -1
-                + 0.06) for t in range(196, 345, 21)]
+            low, t = [hair(az, -84 + 10 * (az / 80) ** 2, 1.03) for az in range(84, -85, -28)], (0.10, 0.02) if x == "beret" else (0.03, 0.05)
+            high = [k.pose.skull(d, 1.06 + t[0] * math.sin(math.radians(d - 180)) - t[1] * math.cos(math.radians(d))) for d in range(200, 341, 20)]
             a.fill(shape(high, low), color, line, 2)
             if x == "cap":
-                brim = [hair(az, -70 + 22 * math.cos(math.radians(az * 1.4)), 1.22) for az in range(-60, 61, 20)]
-                a.fill(shape(brim, [hair(az, -78, 1.03) for az in range(60, -61, -20)]), tone(color, -0.08), line, 2)
+                brim = [hair(az, -78 + 24 * math.cos(math.radians(az * 1.4)), 1.16) for az in range(-60, 61, 20)]
+                a.fill(shape(brim, [hair(az, -84, 1.03) for az in range(60, -61, -20)]), tone(color, -0.08), line, 2)
         elif x == "ears":
             for t in (1, -1):
                 tip, base = k.pose.at(t * 84, -172, -10), (k.pose.at(t * 96, -84, -10), k.pose.at(t * 34, -116, -10))
-                a.fill(shape([base[0], tip], [tip, base[1]]), c.hair, k.hair_line, 2.2)
-                inner = k.pose.at(t * 80, -150, -8), k.pose.at(t * 84, -100, -8), k.pose.at(t * 52, -112, -8)
-                a.fill(shape([inner[1], inner[0]], [inner[0], inner[2]]), tone(c.skin, -0.06, 1.6))
+                a.fill(poly([base[0], tip, base[1]]), c.hair, k.hair_line, 2.2)
+                a.fill(poly([k.pose.at(t * 84, -100, -8), k.pose.at(t * 80, -150, -8), k.pose.at(t * 52, -112, -8)]), tone(c.skin, -0.06, 1.6))

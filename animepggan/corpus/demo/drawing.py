@@ -34,7 +34,7 @@ from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.picture import FaceTruth, compose
 from animepggan.corpus.demo.sets import STRANGERS, Kind, Picture, general, of_heroine
 from animepggan.corpus.worker import serve
-from animepggan.disk import locked
+from animepggan.disk import cache_folder, locked
 from animepggan.errors import DataError
 
 COUNTS: dict[Kind, int] = {"general": 8000, "yui": 4077, "second": 4077}
@@ -100,6 +100,21 @@ def draw(
             raise DataError(f"{output}: not empty ({foreign[0]!r} is there), and not a finished drawing of the same request\n" "choose another --output, or delete that folder")
         plan = general(seed, count) if kind == "general" else of_heroine(kind, seed, count, strangers, others)
         return _draw(plan, output, request, workers, bar)
+
+
+def cached(kind: Kind, *, bar: Bar = silent) -> Path:
+    """The folder of the default corpus of `kind` in the cache: 128 pixels a side, seed 0. Drawn on first use.
+
+    Of several processes that ask at once, one draws and the others wait. Raises what `draw` raises.
+    """
+    folder = cache_folder() / "demo" / f"{kind}-{COUNTS[kind]}x{SIZE}-seed0-edition{EDITION}"
+    if finished(folder) is None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder.with_suffix(".lock")):
+            if finished(folder) is None:
+                shutil.rmtree(folder, ignore_errors=True)  # ours, and no longer whole
+                draw(kind, folder, bar=bar)
+    return folder
 
 
 def finished(output: Path, request: dict[str, object] | None = None) -> Summary | None:

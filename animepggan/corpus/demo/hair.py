@@ -137,9 +137,6 @@ def front(k: Sketch) -> None:
     under = k.locks(tuple(lock for lock in c.under if abs(lock[1][0] + pose.yaw) < 72))
     if under:
         a.fill(shape([pose.hair(75, -60), pose.hair(0, -60), pose.hair(-75, -60)][::-1], *[part[::-1] for two in under[::-1] for part in two[::-1]]), k.hair_dark)
-        for one, two in under:
-            a.ink(one, 2.0, k.hair_line, a=0.3, b=0.7)
-            a.ink(two, 2.0, k.hair_line, a=0.7, b=0.3)
     a.base(shape(*top, *low), c.hair)
     if k.s.shade != "none":
         _shadows(k, top)

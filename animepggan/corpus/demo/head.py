@@ -32,23 +32,23 @@ class Pose:
 
     def __init__(self, yaw: float, pitch: float, roll: float) -> None:
         self.yaw = yaw
-        (self.cy, self.sy), (self.cp, self.sp), (self.cr, self.sr) = ((math.cos(math.radians(a)),
-            math.sin(math.radians(a))) for a in (yaw, pitch, roll))
+        (cy, sy), (cp, sp), (cr, sr) = ((math.cos(math.radians(a)), math.sin(math.radians(a))) for a in (yaw, pitch, roll))
+        self.cy, self.sy, self.cp, self.sp = cy, sy, cp, sp
+        flat = (cy, 0.0, sy), (sp * sy, cp, -sp * cy)  # rows of the turn, before the roll
+        u, v = (tuple(cr * a - sr * b for a, b in zip(*flat, strict=True)), tuple(sr * a + cr * b for a, b in zip(*flat, strict=True)))
+        (x, y, z), self._flat, self._roll = PIVOT, flat, (cr, sr)
+        self._map = (*u, x - u[0] * x - u[1] * y - u[2] * z, *v, y - v[0] * x - v[1] * y - v[2] * z)
+        self._middle = self.at(*SKULL)
 
-    def flat(self, x: float, y: float, z: float) -> Point:
-        """A point, before the roll."""
-        x, y, z = x - PIVOT[0], y - PIVOT[1], z - PIVOT[2]
-        x, z = x * self.cy + z * self.sy, z * self.cy - x * self.sy
-        return x + PIVOT[0], y * self.cp - z * self.sp + PIVOT[1]
-
-    def rolled(self, p: Point) -> Point:
-        """The roll alone."""
-        x, y = p[0] - PIVOT[0], p[1] - PIVOT[1]
-        return x * self.cr - y * self.sr + PIVOT[0], x * self.sr + y * self.cr + PIVOT[1]
+    def lower(self, x: float, y: float, z: float) -> float:
+        """The height of a point before the roll."""
+        (px, py, pz), (a, b, c) = PIVOT, self._flat[1]
+        return a * (x - px) + b * (y - py) + c * (z - pz) + py
 
     def at(self, x: float, y: float, z: float) -> Point:
         """A point of the head in the picture."""
-        return self.rolled(self.flat(x, y, z))
+        a, b, c, d, e, f, g, h = self._map
+        return a * x + b * y + c * z + d, e * x + f * y + g * z + h
 
     def face(self, x: float, y: float, dz: float = 0.0) -> Point:
         """On the face, a shallow dish: much flatter than the skull, as anime faces are."""
@@ -63,10 +63,14 @@ class Pose:
 
     def skull(self, degrees: float, k: float = 1.0) -> Point:
         """On that ellipsoid's silhouette; 0 is to the right, 90 down."""
-        x, y = self.flat(*SKULL)
         t = math.radians(degrees)
         a, b = math.hypot(RX * self.cy, RZ * self.sy) * k, math.hypot(RY * self.cp, RZ * self.sp) * k
-        return self.rolled((x + a * math.cos(t), y + b * math.sin(t)))
+        return self.turned(a * math.cos(t), b * math.sin(t))
+
+    def turned(self, right: float, down: float) -> Point:
+        """So far from the skull's middle in the picture's plane, before the roll."""
+        (x, y), (cr, sr) = self._middle, self._roll
+        return x + right * cr - down * sr, y + right * sr + down * cr
 
     def arc(self, start: float, end: float, k: float = 1.0, n: int = 10) -> Points:
         """Points along that silhouette."""

@@ -63,7 +63,7 @@ def compose(
     """Draw figures, those that come first behind those that follow, before a scene: an RGB picture and the truth."""
     style = figures[0].character.style if figures else None
     finish = finish or (style.finish if style else Finish())
-    image = _scene(scene, width, height, 0.75 if style and style.crisp else 0.35)
+    image = _scene(scene, width, height, 0.5 if style and style.crisp else 0.34)
     defs, bodies, truths = [], [], []
     for number, placed in enumerate(figures):
         drawn, k = figure(placed.character, placed.shot, f"f{number}_"), height / placed.span

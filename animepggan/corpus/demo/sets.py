@@ -6,12 +6,11 @@ it is redrawn, the attempt); only whether a shot is taken depends on the ones be
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from animepggan.corpus.demo.characters import Character, heroine, other, someone
 from animepggan.corpus.demo.dice import Dice
@@ -75,7 +74,7 @@ def of_heroine(kind: Kind, seed: int, count: int, strangers: float = STRANGERS, 
     if originals < 1 or (strange and not odd):
         raise DataError(f"demo:{kind}: no room for a picture of her among {count}; ask for fewer strangers")
     numbers = Dice(kind, seed, "order").order(count)
-    known = {character.name: Nearness(count) for character in (her, *odd)}
+    known = {character.name: Nearness() for character in (her, *odd)}
     plan: list[Picture] = []
 
     def apart(index: int, character: Character) -> tuple[Placed, Scene]:
@@ -120,8 +119,7 @@ def next_frame(mood: Mood, dice: Dice) -> Mood:
     """The mood a moment later: another mouth, or a blink."""
     if mood.eyes == "open" and not mood.wink and dice.chance(0.35):
         return replace(mood, name=f"{mood.name}, blinking", eyes="calm")
-    mouths: Callable[[], list[str]] = lambda: [name for name in (*LINES, *OPENS) if name != mood.mouth]  # noqa: E731
-    mouth = dice.one_of(mouths())
+    mouth = dice.one_of([name for name in (*LINES, *OPENS) if name != mood.mouth])
     return replace(mood, name=f"{mood.name}, {mouth}", mouth=mouth)
 
 
@@ -135,33 +133,31 @@ class Nearness:
     APART = np.array([7.0, 6.0, 6.0, 0.045, 0.045, 0.07])
     """Degrees of yaw, pitch and roll, shares of the side, and share of the size, from which two heads differ."""
 
-    def __init__(self, room: int) -> None:
-        """Nothing accepted yet; room for so many pictures."""
-        self._heads = np.full((room, 6), np.inf)
-        self._traits = np.zeros((room, 2), dtype=np.int64)
-        self._clusters = np.zeros(room, dtype=np.int64)
-        self._words: dict[str, int] = {}
-        self._count = 0
+    def __init__(self) -> None:
+        """Nothing accepted yet."""
+        self._heads: dict[str, list[tuple[float, ...]]] = {}  # by scene and by expression, with the cluster
 
     def take(self, placed: Placed, scene: Scene, cluster: int) -> bool:
         """Accept a picture unless it is near one of another cluster; whether it was accepted."""
-        head, traits = self._measured(placed, scene)
         if self.near(placed, scene, cluster):
             return False
-        self._heads[self._count], self._traits[self._count], self._clusters[self._count] = head, traits, cluster
-        self._count += 1
+        shot = placed.shot
+        for key in self._keys(placed, scene):
+            head = shot.yaw, shot.pitch, shot.roll, placed.x, placed.y, math.log(placed.span), cluster
+            self._heads.setdefault(key, []).append(head)
         return True
 
     def near(self, placed: Placed, scene: Scene, cluster: int) -> bool:
         """Whether a picture is near an accepted one of another cluster."""
-        head, traits = self._measured(placed, scene)
-        n = self._count
-        same_head = (np.abs(self._heads[:n] - head) < self.APART).all(axis=1)
-        alike = (self._traits[:n] == traits).any(axis=1)
-        return bool((same_head & alike & (self._clusters[:n] != cluster)).any())
+        shot = placed.shot
+        head = np.array([shot.yaw, shot.pitch, shot.roll, placed.x, placed.y, math.log(placed.span)])
+        for key in self._keys(placed, scene):
+            if known := self._heads.get(key):
+                rows = np.array(known)
+                if ((np.abs(rows[:, :6] - head) < self.APART).all(axis=1) & (rows[:, 6] != cluster)).any():
+                    return True
+        return False
 
-    def _measured(self, placed: Placed, scene: Scene) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        shot, words = placed.shot, self._words
-        head = np.array([shot.yaw, shot.pitch, shot.roll, placed.x, placed.y, np.log(placed.span)])
-        mood = shot.mood.name.split(",")[0]
-        return head, np.array([words.setdefault(word, len(words)) for word in (scene.kind, f"mood {mood}")])
+    @staticmethod
+    def _keys(placed: Placed, scene: Scene) -> tuple[str, str]:
+        return f"scene {scene.kind}", f"mood {placed.shot.mood.name.split(',')[0]}"

@@ -29,13 +29,12 @@ def mid(p: Point, q: Point, t: float = 0.5) -> Point:
 
 
 def _curve(pts: Sequence[Point], closed: bool = False) -> str:
-    n, out = len(pts), []
-    for i in range(n if closed else n - 1):
-        (ax, ay), (bx, by), (cx, cy) = pts[i - 1] if i or closed else pts[i], pts[i], pts[(i + 1) % n]
-        dx, dy = pts[(i + 2) % n] if i + 2 < n or closed else pts[i + 1]
-        out.append("C%.1f %.1f %.1f %.1f %.1f %.1f" % (bx + (cx - ax) / 6, by + (cy - ay) / 6, cx - (dx - bx) / 6,
-            cy - (dy - by) / 6, cx, cy))
-    return "".join(out)
+    """A Catmull-Rom spline as cubic curves, from its first point on."""
+    ring_of = [pts[-1], *pts, pts[0], pts[1]] if closed else [pts[0], *pts, pts[-1]]
+    out: list[float] = []
+    for (ax, ay), (bx, by), (cx, cy), (dx, dy) in zip(ring_of, ring_of[1:], ring_of[2:], ring_of[3:], strict=False):
+        out += (bx + (cx - ax) / 6, by + (cy - ay) / 6, cx - (dx - bx) / 6, cy - (dy - by) / 6, cx, cy)
+    return "C%.1f %.1f %.1f %.1f %.1f %.1f" * (len(out) // 6) % tuple(out)
 
 
 def loop(pts: Sequence[Point]) -> str:
@@ -57,7 +56,7 @@ def shape(*parts: Sequence[Point]) -> str:
 
 def poly(pts: Sequence[Point]) -> str:
     """A polygon."""
-    return "M" + "L".join(["%.1f %.1f" % p for p in pts]) + "Z"
+    return ("M" + "%.1f %.1fL" * (len(pts) - 1) + "%.1f %.1fZ") % tuple([v for p in pts for v in p])
 
 
 @cache
@@ -108,7 +107,7 @@ def _swell(count: int, a: float, b: float, peak: float) -> list[float]:
 
 def brush(pts: Sequence[Point], width: float, a: float = 0.25, b: float = 0.1, peak: float = 0.45) -> str:
     """A pen's stroke as a filled outline: it swells from a * width to width at `peak` and thins to b * width."""
-    path = sample(pts, 3 if len(pts) < 6 else 2)
+    path = sample(pts, 2)
     left, right = ribbon(path, [width * w for w in _swell(len(path), a, b, peak)])
     return poly(left + right[::-1])
 
