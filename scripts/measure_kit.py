@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +36,7 @@ from animepggan.corpus.spec import resolve
 from animepggan.disk import cache_folder
 from animepggan.interop.backbones import PACKAGED, choose
 
-FOUND = {"general": 0.97, "yui": 0.99, "second": 0.99}
+FOUND: dict[Kind, float] = {"general": 0.97, "yui": 0.99, "second": 0.99}
 MILLISECONDS = {128: 10.0, 256: 20.0}
 LEAST_FACE = 48.0  # pixels: in these pictures a face is about 70 wide, less than what `data crop` wants by default
 ONE_POSE = 1000  # characters
@@ -59,7 +58,9 @@ def detection(count: int) -> Iterator[bool]:
     """Whether each kind's faces are found; by style, and how far the landmarks are from the truth."""
     options = Options(min_face=LEAST_FACE)
     detector = AnimeFace(smallest=options.min_face, largest_tilt=options.max_tilt)
-    print(f"{'found at 128 px':20s}{'faces':>6s}{'found':>8s}{'kept':>8s}{'false':>7s}   landmarks off by, of the width")
+    print(
+        f"{'found at 128 px':20s}{'faces':>6s}{'found':>8s}{'kept':>8s}{'false':>7s}   landmarks off by, of the width"
+    )
     for kind, goal in FOUND.items():
         groups: dict[str, list[tuple[bool, bool, int]]] = {}
         errors: list[list[float]] = []
@@ -98,7 +99,10 @@ def speed(_: int) -> Iterator[bool]:
                     drawn(picture, size)
                 taken.append((time.process_time() - started) / len(pictures) * 1e3)
             missed = "" if min(taken) <= goal else "   MISSED"
-            print(f"{kind} at {size} px: {min(taken):.1f} ms ({max(taken):.1f} at worst)   goal {goal:.0f}{missed}", flush=True)
+            print(
+                f"{kind} at {size} px: {min(taken):.1f} ms ({max(taken):.1f} at worst)   goal {goal:.0f}{missed}",
+                flush=True,
+            )
             yield min(taken) <= goal
 
 
@@ -114,7 +118,9 @@ def curation(_: int) -> Iterator[bool]:
         found = curate(resolve(folder), backbone)
     names = [entry.name for entry in found.entries]
     joined = [members for members in found.clusters if len(members) > 1]
-    print(f"{ONE_POSE} characters in one pose: {sum(map(len, joined)) - len(joined)} joined   goal 0   {backbone.label}")
+    print(
+        f"{ONE_POSE} characters in one pose: {sum(map(len, joined)) - len(joined)} joined   goal 0   {backbone.label}"
+    )
     for members in joined[:5]:
         print("  joined:", ", ".join(names[place] for place in members))
     yield not joined
@@ -129,7 +135,8 @@ def main() -> int:
     arguments = parser.parse_args()
     print(machine())
     asked = [table for name, table in tables.items() if arguments.only in (None, name)]
-    return int(not all([reached for table in map(partial, asked) for reached in table(arguments.count)]))
+    reached = [goal for table in asked for goal in table(arguments.count)]
+    return int(not all(reached))
 
 
 if __name__ == "__main__":

@@ -199,7 +199,9 @@ def test_no_general_picture_is_in_a_heroines_style() -> None:
     assert shown == dict.fromkeys((style.name for style in GENERAL), 10)
     assert not {heroine(1).style.name, heroine(2).style.name} & set(shown)
     assert heroine(1).style.name != heroine(2).style.name
-    general_eyes = {kind for style in GENERAL for kind in style.iris} | {kind for style in GENERAL for kind in style.gloss}
+    general_eyes = {kind for style in GENERAL for kind in style.iris} | {
+        kind for style in GENERAL for kind in style.gloss
+    }
     for style in HEROINES:
         assert not {*style.iris, *style.gloss} & general_eyes  # nor has any of theirs her eyes or the light on her hair
 
@@ -502,7 +504,8 @@ def test_command_draws_harder_sets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["someone"], ["yui", "--count", "0"], ["yui", "--size", "8"], ["yui", "--strangers", "2"], ["general", "--others", "2"]],
+    [[], ["someone"], ["yui", "--count", "0"], ["yui", "--size", "8"], ["yui", "--strangers", "2"],
+        ["general", "--others", "2"]],
 )  # fmt: skip
 def test_command_refuses_what_makes_no_sense(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "demo", *arguments]) == 2

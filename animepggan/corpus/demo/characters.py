@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from animepggan.corpus.demo.colors import lch, to_lch
@@ -85,14 +86,16 @@ HAIR = {  # colors: how often each group is seen, whether it is a natural one
     "#f0a0b4 #f5b8c4 #e880a0": (9, False), "#8a70b8 #a48acb #6a5298": (7, False), "#5a78c0 #7c9cd8 #45609f": (8, False),
     "#8cc8d8 #6ab4c0": (5, False), "#78b48c #5c9a80 #a8c878": (4, False), "#d4d2dc #c4c8d8 #e6e2e4": (7, False),
 }
-SKIN = _shares("#fee9dc 30, #fde3d0 30, #f9d9c2 14, #f0c7a4 6, #d9a27c 4, #a8714f 1.5")
-IRIS = "#4a86d0 #5a6ed0 #7a58c0 #c05878 #c84848 #c87838 #c8a038 #6a9a48 #3e9a80 #3a9ab4 #8a5a3c #6a4a3a #70788a".split()  # noqa: SIM905
-ACCENT = "#d8414a #e86a8c #f0b83c #3f78c8 #48a878 #8a5cc0 #f2f2f4 #e8804a #40b0c0".split()  # noqa: SIM905
+SKIN = _shares("#fee9dc 30, #fde3d0 30, #f9d9c2 14, #f0c7a4 6, #d9a27c 3, #a8714f 1.2")
+IRIS = ["#4a86d0", "#5a6ed0", "#7a58c0", "#c05878", "#c84848", "#c87838", "#c8a038", "#6a9a48", "#3e9a80", "#3a9ab4",
+    "#8a5a3c", "#6a4a3a", "#70788a"]
+ACCENT = ["#d8414a", "#e86a8c", "#f0b83c", "#3f78c8", "#48a878", "#8a5cc0", "#f2f2f4", "#e8804a", "#40b0c0"]
 CLOTH = {  # cloth, and trim where it has one
     "sailor": "#fafafa #34487a, #fafafa #3c6a5a, #33415f #33415f, #fafafa #7a3848, #f4ead8 #7a5a40, #2f3038 #2f3038",
     "blazer": "#3c4a6c, #5a4438, #7a3a44, #48545a, #c8b088, #33373f, #56785c",
     "shirt": "#fafafc, #cfe2f4, #f4d8dc, #d8e6d0", "ribbon": "#fafafc, #f6edda, #d8e8e0", "gakuran": "#2c2f3a, #333a52",
-    "hoodie": "#f08a8a, #7ab0d8, #f2d06a, #8a8f9c, #98c890, #4a4a58", "turtle": "#e8dcc8, #b84a50, #454a60, #7a9a88, #8a6a9a",
+    "hoodie": "#f08a8a, #7ab0d8, #f2d06a, #8a8f9c, #98c890, #4a4a58",
+    "turtle": "#e8dcc8, #b84a50, #454a60, #7a9a88, #8a6a9a",
     "cardigan": "#e0c8a0 #fafafc, #8a9ab8 #fafafc, #d89a9a #fafafc, #5a5060 #fafafc, #a8b890 #f4f0e4",
     "tee": "#f4f4f4 #d8414a, #e8c84a #4a4a58, #6ab0c8 #fafafa, #58606e #f0f0f0, #e87a6a #fafafa",
     "suit": "#3a3f4c #fafafc, #50505a #dfe8f4, #5c4a40 #f4ecd8, #2c3040 #f4d8d8",
@@ -108,18 +111,19 @@ WEAR = {"girl": _shares("sailor 5, blazer 4, ribbon 3, hoodie 2, cardigan 2.5, t
 CUTS: dict[str, Callable[[Dice], Mapping[str, Any]]] = {  # fringes: what differs from the usual
     "points": lambda r: {},
     "side": lambda r: {"part": r.sign() * r.between(22, 42), "part_y": -66, "lean": 0.7},
-    "straight": lambda r: {"n": r.count(7, 9), "notch": r.between(5, 10), "drop": 4, "tip": -8, "lean": 0.05, "rough": 2},
+    "straight": lambda r: {"n": r.count(7, 9), "notch": r.between(5, 10), "drop": 4, "tip": -8, "lean": 0, "rough": 2},
     "swept": lambda r: {"part": r.sign() * 60, "lean": 0.8, "part_y": -40},
     "middle": lambda r: {"part": r.between(-8, 8), "part_y": -68, "lean": 0.8, "tip": -14, "drop": 44, "n": 6},
-    "curtain": lambda r: {"part": r.between(-14, 14), "part_y": -84, "lean": 1.0, "tip": -36, "drop": 74, "n": 6, "notch": 18},
+    "curtain": lambda r: {"part": r.between(-14, 14), "part_y": -84, "lean": 1, "tip": -36, "drop": 74, "notch": 18},
     "long": lambda r: {"n": 5, "notch": 34, "middle": 16, "part": r.between(-20, 20), "lean": 0.25},
-    "short": lambda r: {"n": r.count(7, 10), "tip": -28, "notch": r.between(14, 22), "drop": 16, "lean": 0.3, "rough": 7},
+    "short": lambda r: {"n": r.count(7, 10), "tip": -28, "notch": r.between(14, 22), "drop": 16, "rough": 7},
     "bowl": lambda r: {"n": r.count(9, 11), "notch": 6, "drop": 10, "tip": -14, "lean": 0.0, "rough": 1},
     "veil": lambda r: {"part": r.sign() * 46, "part_y": -70, "lean": 0.95, "tip": 10, "drop": 22, "n": 5, "notch": 30},
 }
 GIRLS = _shares("points 5, side 2.5, straight 2, swept 1.5, middle 1.5, curtain 1.3, long 1.5, veil 1, bowl 0.6")
 BOYS = _shares("points 4, short 4, swept 1.5, middle 1.5, curtain 1.3, side 1.5, long 1, bowl 0.5, veil 0.5")
-TAILS = {"tied": _shares("twin 4, pony 4, buns 2, side 2, low 2, braid 2, drill 1"), "long": _shares("none 17, twin 3, half 3")}
+TAILS = {"tied": _shares("twin 4, pony 4, buns 2, side 2, low 2, braid 2, drill 1"),
+    "long": _shares("none 17, twin 3, half 3")}
 LENGTHS = {"bob": (66, 125), "long": (170, 310), "tied": (110, 190), "short": (60, 60)}
 TRINKETS = _shares("clip 3, cross 1.5, band 2, bow 2, flower 1.2, bigbow 1, star 0.8, beret 0.6, cap 0.4, ears 0.5")
 
@@ -134,8 +138,8 @@ def fringe_of(r: Dice, *, n: int = 6, part: float = 0.0, part_y: float = -34.0, 
     lean: float = 0.4, notch: float = 28.0, rough: float = 6.0, middle: float = 0.0) -> tuple[Lock, ...]:
     """A fringe of n locks from ear to ear.
 
-    Their tips are near the height `tip`, lower by `drop` at the sides and by `middle` in the middle; the notches `notch`
-    higher; at `part` is a notch at the height `part_y`, and all locks lean away from it.
+    Their tips are near the height `tip`, lower by `drop` at the sides and by `middle` in the middle; their notches are
+    higher by `notch`; at `part` is a notch at the height `part_y`, and all locks lean away from it.
     """
     span, widths = 80.0, [r.between(0.7, 1.35) for _ in range(n)]
     cuts = [-span + 2 * span * sum(widths[:i]) / sum(widths) for i in range(n + 1)]
@@ -152,7 +156,7 @@ def fringe_of(r: Dice, *, n: int = 6, part: float = 0.0, part_y: float = -34.0, 
         ys[i] -= notch * 0.35
     ys[0] = ys[-1] = level(span) - 12
     locks: list[Lock] = []
-    for i, (left, right) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for i, (left, right) in enumerate(pairwise(cuts)):
         center = (left + right) / 2
         k = max(-1.0, min(1.0, lean * (1 if center > part else -1) * r.between(0.6, 1.2)))
         at = center + k * (right - left) * 0.42
@@ -164,7 +168,8 @@ def fringe_of(r: Dice, *, n: int = 6, part: float = 0.0, part_y: float = -34.0, 
 def _spikes(r: Dice, wild: float) -> tuple[tuple[float, float, float], ...]:
     if r.chance(wild):
         n, high = r.count(6, 9), r.between(0.05, 0.15)
-        return tuple((188 + 164 * (i + 0.5) / n + r.between(-4, 4), 131 / n, high * r.between(0.6, 1.3)) for i in range(n))
+        return tuple((188 + 164 * (i + 0.5) / n + r.between(-4, 4), 131 / n,
+            high * r.between(0.6, 1.3)) for i in range(n))
     places = [q for q in ((188, 212), (232, 255), (285, 305), (328, 352)) if r.chance(0.4)]
     return tuple((r.between(*q), r.between(9, 16), r.between(0.025, 0.06)) for q in places)
 
@@ -179,10 +184,12 @@ def someone(dice: Dice, style: Style, name: str, **fixed: Any) -> Character:
     """A new character in a style, all drawn by lot but the fields that are `fixed`."""
     r, u, s = dice, dice.between, style
     male, grown, young = r.chance(s.boys), r.chance(s.grown), r.chance(0.06)
-    build = fixed.get("build") or (("man" if male else "woman") if grown else "child" if young else "boy" if male else "girl")
+    build = fixed.get("build") or (("man" if male else "woman") if grown else "child" if young else "boy" if male
+        else "girl")
     male, grown = build in ("boy", "man"), build in ("man", "woman")
     cut = r.weighted(BOYS if male else GIRLS)
-    fringe: dict[str, Any] = {"n": r.count(5, 7), "part": u(-35, 35), "tip": u(-8, 6), "drop": u(15, 40), "lean": u(0.1, 0.7), "notch": u(22, 40)}
+    fringe: dict[str, Any] = {"n": r.count(5, 7), "part": u(-35, 35), "tip": u(-8, 6), "drop": u(15, 40),
+        "lean": u(0.1, 0.7), "notch": u(22, 40)}
     if male:
         fringe |= {"n": r.count(6, 8), "notch": u(22, 34), "rough": 9, "tip": u(-18, 0)}
     fringe |= CUTS[cut](r)
@@ -190,13 +197,16 @@ def someone(dice: Dice, style: Style, name: str, **fixed: Any) -> Character:
     under, even = fringe | {"tip": fringe["tip"] - 5, "n": fringe["n"] + 1, "lean": -0.3}, cut in ("straight", "bowl")
     back = r.weighted(_shares("short 9, tied 1") if male else _shares("bob 5, long 6, tied 5, short 0.8"))
     tail = r.weighted(_shares("low 1, pony 1")) if male and back == "tied" else r.weighted(TAILS.get(back, {"none": 1}))
-    odds = {"glasses": 0.16 if grown else 0.1, "mole": 0.07, "freckles": 0.05, "stubble": 0.12 * (build == "man"), "earrings": 0.3 * (build == "woman")}
+    odds = {"glasses": 0.10 if grown else 0.06, "mole": 0.07, "freckles": 0.05, "stubble": 0.12 * (build == "man"),
+        "earrings": 0.3 * (build == "woman")}
     extras = [r.weighted(TRINKETS)] * (r.chance(0.5) and not male) + [x for x, share in odds.items() if r.chance(share)]
     clothes = r.weighted(WEAR[build])
     cloth = r.one_of(CLOTH[clothes].split(", ")).split()
     eye_w, eye_h, eye_y, eye_x = s.eye
-    least, most = {"boy": (17, 21), "man": (13.5, 17), "woman": (17.5, 21.5), "child": (25, 29)}.get(build, (23.5, 28) if r.chance(0.75) else (20.5, 24))
-    groups = {colors: share * (1 + 4 * s.natural if natural else 1 - 0.9 * s.natural) for colors, (share, natural) in HAIR.items()}
+    least, most = {"boy": (17, 21), "man": (13.5, 17), "woman": (17.5, 21.5), "child": (25, 29)}.get(build,
+        (23.5, 28) if r.chance(0.75) else (20.5, 24))
+    groups = {colors: share * (1 + 4 * s.natural if natural else 1 - 0.9 * s.natural) for colors,
+        (share, natural) in HAIR.items()}
 
     def dyed(color: str, *spread: float) -> str:
         light, chroma, hue = to_lch(vary(r, color, *spread))
@@ -250,7 +260,8 @@ def heroine(number: int = 1) -> Character:
         ahoge=1, extras=("cross",), clothes="sailor", cloth="#fafafa", trim="#3b5280", shoulders=106.0)
 
 
-_HAIR = "hair inner fringe under part bend stray crown spikes puff side blunt back length spread nape flick wave tail ahoge"
+_HAIR = ("hair inner fringe under part bend stray crown spikes puff side blunt back length spread nape flick wave tail "
+    "ahoge gloss")
 
 
 def other(number: int, her: Character, *, alike: bool = False) -> Character:
@@ -259,7 +270,8 @@ def other(number: int, her: Character, *, alike: bool = False) -> Character:
     if alike:
         fixed |= {field: getattr(her, field) for field in _HAIR.split()}
     elif number == 0:
-        fixed |= {"hair": "#4d4a72", "inner": "#4d4a72", "back": "long", "length": 240.0, "tail": "none", "extras": ("band",), "accent": "#d8606a"}
+        fixed |= {"hair": "#4d4a72", "inner": "#4d4a72", "back": "long", "length": 240.0, "tail": "none",
+            "extras": ("band",), "accent": "#d8606a"}
         fixed |= {"clothes": her.clothes, "cloth": her.cloth, "trim": her.trim}
     made = someone(Dice("other", her.name, number), her.style, f"other-{number}" if number else "other", **fixed)
     return replace(made, extras=tuple(x for x in made.extras if x not in her.extras))

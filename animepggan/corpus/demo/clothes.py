@@ -34,7 +34,9 @@ _NECKS = {  # neckline from the shoulder to the middle, and pieces: color, on bo
         ("trim", 0, "-40,150 -20,200 0,262 | 20,200 40,150 | 26,138 | 0,160 | -26,138"),
         ("trim", 1, "30,132 2,172 | 24,196 | 46,152 30,132"),
     )),
-    "tee": ("46,152 26,170 0,176", (("trim", 0, "-46,152 -26,170 0,176 26,170 46,152 | 42,148 24,163 0,169 -24,163 -42,148"),)),
+    "tee": ("46,152 26,170 0,176", (
+        ("trim", 0, "-46,152 -26,170 0,176 26,170 46,152 | 42,148 24,163 0,169 -24,163 -42,148"),
+    )),
     "suit": ("40,150 20,206 0,270", (
         ("trim", 0, "-36,146 -18,196 0,262 | 18,196 36,146 | 28,132 | 0,170 | -28,132"),
         ("trim", 1, "29,130 2,172 | 20,196 | 42,150 29,130"),
@@ -59,7 +61,8 @@ def body(k: Sketch) -> None:
     """Neck and shoulders: they stay upright and follow the head a part of the way."""
     c, a, kind = k.c, k.art, "shirt" if k.c.clothes == "ribbon" else k.c.clothes
     bx, by = 0.25 * k.shot.yaw + k.shot.body, 116 + 0.6 * (k.pose.lower(0, 100, 66) - 100) + 0.5 * c.chin
-    neck, wide, dark, line = (c.shoulders - 106) * 0.16 + 20 + 2 * c.male, c.shoulders, k.shadow(c.cloth, 0.9), k.line(c.cloth)
+    neck, wide, dark, line = (c.shoulders - 106) * 0.16 + 20 + 2 * c.male, c.shoulders, k.shadow(c.cloth,
+        0.9), k.line(c.cloth)
 
     def p(x: float, y: float) -> Point:
         return x * 0.94 + bx * (1 - max(0.0, y - 150) / 600), by + (y - 134) * 0.74
@@ -67,12 +70,14 @@ def body(k: Sketch) -> None:
     def outline(text: str, s: int = 1) -> str:
         return shape(*[[p(s * x, y) for x, y in part] for part in points(text)])
 
-    sides = [[p(s * x, y) for x, y in ((neck, 20), (neck, 134), (neck + 9, 152), (50, 170), (46, 260))] for s in (-1, 1)]
+    sides = [[p(s * x, y) for x, y in ((neck, 20), (neck, 134), (neck + 9, 152), (50, 170), (46, 260))] for s in (-1,
+        1)]
     a.base(shape(sides[0], sides[1][::-1]), c.skin)
     if k.s.shade != "none":  # the chin's shadow
         low, n, d = 142 + 4 * k.s.depth, neck - 1, -k.lit * 5
         edge = [p(n, low - 8), p(n * 0.4 + d, low + 6), p(-n * 0.4 + d, low + 6), p(-n, low - 8)]
-        a.fill(shape([p(n, 60), edge[0]], edge, [edge[-1], p(-n, 60)]), mixed(c.skin, k.skin_dark, 0.7 if k.s.shade == "soft" else 1))
+        a.fill(shape([p(n, 60), edge[0]], edge, [edge[-1], p(-n, 60)]), mixed(c.skin, k.skin_dark,
+            0.7 if k.s.shade == "soft" else 1))
     for side in sides:
         a.ink(side, 2.0, k.skin_line, a=0.8, b=0.5)
     neckline, pieces = _NECKS[kind]
@@ -85,7 +90,8 @@ def body(k: Sketch) -> None:
         a.fill(shape(*[[p(-k.lit * x, y) for x, y in part] for part in fold]), dark)
     for s, side in zip((1, -1), sides, strict=True):  # shoulders, and the crease of a sleeve
         a.ink(side, 2.2, line, a=0.8, b=0.8)
-        a.ink([p(s * (wide - 34), 226), p(s * (wide - 30), 270), p(s * (wide - 34), 360), p(s * (wide - 28), 500)], 2.0, line, a=0.1, b=0.5)
+        a.ink([p(s * (wide - 34), 226), p(s * (wide - 30), 270), p(s * (wide - 34), 360), p(s * (wide - 28), 500)], 2.0,
+            line, a=0.1, b=0.5)
     for name, both, text in pieces:
         for s in (1, -1) if both else (1,):
             a.fill(outline(text, s), colors[name], k.line(colors[name]), 1.8)
@@ -99,7 +105,8 @@ def body(k: Sketch) -> None:
         a.fill(outline("-8,172 8,172 | 6,188 | 14,270 | -14,270 | -6,188"), c.accent, tone(c.accent, -0.3), 1.6)
     elif kind in ("shirt", "cardigan", "gakuran"):
         spots = [p(0, 228 + 44 * i) for i in range(3)]
-        a.fill("".join(loop([(x + 3.4 * u, y + 3.4 * v) for u, v in ring(6)]) for x, y in spots), "#e8c860" if kind == "gakuran" else mixed(dark, "#40404a", 0.4))
+        a.fill("".join(loop([(x + 3.4 * u, y + 3.4 * v) for u, v in ring(6)]) for x, y in spots),
+            "#e8c860" if kind == "gakuran" else mixed(dark, "#40404a", 0.4))
 
 
 def knot(k: Sketch, p: Point) -> None:
@@ -136,26 +143,32 @@ def trinkets(k: Sketch) -> None:
             a.fill(brush(pts, 9, 0.85, 0.85), line)
             a.fill(brush(pts, 5.4, 0.85, 0.85), color)
         if x == "band":
-            up, low = ([hair(az, y + dy * (abs(az) / 90) ** 2.4, 1.02) for az in range(-90, 91, 20)] for y, dy in ((-88, 40), (-76, 44)))
+            up, low = ([hair(az, y + dy * (abs(az) / 90) ** 2.4, 1.02) for az in range(-90, 91, 20)] for y,
+                dy in ((-88, 40), (-76, 44)))
             a.fill(shape(up, low[::-1]), color, line)
         elif x in ("bow", "bigbow"):
             bow(k, *((hair(s * 62, -88, 1.05), 0.95, s * 0.5) if x == "bow" else (k.pose.at(0, -120, -30), 1.5)))
         elif x in ("flower", "star") and seen:
             cx, cy = hair(s * 56, -54, 1.03)
             if x == "flower":
-                a.fill("".join(loop([(cx + 9 * u + 8 * p, cy + 9 * v + 8 * q) for p, q in ring(6)]) for u, v in ring(5)), color, line, 1.3)
+                a.fill("".join(loop([(cx + 9 * u + 8 * p, cy + 9 * v + 8 * q) for p, q in ring(6)]) for u,
+                    v in ring(5)), color, line, 1.3)
                 a.fill(loop([(cx + 5 * u, cy + 5 * v) for u, v in ring(6)]), "#f7d24a")
             else:
-                a.fill(poly([(cx + (15 if i % 2 else 7) * u, cy + (15 if i % 2 else 7) * v) for i, (u, v) in enumerate(ring(10))]), color, line, 1.5)
+                a.fill(poly([(cx + (15 if i % 2 else 7) * u, cy + (15 if i % 2 else 7) * v) for i,
+                    (u, v) in enumerate(ring(10))]), color, line, 1.5)
         elif x in ("beret", "cap"):
-            low, t = [hair(az, -84 + 10 * (az / 80) ** 2, 1.03) for az in range(84, -85, -28)], (0.10, 0.02) if x == "beret" else (0.03, 0.05)
-            high = [k.pose.skull(d, 1.06 + t[0] * math.sin(math.radians(d - 180)) - t[1] * math.cos(math.radians(d))) for d in range(200, 341, 20)]
+            low, t = [hair(az, -84 + 10 * (az / 80) ** 2, 1.03) for az in range(84, -85, -28)], (0.10,
+                0.02) if x == "beret" else (0.03, 0.05)
+            high = [k.pose.skull(d, 1.06 + t[0] * math.sin(math.radians(d - 180)) - t[1] * math.cos(math.radians(d)))
+                for d in range(200, 341, 20)]
             a.fill(shape(high, low), color, line, 2)
             if x == "cap":
                 brim = [hair(az, -78 + 24 * math.cos(math.radians(az * 1.4)), 1.16) for az in range(-60, 61, 20)]
                 a.fill(shape(brim, [hair(az, -84, 1.03) for az in range(60, -61, -20)]), tone(color, -0.08), line, 2)
         elif x == "ears":
-            for t in (1, -1):
-                tip, base = k.pose.at(t * 84, -172, -10), (k.pose.at(t * 96, -84, -10), k.pose.at(t * 34, -116, -10))
+            for d in (1, -1):
+                tip, base = k.pose.at(d * 84, -172, -10), (k.pose.at(d * 96, -84, -10), k.pose.at(d * 34, -116, -10))
                 a.fill(poly([base[0], tip, base[1]]), c.hair, k.hair_line, 2.2)
-                a.fill(poly([k.pose.at(t * 84, -100, -8), k.pose.at(t * 80, -150, -8), k.pose.at(t * 52, -112, -8)]), tone(c.skin, -0.06, 1.6))
+                a.fill(poly([k.pose.at(d * 84, -100, -8), k.pose.at(d * 80, -150, -8), k.pose.at(d * 52, -112, -8)]),
+                    tone(c.skin, -0.06, 1.6))

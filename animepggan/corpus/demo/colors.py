@@ -1,4 +1,4 @@
-"""Colors in OKLCH (Ottosson 2020: lightness 0 to 1, chroma 0 to about 0.3, hue in degrees), for shadows that look right."""
+"""Colors in OKLCH (Ottosson 2020): lightness 0 to 1, chroma 0 to about 0.3, hue in degrees."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ def lch(light: float, chroma: float, hue: float) -> str:
         long = (light + 0.3963377774 * x + 0.2158037573 * y) ** 3
         middle = (light - 0.1055613458 * x - 0.0638541728 * y) ** 3
         short = (light - 0.0894841775 * x - 1.2914855480 * y) ** 3
-        rgb = (4.0767416621 * long - 3.3077115913 * middle + 0.2309699292 * short,
+        rgb = (
+            4.0767416621 * long - 3.3077115913 * middle + 0.2309699292 * short,
             -1.2684380046 * long + 2.6097574011 * middle - 0.3413193965 * short,
-            -0.0041960863 * long - 0.7034186147 * middle + 1.7076147010 * short)
+            -0.0041960863 * long - 0.7034186147 * middle + 1.7076147010 * short,
+        )
         if all(-0.002 <= c <= 1.002 for c in rgb):
             break
         chroma *= 0.92

@@ -97,7 +97,10 @@ def draw(
             return summary
         foreign = sorted(path.name for path in output.iterdir() if path.name not in (_PARTIAL, _LOCK))
         if foreign:
-            raise DataError(f"{output}: not empty ({foreign[0]!r} is there), and not a finished drawing of the same request\n" "choose another --output, or delete that folder")
+            raise DataError(
+                f"{output}: not empty ({foreign[0]!r} is there), and not a finished drawing of the same request\n"
+                "choose another --output, or delete that folder"
+            )
         plan = general(seed, count) if kind == "general" else of_heroine(kind, seed, count, strangers, others)
         return _draw(plan, output, request, workers, bar)
 
@@ -210,8 +213,9 @@ def _draw_chunk(folder: Path, size: int, pictures: list[Picture]) -> list[FaceTr
     return faces
 
 
-def _in_processes(work: Callable[[list[Picture]], list[FaceTruth]], plan: list[Picture], workers: int | None,
-    chunk: int = 16) -> Iterator[list[FaceTruth]]:
+def _in_processes(
+    work: Callable[[list[Picture]], list[FaceTruth]], plan: list[Picture], workers: int | None, chunk: int = 16
+) -> Iterator[list[FaceTruth]]:
     """`work` on chunks of the plan: in this process where one worker will do, else in spawned ones."""
     chunks = [plan[start : start + chunk] for start in range(0, len(plan), chunk)]
     workers = min(workers or os.cpu_count() or 1, len(chunks))
@@ -239,6 +243,15 @@ def _alone(output: Path) -> Iterator[None]:
 
 
 def _summary(output: Path, record: dict[str, object], kinds: Sequence[str], *, drawn: bool) -> Summary:
-    return Summary(folder=output, kind=cast(Kind, record["kind"]), count=len(kinds), size=cast(int, record["size"]),
-        seed=cast(int, record["seed"]), originals=kinds.count("original"), copies=kinds.count("copy"),
-        near=kinds.count("near"), strangers=kinds.count("stranger"), drawn=drawn)
+    return Summary(
+        folder=output,
+        kind=cast(Kind, record["kind"]),
+        count=len(kinds),
+        size=cast(int, record["size"]),
+        seed=cast(int, record["seed"]),
+        originals=kinds.count("original"),
+        copies=kinds.count("copy"),
+        near=kinds.count("near"),
+        strangers=kinds.count("stranger"),
+        drawn=drawn,
+    )

@@ -44,18 +44,21 @@ def figure(c: Character, shot: Shot, name: str = "i") -> Figure:
     for s in (1, -1):
         if s != k.far and not c.eared:
             hair.beside(k, s)
-    for s in (1, -1):
-        hair.side_lock(k, s)
+    hair.side_lock(k, 1)
+    hair.side_lock(k, -1)
     hair.front(k)
-    for d in k.through:
-        k.art.fill(d, k.hair_line, opacity=0.32)
+    k.art.fill("".join(k.through), k.hair_line, opacity=0.32)
     face.brows(k)
     hair.tuft(k)
     clothes.trinkets(k)
     pose, (_, _, x, y) = k.pose, c.eye
     xs, ys = [p[0] for p in k.outline], [p[1] for p in k.outline]
     side, center = max(xs) - min(xs), (max(xs) + min(xs)) / 2
-    landmarks = {"eye_left_image": pose.face(-x, y), "eye_right_image": pose.face(x, y), "nose": pose.face(0, NOSE, 9),
-        "mouth": pose.face(0, MOUTH + 2 + c.chin * 0.5, 3)}
+    landmarks = {
+        "eye_left_image": pose.face(-x, y),
+        "eye_right_image": pose.face(x, y),
+        "nose": pose.face(0, NOSE, 9),
+        "mouth": pose.face(0, MOUTH + 2 + c.chin * 0.5, 3),
+    }
     box = (center - side / 2, max(ys) - side, center + side / 2, max(ys))
     return Figure("".join(k.art.body), "".join(k.art.defs), pose.at(0, 28, 30), landmarks, box)

@@ -28,15 +28,18 @@ def behind(k: Sketch) -> None:
         n = 5 if c.back == "bob" else 7
         us = [1 - i / n for i in range(2 * n + 1)]
         xs = [104 * u + 12 * u * c.flick * (i % 2) + rng.between(-5, 5) for i, u in enumerate(us)]
-        ys = [long + (8 + rng.between(-9, 9) if i % 2 else rng.between(-20, -8)) - (14 if i % (2 * n) == 0 else 0) for i in range(2 * n + 1)]
+        ys = [long + (8 + rng.between(-9, 9) if i % 2 else rng.between(-20, -8)) - (14 if i % (2 * n) == 0 else 0)
+            for i in range(2 * n + 1)]
     right, left = ([at(s * (x * spread + c.wave * 9 * math.sin(y / 26)), y, -46) for x, y in edge] for s in (1, -1))
     tips = hem([at(x * spread + k.shot.sway * 14 * max(0.0, y / 200), y, -50) for x, y in zip(xs, ys, strict=True)])
     a.fill(shape(right, *tips, left[::-1]), k.hair_dark if c.back == "short" else inner, k.hair_line, 2.0)
     if c.back == "short":
-        a.fill(loop([at(x, y, -48) for x, y in ((-50, 0), (50, 0), (46, 56), (30, long - 8), (-30, long - 8), (-46, 56))]), k.hair_deep)
+        a.fill(loop([at(x, y, -48) for x, y in ((-50, 0), (50, 0), (46, 56), (30, long - 8), (-30, long - 8),
+            (-46, 56))]), k.hair_deep)
     elif not c.eared and k.s.strands > 0.5:
         for (*_, (x, y)) in tips[1:-1:2]:  # lines upward from the hem's notches
-            a.ink([(x, y), (x - (x - at(0, 0, -50)[0]) * 0.06, y - 0.22 * long)], 1.8, k.hair_line, a=0.8, b=0.05, peak=0.1)
+            a.ink([(x, y), (x - (x - at(0, 0, -50)[0]) * 0.06, y - 0.22 * long)], 1.8, k.hair_line, a=0.8, b=0.05,
+                peak=0.1)
 
 
 def beside(k: Sketch, s: int) -> None:
@@ -51,14 +54,17 @@ def beside(k: Sketch, s: int) -> None:
     front = [at(84, -60, 30), at(93, -10, 26), at(94, 30, 20), at(91, low * 0.75, 16), at(86 + 10 * f, low, 14)]
     t1, n1, t2 = at(80 + 30 * f, long, 14), at(93 + 8 * f, long - 14, 4), at(94 + 34 * f, long + 6, -14)
     n2, t3 = at(106 + 10 * f, long - 16, -30), at(108 + 40 * f, long - 4, -46)
-    rear = [t3, at(115 + 10 * f, low, -48), at(116, low * 0.55, -44), at(109, 0, -36), at(99, -34, -24), at(80, -72, -10)]
-    tips = [bent(front[-1], t1, 0.2), bent(n1, t1, 0.1)[::-1], bent(n1, t2, 0.4), bent(n2, t2, 0.1)[::-1], bent(n2, t3, 0.4)]
+    rear = [t3, at(115 + 10 * f, low, -48), at(116, low * 0.55, -44), at(109, 0, -36), at(99, -34, -24),
+        at(80, -72, -10)]
+    tips = [bent(front[-1], t1, 0.2), bent(n1, t1, 0.1)[::-1], bent(n1, t2, 0.4), bent(n2, t2, 0.1)[::-1],
+        bent(n2, t3, 0.4)]
     a.base(shape(front, *tips, rear), c.hair)
     if s != k.lit:
         split = [n1, at(99, low * 0.8, -8), at(103, low * 0.2, -14), at(100, -40, -6)]
         k.shade(shape(split, rear[::-1], *[part[::-1] for part in tips[:1:-1]]), c.hair, k.hair_dark)
     else:
-        k.shade(shape([n1, at(92, low * 0.9, 6), at(96, low * 0.4, 4)], [at(98, low * 0.9, -4), n2], [t2], [n1]), c.hair, k.hair_dark)
+        k.shade(shape([n1, at(92, low * 0.9, 6), at(96, low * 0.4, 4)], [at(98, low * 0.9, -4), n2], [t2], [n1]),
+            c.hair, k.hair_dark)
     if c.side[0] < 40 or s == k.far:
         a.ink(front, 2.2, k.hair_line, a=0.2, b=0.6, peak=0.7)
     for part in (*tips, rear):
@@ -91,12 +97,14 @@ def side_lock(k: Sketch, s: int) -> None:
         back = [rear[1], mid(front[1], rear[1], 0.55), mid(front[2], rear[0], 0.62), n1]
         k.shade(shape(down2, [t2, *rear[:2]], back), c.hair, k.hair_dark)
     else:
-        k.shade(shape(front[1:], down, [t1, mid(front[2], rear[0], 0.34), mid(front[1], rear[1], 0.2), front[1]]), c.hair, k.hair_dark)
+        k.shade(shape(front[1:], down, [t1, mid(front[2], rear[0], 0.34), mid(front[1], rear[1], 0.2), front[1]]),
+            c.hair, k.hair_dark)
     a.ink([*front, *down[1:]], 2.3, k.hair_line, a=0.2, b=0.6)
     for part in (up, down2):
         a.ink(part, 2.3, k.hair_line, a=0.4, b=0.6)
     # Beside other hair a short line is enough.
-    a.ink([t2, *rear] if c.eared or long > c.length - 30 else [t2, rear[0], mid(rear[0], rear[1])], 2.0, k.hair_line, a=0.6, b=0.05, peak=0.25)
+    a.ink([t2, *rear] if c.eared or long > c.length - 30 else [t2, rear[0], mid(rear[0], rear[1])], 2.0, k.hair_line,
+        a=0.6, b=0.05, peak=0.25)
 
 
 def crown(k: Sketch) -> list[Points]:
@@ -115,10 +123,11 @@ def crown(k: Sketch) -> list[Points]:
                 start = last
 
     for pos, wide, high in sorted(c.spikes):
-        start, stop, d = max(at, pos - wide / 2), min(end, pos + wide / 2), -1 if pos < 268 else 1  # away from the crown
+        start, stop, d = max(at, pos - wide / 2), min(end, pos + wide / 2), -1 if pos < 268 else 1
         if stop > start:
             run(at, start)
-            tip, hollow = sk(pos + d * wide * 0.55, c.puff * (1 + high)), sk(pos + d * wide * 0.42, c.puff * (1 + high * 0.15))
+            tip, hollow = sk(pos + d * wide * 0.55, c.puff * (1 + high)), sk(pos + d * wide * 0.42,
+                c.puff * (1 + high * 0.15))
             one, two = (sk(pos - d * wide * 0.15, c.puff * (1 + high * 0.75)), hollow)[::d]
             parts += [quad(sk(start, c.puff), one, tip), quad(tip, two, sk(stop, c.puff))]
             at = stop
@@ -136,7 +145,8 @@ def front(k: Sketch) -> None:
     top = crown(k)
     under = k.locks(tuple(lock for lock in c.under if abs(lock[1][0] + pose.yaw) < 72))
     if under:
-        a.fill(shape([pose.hair(75, -60), pose.hair(0, -60), pose.hair(-75, -60)][::-1], *[part[::-1] for two in under[::-1] for part in two[::-1]]), k.hair_dark)
+        a.fill(shape([pose.hair(75, -60), pose.hair(0, -60), pose.hair(-75, -60)][::-1],
+            *[part[::-1] for two in under[::-1] for part in two[::-1]]), k.hair_dark)
     a.base(shape(*top, *low), c.hair)
     if k.s.shade != "none":
         _shadows(k, top)
@@ -186,7 +196,8 @@ def _lines(k: Sketch, top: list[Points]) -> None:
             a.ink(two, 2.4, k.hair_line, a=0.7, b=0.6)
         if i and abs(left[0] + pose.yaw) < 80:  # from the notch on toward the crown
             (az, y), long = left, 0.75 if left[1] < -40 else 0.30 + 0.05 * (i * 37 % 5)
-            line = [pose.hair(az + (c.part - az) * t**1.3, y + (-119 - y) * t) for t in (0.0, long * 0.33, long * 0.67, long)]
+            line = [pose.hair(az + (c.part - az) * t**1.3, y + (-119 - y) * t) for t in (0.0, long * 0.33, long * 0.67,
+                long)]
             a.ink(line, 2.2, k.hair_line, a=0.9, b=0.05, peak=0.08)
     center = pose.skull(90, 0.1)
     for part in top[:-1]:  # from the crown's corners inward, and up along the mass above
@@ -194,12 +205,14 @@ def _lines(k: Sketch, top: list[Points]) -> None:
         t = math.degrees(math.atan2(p[1] - center[1], p[0] - center[0])) % 360
         if 190 < t < 350:
             q = pose.skull(t + (270 - t) * 0.42, 0.80)
-            a.ink(quad(p, pose.skull(t + (270 - t) * 0.12, 0.92), mid(p, q, 0.85)), 2.2, k.hair_line, a=0.9, b=0.05, peak=0.1)
+            a.ink(quad(p, pose.skull(t + (270 - t) * 0.12, 0.92), mid(p, q, 0.85)), 2.2, k.hair_line, a=0.9, b=0.05,
+                peak=0.1)
     rng = Dice("strands", c.seed)
     for _ in range(round(3 * k.s.strands)):
         az, low, high = rng.between(-66, 66), rng.between(-46, -22), rng.between(-92, -66)
         if abs(az + pose.yaw) < 70:
-            line = [pose.hair(c.part + (az - c.part) * t, y) for t, y in ((0.62, high), (0.85, (high + low) / 2), (1.0, low))]
+            line = [pose.hair(c.part + (az - c.part) * t, y) for t, y in ((0.62, high), (0.85, (high + low) / 2),
+                (1.0, low))]
             a.ink(line, 1.9, k.hair_dark if k.s.shade != "none" else k.hair_line, a=0.1, b=0.1, peak=0.5)
 
 
@@ -216,7 +229,8 @@ def _gloss(k: Sketch) -> None:
         return shape(quad(p, (x + u * bow, y + v * bow), q, 2), quad(q, (x - u * bow, y - v * bow), p, 2))
 
     if kind in ("band", "torn"):
-        n, thick, up, low = (13, 16.0, list[Point](), list[Point]()) if kind == "band" else (9, 9.0, list[Point](), list[Point]())
+        n, thick, up, low = (13, 16.0, list[Point](), list[Point]()) if kind == "band" else (9, 9.0, list[Point](),
+            list[Point]())
         for i in range(n + 1):
             az = -58 + 116 * i / n
             wide = thick * math.cos(math.radians(az * 1.35)) ** 0.7
@@ -225,13 +239,17 @@ def _gloss(k: Sketch) -> None:
         d = [poly(up + low[::-1])]
     elif kind == "halo":  # smooth
         azs = range(-54, 55, 18)
-        d = [shape([at(az, -84 - 6.5 * math.cos(math.radians(az * 1.6))) for az in azs], [at(az, -84 + 6.5 * math.cos(math.radians(az * 1.6))) for az in azs][::-1])]
+        d = [shape([at(az, -84 - 6.5 * math.cos(math.radians(az * 1.6))) for az in azs],
+            [at(az, -84 + 6.5 * math.cos(math.radians(az * 1.6))) for az in azs][::-1])]
     elif kind == "spots":  # short strokes on the light's side
-        d = [leaf(at(k.lit * az - 3, y - wide), at(k.lit * az + 3, y + wide), 0.25) for az, y, wide in ((8, -84, 9), (22, -80, 14), (38, -74, 8))]
+        d = [leaf(at(k.lit * az - 3, y - wide), at(k.lit * az + 3, y + wide), 0.25) for az, y,
+            wide in ((8, -84, 9), (22, -80, 14), (38, -74, 8))]
     elif kind == "veil":  # yui's: narrow leaves, lower in the middle
-        d = [leaf(at(az - 1, y - high), at(az + 2, y + high), 0.22) for az, y, high in ((-44, -66, 9), (-28, -72, 14), (-10, -70, 20), (8, -72, 16), (24, -70, 21), (42, -66, 11))]
+        d = [leaf(at(az - 1, y - high), at(az + 2, y + high), 0.22) for az, y,
+            high in ((-44, -66, 9), (-28, -72, 14), (-10, -70, 20), (8, -72, 16), (24, -70, 21), (42, -66, 11))]
     elif kind == "drops":  # the second heroine's: two broken rings
-        d = [leaf(at(u, y), at(v, y), 0.12) for y, u, v in ((-92, -40, -22), (-92, -16, 4), (-92, 12, 40), (-76, -50, -30), (-76, -8, 20), (-76, 28, 36))]
+        d = [leaf(at(u, y), at(v, y), 0.12) for y, u, v in ((-92, -40, -22), (-92, -16, 4), (-92, 12, 40),
+            (-76, -50, -30), (-76, -8, 20), (-76, 28, 36))]
     a.fill("".join(d), k.hair_light)
 
 
@@ -241,7 +259,8 @@ def strand(k: Sketch, spine: Points, widths: list[float]) -> None:
     if (sum(x for x, _ in one) > sum(x for x, _ in two)) == (k.lit > 0):
         one, two = two, one  # the first is the one away from the light
     last = len(one) - 1
-    inner = [mid(p, q, 0.02 + 0.4 * math.sin(math.pi * i / last)) for i, (p, q) in enumerate(zip(one, two, strict=True))]
+    inner = [mid(p, q, 0.02 + 0.4 * math.sin(math.pi * i / last)) for i, (p,
+        q) in enumerate(zip(one, two, strict=True))]
     a.fill(shape(one, two[::-1]), k.c.hair)
     k.shade(shape(one, inner[::-1]), k.c.hair, k.hair_dark)
     a.ink(one, 2.4, k.hair_line, a=0.5, b=0.6)
@@ -253,7 +272,8 @@ def _hang(k: Sketch, s: int, x: float, y: float, z: float, out: float, wide: flo
     c, size = k.c, k.c.length / 130
     path = ((0, 0, 0), (0.12, 0.55, -6), (0.35, 1.0, 30), (0.6, 0.95, 95), (0.82, 0.75, 165), (1, 0.45, 215))
     for dx, dl, dw in ((16, 0.9, 0.55), (-12, 0.82, 0.55), (0, 1.0, 1.0)):
-        spine = [k.pose.at(s * (x + u * out + dx * t + c.wave * 10 * math.sin(v / 22)) + k.shot.sway * 26 * t, y + v * dl * size, z - 10 * t) for t, u, v in path]
+        spine = [k.pose.at(s * (x + u * out + dx * t + c.wave * 10 * math.sin(v / 22)) + k.shot.sway * 26 * t,
+            y + v * dl * size, z - 10 * t) for t, u, v in path]
         strand(k, spine, [w * dw * wide for w in (18, 38, 48, 46, 32, 1)])
     knot(k, k.pose.at(s * (x + 4), y - 2, z + 4))
 
@@ -270,7 +290,8 @@ def tails_behind(k: Sketch) -> None:
         o, rim = at(s * 78, -108, -25), [at(s * 78 + 36 * u, -108 + 33 * v, -25) for u, v in ring(10)]
         a.fill(loop(rim), c.hair, k.hair_line, 2)
         half = rim[8:] + rim[:4] if k.lit < 0 else rim[3:9]
-        k.shade(shape(half, [mid(o, half[-1], 0.2), mid(o, half[len(half) // 2], 0.45), mid(o, half[0], 0.2)]), c.hair, k.hair_dark)
+        k.shade(shape(half, [mid(o, half[-1], 0.2), mid(o, half[len(half) // 2], 0.45), mid(o, half[0], 0.2)]), c.hair,
+            k.hair_dark)
         a.ink([mid(o, rim[i], part) for i, part in ((6, 0.7), (8, 0.55), (0, 0.3), (3, 0.35))], 2, k.hair_line)
     for s in (1, -1) if tail == "drill" else ():
         for i in range(7, -1, -1):
@@ -285,7 +306,8 @@ def tails_before(k: Sketch) -> None:
     c, a, at = k.c, k.art, k.pose.at
     for s in ((-k.lit,) if c.male else (1, -1)) if c.tail == "low" else ():
         for dx, dl, dw in ((10, 0.9, 0.6), (0, 1.0, 1.0)):
-            spine = ((84, 66, -30), (100 + dx, 92, -10), (98 + dx, 140, 0), (92 + dx, 190 * dl, 5), (86 + dx * 2, 235 * dl, 5))
+            spine = ((84, 66, -30), (100 + dx, 92, -10), (98 + dx, 140, 0), (92 + dx, 190 * dl, 5),
+                (86 + dx * 2, 235 * dl, 5))
             strand(k, [at(s * x, y, z) for x, y, z in spine], [w * dw for w in (14, 30, 36, 28, 1)])
         knot(k, at(s * 86, 70, -20))
     for s in (1, -1) if c.tail == "braid" else ():
@@ -301,6 +323,7 @@ def tuft(k: Sketch) -> None:
     """What stands out from the crown."""
     n, (x, y) = k.c.ahoge, k.pose.at(k.c.part * 0.3, -122, 10)
     if abs(n) == 1:
-        strand(k, [(x + n * u, y + v) for u, v in ((0, 0), (2, -18), (14, -32), (34, -30), (46, -18))], [8, 10, 10, 7, 0.5])
+        strand(k, [(x + n * u, y + v) for u, v in ((0, 0), (2, -18), (14, -32), (34, -30), (46, -18))],
+            [8, 10, 10, 7, 0.5])
     for d in (1, -0.6) if n == 2 else ():
         strand(k, [(x + d * u, y + v) for u, v in ((0, 0), (8, -10), (24, -15), (36, -8))], [9, 10, 7, 0.5])

@@ -32,17 +32,20 @@ class Pose:
 
     def __init__(self, yaw: float, pitch: float, roll: float) -> None:
         self.yaw = yaw
-        (cy, sy), (cp, sp), (cr, sr) = ((math.cos(math.radians(a)), math.sin(math.radians(a))) for a in (yaw, pitch, roll))
+        (cy, sy), (cp, sp), (cr, sr) = (
+            (math.cos(math.radians(a)), math.sin(math.radians(a))) for a in (yaw, pitch, roll)
+        )
         self.cy, self.sy, self.cp, self.sp = cy, sy, cp, sp
-        flat = (cy, 0.0, sy), (sp * sy, cp, -sp * cy)  # rows of the turn, before the roll
-        u, v = (tuple(cr * a - sr * b for a, b in zip(*flat, strict=True)), tuple(sr * a + cr * b for a, b in zip(*flat, strict=True)))
-        (x, y, z), self._flat, self._roll = PIVOT, flat, (cr, sr)
-        self._map = (*u, x - u[0] * x - u[1] * y - u[2] * z, *v, y - v[0] * x - v[1] * y - v[2] * z)
+        one, two = (cy, 0.0, sy), (sp * sy, cp, -sp * cy)  # rows of the turn, before the roll
+        a, b, c = (cr * p - sr * q for p, q in zip(one, two, strict=True))
+        e, f, g = (sr * p + cr * q for p, q in zip(one, two, strict=True))
+        (x, y, z), self._low, self._roll = PIVOT, two, (cr, sr)
+        self._map = a, b, c, x - a * x - b * y - c * z, e, f, g, y - e * x - f * y - g * z
         self._middle = self.at(*SKULL)
 
     def lower(self, x: float, y: float, z: float) -> float:
         """The height of a point before the roll."""
-        (px, py, pz), (a, b, c) = PIVOT, self._flat[1]
+        (px, py, pz), (a, b, c) = PIVOT, self._low
         return a * (x - px) + b * (y - py) + c * (z - pz) + py
 
     def at(self, x: float, y: float, z: float) -> Point:

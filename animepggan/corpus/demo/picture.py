@@ -24,6 +24,8 @@ from animepggan.corpus.demo.moods import MOODS, Shot
 from animepggan.corpus.demo.scenes import GRADES, HIGH, Scene, backdrop, some_scene
 from animepggan.corpus.demo.styles import Finish
 
+BICUBIC = Image.Resampling.BICUBIC
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -79,17 +81,16 @@ def compose(
 
 def _scene(scene: Scene, width: int, height: int, sharp: float) -> Image.Image:
     """The backdrop, out of focus where `sharp` is below 1."""
-    wide, small = HIGH * width / height, (max(8, round(width * sharp)), max(8, round(height * sharp)))
-    image = _raster(backdrop(scene, wide), *small, wide, HIGH).convert("RGB")
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
+    small = max(8, round(width * sharp)), max(8, round(height * sharp))
+    wide = HIGH * width / height
+    return _raster(backdrop(scene, wide), *small, wide, HIGH).convert("RGB").resize((width, height), BICUBIC)
 
 
 def _raster(body: str, width: int, height: int, wide: float, high: float) -> Image.Image:
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {high:g}" preserveAspectRatio="none">{body}</svg>'
+    box = f'viewBox="0 0 {wide:g} {high:g}" preserveAspectRatio="none"'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{body}</svg>'
     png = resvg_py.svg_to_bytes(svg_string=svg, width=width, height=height, skip_system_fonts=True)
-    image = Image.open(io.BytesIO(png))
-    image.load()
-    return image
+    return Image.open(io.BytesIO(png))
 
 
 def _finished(image: Image.Image, f: Finish, scene: Scene, seed: int) -> Image.Image:
@@ -100,27 +101,28 @@ def _finished(image: Image.Image, f: Finish, scene: Scene, seed: int) -> Image.I
         image = Image.blend(image, Image.new("RGB", image.size, color), thick)
     if f.bloom:
         small = image.resize((max(1, width // 16), max(1, height // 16)), Image.Resampling.BOX)
-        glow = small.point([max(0, round((v - 150) * 2.0)) for v in range(256)] * 3).resize(image.size,
-            Image.Resampling.BICUBIC)
-        image = ImageChops.screen(image, glow.point([round(v * f.bloom * 0.5) for v in range(256)] * 3))
+        bright = small.point([max(0, round((v - 150) * f.bloom)) for v in range(256)] * 3)
+        image = ImageChops.screen(image, bright.resize(image.size, BICUBIC))
     if f.chroma != 1:
         image = Image.blend(image.convert("L").convert("RGB"), image, f.chroma)
     if f.bleed:
-        y, cb, cr = image.convert("YCbCr").split()
-        part = (max(1, round(width / (1 + f.bleed))), height)
-        bled = (band.resize(part, Image.Resampling.BOX).resize(image.size, Image.Resampling.BILINEAR) for band in (cb,
-            cr))
+        y, *colors = image.convert("YCbCr").split()
+        narrow = max(1, round(width / (1 + f.bleed))), height
+        bled = [
+            band.resize(narrow, Image.Resampling.BOX).resize(image.size, Image.Resampling.BILINEAR) for band in colors
+        ]
         image = Image.merge("YCbCr", (y, *bled)).convert("RGB")
-    if f.soft:
-        part = (max(1, round(width / (1 + f.soft))), max(1, round(height / (1 + f.soft))))
-        image = image.resize(part, Image.Resampling.BILINEAR).resize(image.size, Image.Resampling.BICUBIC)
+    soft, grain = (value * min(1.0, height / 128) ** 1.5 for value in (f.soft, f.grain))
+    if soft:
+        part = max(1, round(width / (1 + soft))), max(1, round(height / (1 + soft)))
+        image = image.resize(part, Image.Resampling.BILINEAR).resize(image.size, BICUBIC)
     if f.contrast != 1 or f.lift or f.tint != "#ffffff":
         image = image.point(_curve(f))
-    if f.grain or f.vignette or f.lines:
+    if grain or f.vignette or f.lines:
         values = np.asarray(image, dtype=np.float32) * _veil(width, height, f)
-        if f.grain:
+        if grain:  # RandomState: the stream of the newer generators may change with numpy
             noise = np.random.RandomState(seed % (1 << 32)).standard_normal((height, width, 1)).astype(np.float32)
-            values = values + noise * f.grain
+            values = values + noise * grain
         image = Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))
     return image
 
@@ -146,13 +148,12 @@ def _veil(width: int, height: int, f: Finish) -> NDArray[np.float32]:
 def some_shot(dice: Dice, yaw: float = 30.0) -> Shot:
     """Pose, expression and gaze by lot."""
     r, mood = dice, dice.weighted(MOODS)
-    return Shot(mood=mood, yaw=r.between(-yaw, yaw) if r.chance(0.72) else r.around(4), pitch=r.around(4.5),
-        roll=r.around(5.5), gaze=(r.around(0.4), r.around(0.3)) if r.chance(0.55) else (0.0, 0.0), light=r.sign(),
-        body=r.around(6), sway=r.around(0.35))
+    turned = r.between(-yaw, yaw) if r.chance(0.72) else r.around(4)
+    gaze = (r.around(0.4), r.around(0.3)) if r.chance(0.55) else (0.0, 0.0)
+    return Shot(mood, turned, r.around(4.5), r.around(5.5), gaze, light=r.sign(), body=r.around(6), sway=r.around(0.35))
 
 
 def portrait(character: Character, dice: Dice) -> tuple[Placed, Scene]:
     """How one face stands in a corpus."""
-    shot = some_shot(dice)
-    place = Placed(character, shot, 0.5 + dice.around(0.022), 0.56 + dice.around(0.018), dice.between(250, 312))
-    return place, some_scene(dice)
+    place = 0.5 + dice.around(0.022), 0.56 + dice.around(0.018), dice.between(250, 312)
+    return Placed(character, some_shot(dice), *place), some_scene(dice)

@@ -15,21 +15,29 @@ from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.strokes import Art, Point, poly
 
 HIGH = 256.0
-PLACES: dict[str, tuple[float, str]] = {  # how often each is seen; steps: colors are lightness, chroma, hue; *h: the scene's
-    "board": (3, "wall .90 .03 85 | rect 26 128 .62 .06 70 | rect 32 114 .42 .05 165 | chalk 44 128 | rect 168 300 .66 .06 65 | desks 200"),
+PLACES: dict[str, tuple[float, str]] = {  # how often each is seen; its steps; *20: 20 degrees from the scene's own hue
+    "board": (3, "wall .90 .03 85 | rect 26 128 .62 .06 70 | rect 32 114 .42 .05 165 | chalk 44 128 | "
+        "rect 168 300 .66 .06 65 | desks 200"),
     "class": (4, "wall .90 .03 85 | windows 14 92 128 | rect 168 20 .80 .03 80 | rect 186 300 .66 .06 65 | desks 200"),
     "hall": (3, "hall"),
     "room": (4, "wall .88 .04 *0 | windows 24 88 100 | curtain 0.3 | shelves 3 60 | rect 224 99 .70 .05 65"),
-    "evening room": (1.5, "wall .58 .05 290 | windows 24 88 100 1 | curtain 0.4 | shelves 3 60 | rect 224 99 .46 .05 30"),
-    "street": (4, "sky .72 .11 245 .92 .04 220 | clouds 2 30 90 | houses 0 | pole | rect 214 60 .70 .02 260 | foliage 196 218 132 0"),
+    "evening room": (1.5, "wall .58 .05 290 | windows 24 88 100 1 | curtain 0.4 | shelves 3 60 | "
+        "rect 224 99 .46 .05 30"),
+    "street": (4, "sky .72 .11 245 .92 .04 220 | clouds 2 30 90 | houses 0 | pole | rect 214 60 .70 .02 260 | "
+        "foliage 196 218 132 0"),
     "dusk street": (2, "sky .62 .10 300 .86 .11 65 | houses 1 | pole | rect 214 60 .55 .03 280"),
     "park": (3, "sky .84 .07 225 .95 .04 160 | foliage -20 190 132 .02 | trunks | rect 204 60 .80 .09 125"),
-    "autumn": (1.2, "sky .86 .05 225 .96 .03 90 | foliage -20 190 55 .03 | trunks | rect 204 60 .78 .07 85 | spots 10 200 .78 .12 50"),
-    "cherries": (1.2, "sky .84 .07 235 .96 .02 330 | foliage -20 180 5 .10 | trunks | rect 204 60 .84 .07 125 | spots 24 0 .92 .06 5"),
+    "autumn": (1.2, "sky .86 .05 225 .96 .03 90 | foliage -20 190 55 .03 | trunks | rect 204 60 .78 .07 85 | "
+        "spots 10 200 .78 .12 50"),
+    "cherries": (1.2, "sky .84 .07 235 .96 .02 330 | foliage -20 180 5 .10 | trunks | rect 204 60 .84 .07 125 | "
+        "spots 24 0 .92 .06 5"),
     "sky": (4, "sky .64 .13 250 .90 .05 228 | clouds 3 30 235"),
-    "sea": (2, "sky .70 .11 245 .93 .04 215 | clouds 2 40 110 | sky .58 .11 235 .76 .09 205 136 80 | glitter 142 206 | rect 214 60 .89 .05 85"),
-    "sunset": (2.5, "sky .55 .11 315 .86 .13 65 | clouds 2 40 150 .66 .11 350 .84 .10 40 | spots 1 190 .95 .08 85 26 | towers .38 .08 310 0"),
-    "night": (2.5, "sky .24 .07 275 .40 .09 290 | spots 22 0 .95 .02 90 1.4 | spots 1 30 .94 .04 95 20 | towers .30 .05 275 1"),
+    "sea": (2, "sky .70 .11 245 .93 .04 215 | clouds 2 40 110 | sky .58 .11 235 .76 .09 205 136 80 | glitter 142 206 | "
+        "rect 214 60 .89 .05 85"),
+    "sunset": (2.5, "sky .55 .11 315 .86 .13 65 | clouds 2 40 150 .66 .11 350 .84 .10 40 | spots 1 190 .95 .08 85 26 | "
+        "towers .38 .08 310 0"),
+    "night": (2.5, "sky .24 .07 275 .40 .09 290 | spots 22 0 .95 .02 90 1.4 | spots 1 30 .94 .04 95 20 | "
+        "towers .30 .05 275 1"),
     "lights": (1.5, "sky .26 .05 275 .34 .07 300 | bokeh 5 | bokeh 4 70 | bokeh 4 200 | bokeh 3 340"),
     "rain": (1.5, "sky .60 .03 250 .76 .02 230 | foliage 150 230 150 -.2 | rain 34"),
     "roof": (3, "sky .68 .12 248 .91 .05 225 | clouds 2 30 120 | fence | rect 226 60 .82 .01 250"),
@@ -63,7 +71,8 @@ class Scene:
 
 def some_scene(dice: Dice) -> Scene:
     """A scene by lot."""
-    return Scene(dice.weighted({name: share for name, (share, _) in PLACES.items()}), dice.number(1 << 30), dice.between(0, 360))
+    return Scene(dice.weighted({name: share for name, (share, _) in PLACES.items()}), dice.number(1 << 30),
+        dice.between(0, 360))
 
 
 def backdrop(scene: Scene, wide: float) -> str:
@@ -89,7 +98,8 @@ class _Set:
         self.a.fill(poly(pts), color, opacity=opacity)
 
     def _blobs(self, rows: list[tuple[float, float, float]], color: str, opacity: float = 1.0) -> None:
-        d = (f"M{x - q:.1f} {y:.1f}a{q:.1f} {q:.1f} 0 1 1 {2 * q:.1f} 0a{q:.1f} {q:.1f} 0 1 1 {-2 * q:.1f} 0Z" for x, y, q in rows)
+        d = (f"M{x - q:.1f} {y:.1f}a{q:.1f} {q:.1f} 0 1 1 {2 * q:.1f} 0a{q:.1f} {q:.1f} 0 1 1 {-2 * q:.1f} 0Z" for x, y,
+            q in rows)
         self.a.fill("".join(d), color, opacity=opacity)
 
     def _spread(self, n: float, y0: float, y1: float, small: float, large: float) -> list[tuple[float, float, float]]:
@@ -105,13 +115,15 @@ class _Set:
     def rect(self, y: float, h: float, light: float, chroma: float, hue: float) -> None:
         self._box(lch(light, chroma, hue), 0, y, self.wide, h)
 
-    def sky(self, l0: float, c0: float, h0: float, l1: float, c1: float, h1: float, y: float = 0.0, h: float = HIGH) -> None:
+    def sky(self, l0: float, c0: float, h0: float, l1: float, c1: float, h1: float, y: float = 0.0,
+        h: float = HIGH) -> None:
         self._box(self.a.gradient((0, lch(l0, c0, h0)), (1, lch(l1, c1, h1))), 0, y, self.wide, h)
 
     def clouds(self, n: float, y0: float, y1: float, *tones: float) -> None:
         low, white = (lch(*tones[:3]), lch(*tones[3:])) if tones else (lch(0.88, 0.035, 245), "#ffffff")
         for x, y, s in self._spread(n, y0, y1, 20, 44):
-            lumps = [(x + s * u, y - s * 0.35 * math.cos(u), s * self.r.between(0.35, 0.6)) for u in (-1.6, -0.9, -0.2, 0.5, 1.2, 1.8)]
+            lumps = [(x + s * u, y - s * 0.35 * math.cos(u), s * self.r.between(0.35, 0.6)) for u in (-1.6, -0.9, -0.2,
+                0.5, 1.2, 1.8)]
             self._blobs([(u, v + s * 0.15, q) for u, v, q in lumps], low)
             self._blobs(lumps, white)
 
@@ -143,7 +155,8 @@ class _Set:
             for i in range(3):
                 self._box(mixed(top, low, i / 2), x, y + h * i / 3, w, h / 3 + 0.5)
             if not night:
-                self._blobs([(x + w * 0.3, y + h * 0.85, w * 0.16), (x + w * 0.7, y + h * 0.88, w * 0.15)], lch(0.78, 0.10, 140))
+                self._blobs([(x + w * 0.3, y + h * 0.85, w * 0.16), (x + w * 0.7, y + h * 0.88, w * 0.15)],
+                    lch(0.78, 0.10, 140))
             self._box(frame, x + w / 2 - 2, y, 4, h)
             self._box(frame, x, y + h * 0.45, w, 4)
 
@@ -173,9 +186,11 @@ class _Set:
         self._poly(lch(0.70, 0.05, 60), (0, 256), (x - 30, 170), (x + 30, 170), (w, 256))
         for t0, t1 in ((0.05, 0.3), (0.42, 0.6), (0.7, 0.82)):
             x0, x1 = (w + (x + 30 - w) * t for t in (t0, t1))
-            self._poly(lch(0.95, 0.05, 225), (x0, 20 + 78 * t0), (x1, 20 + 78 * t1), (x1, 190 - 55 * t1), (x0, 190 - 55 * t0))
+            self._poly(lch(0.95, 0.05, 225), (x0, 20 + 78 * t0), (x1, 20 + 78 * t1), (x1, 190 - 55 * t1),
+                (x0, 190 - 55 * t0))
             x0, x1 = ((x - 30) * t for t in (t0, t1))
-            self._poly(lch(0.62, 0.06, 60), (x0, 40 + 60 * t0), (x1, 40 + 60 * t1), (x1, 245 - 75 * t1), (x0, 245 - 75 * t0))
+            self._poly(lch(0.62, 0.06, 60), (x0, 40 + 60 * t0), (x1, 40 + 60 * t1), (x1, 245 - 75 * t1),
+                (x0, 245 - 75 * t0))
 
     def houses(self, late: float) -> None:
         r, x, dark = self.r, -20.0, -0.22 * late
@@ -183,7 +198,8 @@ class _Set:
             w, top = r.between(44, 84), r.between(70, 130)
             self._box(lch(r.between(0.74, 0.92) + dark, 0.03, r.between(30, 110)), x, top, w, 200)
             if r.chance(0.6):
-                self._poly(lch(0.52 + dark / 2, 0.07, r.one_of((30, 250, 60))), (x - 6, top), (x + w / 2, top - 26), (x + w + 6, top))
+                self._poly(lch(0.52 + dark / 2, 0.07, r.one_of((30, 250, 60))), (x - 6, top), (x + w / 2, top - 26),
+                    (x + w + 6, top))
             for i in range(6):
                 pane = lch(0.90, 0.09, 90) if late else lch(0.80, 0.05, 235)
                 self._box(pane, x + w * (0.16 + 0.42 * (i % 2)), top + 14 + i // 2 * 34, w * 0.24, 18)
@@ -194,7 +210,8 @@ class _Set:
         self._box(gray, x, 20, 6, 240)
         self._box(gray, x - 20, 34, 46, 4)
         for y in (38, 50):
-            self._poly(gray, (0, y + 24), (x / 2, y + 18), (x, y), ((x + self.wide) / 2, y + 18), (self.wide, y + 20), ((x + self.wide) / 2, y + 20), (x, y + 2), (x / 2, y + 20))
+            self._poly(gray, (0, y + 24), (x / 2, y + 18), (x, y), ((x + self.wide) / 2, y + 18), (self.wide, y + 20),
+                ((x + self.wide) / 2, y + 20), (x, y + 2), (x / 2, y + 20))
 
     def towers(self, light: float, chroma: float, hue: float, lit: float) -> None:
         x = -10.0
@@ -202,14 +219,17 @@ class _Set:
             w, y = self.r.between(20, 48), self.r.between(110, 200) + 50 * (1 - lit)
             self._box(lch(light, chroma, hue), x, y, w + 1, 200)
             if lit:
-                self._blobs([(x + self.r.between(4, w - 4), self.r.between(y + 8, 250), 2.6) for _ in range(7)], lch(0.88, 0.11, 80))
+                self._blobs([(x + self.r.between(4, w - 4), self.r.between(y + 8, 250), 2.6) for _ in range(7)],
+                    lch(0.88, 0.11, 80))
             x += w
 
     def spots(self, n: float, y0: float, light: float, chroma: float, hue: float, size: float = 4) -> None:
-        self._blobs(self._spread(n, y0, max(y0 + 20, 250 if n > 1 else 0), size * 0.7, size * 1.3), lch(light, chroma, hue), 0.85)
+        self._blobs(self._spread(n, y0, max(y0 + 20, 250 if n > 1 else 0), size * 0.7, size * 1.3),
+            lch(light, chroma, hue), 0.85)
 
     def bokeh(self, n: float, hue: float = -1) -> None:
-        self._blobs(self._spread(n, 0, 256, 7, 27), "#ffffff" if hue < 0 else lch(0.80, 0.13, hue), self.r.between(0.2, 0.4))
+        self._blobs(self._spread(n, 0, 256, 7, 27), "#ffffff" if hue < 0 else lch(0.80, 0.13, hue),
+            self.r.between(0.2, 0.4))
 
     def glitter(self, y0: float, y1: float) -> None:
         for x, y, s in self._spread(14, y0, y1, 10, 40):
@@ -243,10 +263,12 @@ class _Set:
 
     def flames(self, light: float, hue: float, size: float) -> None:
         for x, y, s in self._spread(7, 190, 250, size * 0.6, size):
-            self._poly(lch(light, 0.16, hue), (x - s, 256), (x - s * 0.7, y), (x + s * 0.1, y - 2.2 * s), (x + s * 0.6, y), (x + s, 256))
+            self._poly(lch(light, 0.16, hue), (x - s, 256), (x - s * 0.7, y), (x + s * 0.1, y - 2.2 * s),
+                (x + s * 0.6, y), (x + s, 256))
 
     def dots(self, *tone: float) -> None:
-        self._blobs([(x + y // 26 % 2 * 13, y, 6.5) for y in range(0, 270, 26) for x in self._along(-4, 26)], lch(*tone[:3]))
+        self._blobs([(x + y // 26 % 2 * 13, y, 6.5) for y in range(0, 270, 26) for x in self._along(-4, 26)],
+            lch(*tone[:3]))
 
     def stripes(self, *tone: float) -> None:
         for x in self._along(-150, 30):
@@ -255,11 +277,13 @@ class _Set:
     def rays(self, *tone: float) -> None:
         for i in range(20):
             t = 2 * math.pi * (i + self.r.between(-0.2, 0.2)) / 20
-            self._poly(lch(*tone[:3]), *((self.wide / 2 + q * math.cos(t + e), 128 + q * math.sin(t + e)) for q, e in ((50, 0), (300, -0.11), (300, 0.11))))
+            self._poly(lch(*tone[:3]), *((self.wide / 2 + q * math.cos(t + e), 128 + q * math.sin(t + e)) for q,
+                e in ((50, 0), (300, -0.11), (300, 0.11))))
 
     def streaks(self) -> None:
         for _, y, s in self._spread(30, 0, 256, 1, 6):
-            self._poly(lch(self.r.between(0.5, 0.97), 0.06, self.r.between(0, 60)), (0, y), (self.wide, y - s), (self.wide, y + s), (0, y + s * 0.3))
+            self._poly(lch(self.r.between(0.5, 0.97), 0.06, self.r.between(0, 60)), (0, y), (self.wide, y - s),
+                (self.wide, y + s), (0, y + s * 0.3))
 
     def drips(self, *tone: float) -> None:
         for x in self._along(0, 9):
@@ -268,5 +292,6 @@ class _Set:
     def petals(self) -> None:
         for x, y, s in self._spread(16, 0, 256, 8, 18):
             t, hue = self.r.between(0, 6.28), self.r.between(-40, 60)
-            self._blobs([(x + 0.7 * s * math.cos(t + i * 1.257), y + 0.7 * s * math.sin(t + i * 1.257), s * 0.5) for i in range(5)], lch(0.87, 0.09, hue))
+            self._blobs([(x + 0.7 * s * math.cos(t + i * 1.257), y + 0.7 * s * math.sin(t + i * 1.257),
+                s * 0.5) for i in range(5)], lch(0.87, 0.09, hue))
             self._blobs([(x, y, s * 0.3)], lch(0.92, 0.10, 95))

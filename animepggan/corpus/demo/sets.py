@@ -10,8 +10,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
 from animepggan.corpus.demo.characters import Character, heroine, other, someone
 from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.moods import LINES, OPENS, Mood
@@ -83,7 +81,10 @@ def of_heroine(kind: Kind, seed: int, count: int, strangers: float = STRANGERS, 
             shown = portrait(character, Dice(kind, seed, index, attempt))
             if known[character.name].take(*shown, index):
                 return shown
-        raise DataError(f"demo:{kind} has no room for another picture after {index}: it would be a near copy of one by chance\n" "ask for a smaller --count")
+        raise DataError(
+            f"demo:{kind} has no room for another picture after {index}: it would be a near copy of one by chance\n"
+            "ask for a smaller --count"
+        )
 
     for index in range(count):
         number = numbers[index]
@@ -130,8 +131,8 @@ class Nearness:
     same. Each picture belongs to a cluster: an original, and all that copies it.
     """
 
-    APART = np.array([7.0, 6.0, 6.0, 0.045, 0.045, 0.07])
-    """Degrees of yaw, pitch and roll, shares of the side, and share of the size, from which two heads differ."""
+    APART = (7.0, 0.045, 0.07, 0.045, 6.0, 6.0)
+    """Yaw, x, size, y, roll and pitch: degrees and shares of the side from which heads differ."""
 
     def __init__(self) -> None:
         """Nothing accepted yet."""
@@ -141,23 +142,22 @@ class Nearness:
         """Accept a picture unless it is near one of another cluster; whether it was accepted."""
         if self.near(placed, scene, cluster):
             return False
-        shot = placed.shot
-        for key in self._keys(placed, scene):
-            head = shot.yaw, shot.pitch, shot.roll, placed.x, placed.y, math.log(placed.span), cluster
-            self._heads.setdefault(key, []).append(head)
+        for known, head in self._known(placed, scene):
+            known.append((*head, cluster))
         return True
 
     def near(self, placed: Placed, scene: Scene, cluster: int) -> bool:
         """Whether a picture is near an accepted one of another cluster."""
-        shot = placed.shot
-        head = np.array([shot.yaw, shot.pitch, shot.roll, placed.x, placed.y, math.log(placed.span)])
-        for key in self._keys(placed, scene):
-            if known := self._heads.get(key):
-                rows = np.array(known)
-                if ((np.abs(rows[:, :6] - head) < self.APART).all(axis=1) & (rows[:, 6] != cluster)).any():
-                    return True
-        return False
+        return any(
+            all(abs(a - b) < apart for a, b, apart in zip(head, other, self.APART, strict=False))
+            and other[-1] != cluster
+            for known, head in self._known(placed, scene)
+            for other in known
+        )
 
-    @staticmethod
-    def _keys(placed: Placed, scene: Scene) -> tuple[str, str]:
-        return f"scene {scene.kind}", f"mood {placed.shot.mood.name.split(',')[0]}"
+    def _known(self, placed: Placed, scene: Scene) -> list[tuple[list[tuple[float, ...]], tuple[float, ...]]]:
+        """The accepted heads before the same scene, and of the same expression; this head."""
+        shot = placed.shot
+        head = shot.yaw, placed.x, math.log(placed.span), placed.y, shot.roll, shot.pitch
+        keys = f"scene {scene.kind}", f"mood {shot.mood.name.split(',')[0]}"
+        return [(self._heads.setdefault(key, []), head) for key in keys]

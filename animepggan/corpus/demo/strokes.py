@@ -1,5 +1,7 @@
 """Curves, pen strokes and the SVG that they make: points in, path data out; nothing here knows of faces."""
 
+# fmt: off
+# ruff: noqa: UP031 (one format for a whole path is several times as fast as a string a number)
 from __future__ import annotations
 
 import math
@@ -59,30 +61,19 @@ def poly(pts: Sequence[Point]) -> str:
     return ("M" + "%.1f %.1fL" * (len(pts) - 1) + "%.1f %.1fZ") % tuple([v for p in pts for v in p])
 
 
-@cache
-def _weights(n: int) -> list[tuple[float, float, float, float]]:
-    ts = [k / n for k in range(n)]
-    return [((-t + 2 * t * t - t**3) / 2, (2 - 5 * t * t + 3 * t**3) / 2, (t + 4 * t * t - 3 * t**3) / 2,
-        (t**3 - t * t) / 2) for t in ts]
-
-
-def sample(pts: Sequence[Point], n: int) -> Points:
-    """Points on the Catmull-Rom spline through `pts`, n a segment."""
-    out: Points = []
-    last, weights = len(pts) - 1, _weights(n)
-    for i in range(last):
-        (ax, ay), (bx, by), (cx, cy) = pts[i - 1 if i else 0], pts[i], pts[i + 1]
-        dx, dy = pts[i + 2 if i + 2 <= last else last]
-        out += [(a * ax + b * bx + c * cx + d * dx, a * ay + b * by + c * cy + d * dy) for a, b, c, d in weights]
-    out.append(pts[-1])
+def sample(pts: Sequence[Point]) -> Points:
+    """The points, and between any two the one halfway on the Catmull-Rom spline through them."""
+    out = [pts[0]]
+    around = zip([pts[0], *pts], pts, pts[1:], [*pts[2:], pts[-1]], strict=False)
+    for (ax, ay), (bx, by), (cx, cy), (dx, dy) in around:
+        out += (((9 * (bx + cx) - ax - dx) / 16, (9 * (by + cy) - ay - dy) / 16), (cx, cy))
     return out
 
 
 def normals(pts: Sequence[Point]) -> Points:
     """To the left of the way: up, on the way to the right."""
-    out, last = [], len(pts) - 1
-    for i in range(last + 1):
-        (x0, y0), (x1, y1) = pts[i - 1 if i else 0], pts[i + 1 if i < last else last]
+    out = []
+    for (x0, y0), (x1, y1) in zip([pts[0], *pts], [*pts[1:], pts[-1]], strict=False):
         d = math.hypot(x1 - x0, y1 - y0) or 1.0
         out.append(((y1 - y0) / d, (x0 - x1) / d))
     return out
@@ -90,33 +81,29 @@ def normals(pts: Sequence[Point]) -> Points:
 
 def ribbon(spine: Sequence[Point], widths: Sequence[float]) -> tuple[Points, Points]:
     """Both edges of a lock along `spine`, with a width at each of its points."""
-    one, two = [], []
-    for (x, y), (nx, ny), w in zip(spine, normals(spine), widths, strict=True):
-        a, b = nx * w / 2, ny * w / 2
-        one.append((x + a, y + b))
-        two.append((x - a, y - b))
-    return one, two
+    rows = [(x, y, nx * w / 2, ny * w / 2) for (x, y), (nx, ny), w in zip(spine, normals(spine), widths, strict=True)]
+    return [(x + u, y + v) for x, y, u, v in rows], [(x - u, y - v) for x, y, u, v in rows]
 
 
 @cache
-def _swell(count: int, a: float, b: float, peak: float) -> list[float]:
-    half, ts = math.pi / 2, [i / (count - 1) for i in range(count)]
-    return [a + (1 - a) * math.sin(half * t / peak) if t < peak else b + (1 - b)
-        * math.sin(half * (1 - t) / (1 - peak)) for t in ts]
+def _swell(n: int, a: float, b: float, peak: float) -> list[float]:
+    up, down = [(x, math.pi / 2 / part) for x, part in ((a, peak), (b, 1 - peak))]
+    ts = [i / (n - 1) for i in range(n)]
+    return [up[0] + (1 - a) * math.sin(up[1] * t) if t < peak else down[0] + (1 - b) * math.sin(down[1] * (1 - t))
+        for t in ts]
 
 
 def brush(pts: Sequence[Point], width: float, a: float = 0.25, b: float = 0.1, peak: float = 0.45) -> str:
     """A pen's stroke as a filled outline: it swells from a * width to width at `peak` and thins to b * width."""
-    path = sample(pts, 2)
+    path = sample(pts)
     left, right = ribbon(path, [width * w for w in _swell(len(path), a, b, peak)])
     return poly(left + right[::-1])
 
 
 def quad(p: Point, c: Point, q: Point, n: int = 3) -> Points:
     """Points on the parabola from p to q that leaves toward c."""
-    ts = [(i / n, 1 - i / n) for i in range(n + 1)]
-    return [(u * u * p[0] + 2 * t * u * c[0] + t * t * q[0], u * u * p[1] + 2 * t * u * c[1] + t * t * q[1]) for t,
-        u in ts]
+    ws = [((1 - i / n) ** 2, 2 * i / n * (1 - i / n), (i / n) ** 2) for i in range(n + 1)]
+    return [(a * p[0] + b * c[0] + d * q[0], a * p[1] + b * c[1] + d * q[1]) for a, b, d in ws]
 
 
 def bent(notch: Point, tip: Point, b: float) -> Points:
@@ -125,13 +112,12 @@ def bent(notch: Point, tip: Point, b: float) -> Points:
     return quad(notch, (x + (u - x) * (0.5 - b / 2), y + (v - y) * (0.5 + b / 2)), tip)
 
 
-def hem(pts: Sequence[Point], b: float = 0.35) -> list[Points]:
+def hem(pts: Sequence[Point]) -> list[Points]:
     """A hem of locks: notch, tip, notch, tip, ..., notch."""
-    out = []
+    out: list[Points] = []
     for i in range(0, len(pts) - 2, 2):
-        d = 1 if i % 4 else -1
-        out.append(bent(pts[i], pts[i + 1], b * (1 + 0.8 * d)))
-        out.append(bent(pts[i + 2], pts[i + 1], b * (1 - 1.2 * d))[::-1])
+        one, two = (0.63, -0.07) if i % 4 else (0.07, 0.77)
+        out += (bent(pts[i], pts[i + 1], one), bent(pts[i + 2], pts[i + 1], two)[::-1])
     return out
 
 
@@ -152,18 +138,13 @@ def within(pts: Sequence[Point], hull: Sequence[Point]) -> Points:
     return out
 
 
-_CRISP = ' shape-rendering="crispEdges"'
-
-
 class Art:
     """SVG elements in the order they are painted."""
 
     def __init__(self, pen: float = 1.0, even: float = 0.0, name: str = "i") -> None:
         """`pen`: factor of all strokes' widths. `even`: 0 strokes swell and thin, 1 hardly. `name`: begins all ids."""
         self.pen, self.even, self.name = pen, even, name
-        self.body: list[str] = []
-        self.defs: list[str] = []
-        self._last = ""
+        self.body, self.defs, self._last = list[str](), list[str](), ""
 
     def fill(self, d: str, color: str, line: str = "", width: float = 2.0, opacity: float = 1.0) -> None:
         """Fill a path, and draw its outline when `line` is a color."""
@@ -180,7 +161,8 @@ class Art:
 
     def base(self, d: str, color: str) -> None:
         """Fill a large path whose edge a line will cover: without antialiasing, which is four times as fast."""
-        self.raw(f'<path d="{d}" fill="{color}"{_CRISP if self.pen > 0.6 else ""}/>')
+        rough = ' shape-rendering="crispEdges"' if self.pen > 0.6 else ""
+        self.raw(f'<path d="{d}" fill="{color}"{rough}/>')
 
     def ink(self, pts: Sequence[Point], width: float, color: str, a: float = 0.25, b: float = 0.1,
         peak: float = 0.45) -> None:
@@ -189,11 +171,15 @@ class Art:
             a, b = a + (0.9 - a) * self.even, b + (0.8 - b) * self.even
             self.fill(brush(pts, width * self.pen * (1 - 0.25 * self.even), a, b, peak), color)
 
+    def raw(self, element: str) -> None:
+        """An element as it is."""
+        self.body.append(element)
+        self._last = ""
+
     def define(self, tag: str, attributes: str, inner: str) -> str:
         """Put a definition before the elements: the reference to it."""
-        name = f"{self.name}{len(self.defs)}"
-        self.defs.append(f'<{tag} id="{name}"{attributes}>{inner}</{tag}>')
-        return f"url(#{name})"
+        self.defs.append(f'<{tag} id="{self.name}{len(self.defs)}"{attributes}>{inner}</{tag}>')
+        return f"url(#{self.name}{len(self.defs) - 1})"
 
     @contextmanager
     def clip(self, d: str) -> Iterator[None]:
@@ -202,15 +188,10 @@ class Art:
         yield
         self.raw("</g>")
 
-    def raw(self, element: str) -> None:
-        """An element as it is."""
-        self.body.append(element)
-        self._last = ""
-
-    def gradient(self, *stops: tuple[float, str], across: bool = False) -> str:
-        """A linear gradient down, or across, what it fills."""
+    def gradient(self, *stops: tuple[float, str]) -> str:
+        """A linear gradient down what it fills."""
         inner = "".join(f'<stop offset="{o:.2f}" stop-color="{c}"/>' for o, c in stops)
-        return self.define("linearGradient", f' x1="0" y1="0" x2="{across:d}" y2="{not across:d}"', inner)
+        return self.define("linearGradient", ' x1="0" y1="0" x2="0" y2="1"', inner)
 
     def glow(self, color: str, opacity: float) -> str:
         """A spot that fades out."""

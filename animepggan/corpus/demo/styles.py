@@ -4,6 +4,7 @@
 style it learns from her pictures: the first is yui's, the second stands by for final tables only.
 """
 
+# fmt: off
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -66,76 +67,50 @@ class Style:
     finish: Finish = field(default_factory=Finish)
 
 
-GENERAL = (
-    Style("school", iris=("glow", "deep"), pen=0.9, gloss=("band", "torn"), nose=("tick", "dot")),
-    Style(
-        "cel", pen=1.25, ink=0.25, shade="double", depth=1.25, cool=0.3, eye=(1, 0.98, 0, -1), flat=0.5, tilt=0.04,
-        iris=("split", "deep"), lights=2, lash=1.15, fold=1.3, nose=("ridge", "shade"), face=(0.97, 5, -0.7), brow=1.15,
-        gloss=("torn", "spots"), rough=1.5, chroma=0.85, light=-0.03, boys=0.35, grown=0.4, puff=0.03,
-        finish=Finish(grain=4, bleed=1.0, soft=0.3, contrast=1.05, tint="#fff6e6", lift=8),
-    ),
-    Style(
-        "novel", pen=0.75, ink=1.7, shade="soft", depth=0.8, eye=(1.06, 1.1, 3, 0), flat=-0.3, iris=("glow",), iris_w=1.04,
-        lights=4, lash=0.95, lower=0.8, nose=("dot", "none"), mouth=0.8, face=(1.03, -4, 0.5), brow=0.7, gloss=("halo", "band"),
-        strands=1.5, chroma=0.95, light=0.05, natural=0.1, blush=1.7, boys=0.08, grown=0.1, finish=Finish(bloom=0.25),
-    ),
-    Style(
-        "action", pen=1.45, ink=0.0, shade="cel", depth=1.35, cool=0.15, eye=(0.95, 0.74, -2, -1), flat=0.9, tilt=0.1,
-        iris=("plain", "split"), iris_w=0.86, lights=1, lash=1.3, lower=1.2, fold=0.8, nose=("ridge", "shade"), mouth=1.15,
-        face=(0.96, 7, -0.5), brow=1.7, gloss=("none", "torn"), strands=0.7, locks=0.85, rough=1.9, puff=0.04, chroma=1.1,
-        boys=0.6, grown=0.4, blush=0.4, crisp=True,
-    ),
-    Style(
-        "petal", pen=0.6, ink=1.3, shade="cel", depth=0.6, eye=(1.12, 1.16, -1, 0), flat=-0.1, iris=("glow",),
-        iris_w=1.06, lights=5, lash=1.05, lashes=4, fold=1.2, lower=1.2, nose=("dot", "none"), mouth=0.75, face=(0.95, 6, -0.9),
-        brow=0.6, gloss=("halo", "torn"), strands=2.0, chroma=0.75, light=0.06, blush=1.2, boys=0.2, grown=0.3,
-        finish=Finish(bloom=0.35, contrast=0.94, lift=8, tint="#fff6f8"),
-    ),
-    Style(
-        "film", pen=0.85, even=0.7, ink=0.7, shade="cel", depth=0.75, eye=(0.74, 0.68, 0, -1), flat=0.1, iris=("dot",),
-        iris_w=0.88, lights=1, lash=0.75, lashes=0, fold=0.6, lower=0.0, nose=("tick", "shade"), mouth=1.1,
-        face=(1.02, 0, 0.9), brow=0.95, gloss=("none", "spots"), strands=0.6, chroma=0.72, natural=0.85, blush=0.9, boys=0.35,
-        grown=0.35, finish=Finish(grain=2.5, soft=0.2, contrast=0.97, tint="#fffaf0"),
-    ),
-    Style(
-        "drama", pen=0.7, ink=0.5, shade="double", depth=1.1, cool=0.5, eye=(0.92, 0.66, -3, 0), flat=0.9, tilt=0.06,
-        iris=("plain", "deep"), iris_w=0.9, lights=1, lash=0.95, lashes=2, fold=1.4, lower=0.7, white="#eceef4",
-        nose=("shade", "ridge"), mouth=0.95, face=(0.94, 10, -0.4), brow=1.1, gloss=("torn", "none"), strands=1.6, locks=1.2,
-        chroma=0.6, light=-0.05, natural=0.8, blush=0.2, boys=0.45, grown=0.8,
-        finish=Finish(contrast=1.08, chroma=0.9, tint="#e8eefc", vignette=0.25),
-    ),
-    Style(
-        "game", pen=0.55, ink=2.0, shade="soft", depth=1.2, cool=0.35, eye=(1.05, 1.02, 1, 0), flat=0.4, tilt=0.06,
-        iris=("glow", "ring"), lights=3, lash=1.25, lashes=2, lower=0.9, nose=("shade", "dot"), mouth=0.85, face=(0.97, 1, -0.4),
-        brow=0.75, gloss=("band", "halo"), strands=2.0, locks=1.2, chroma=1.2, natural=0.0, blush=1.1, boys=0.2, grown=0.35,
-        finish=Finish(bloom=0.5, contrast=1.12, chroma=1.12, vignette=0.1),
-    ),
-    Style(
-        "broadcast", pen=1.35, even=0.6, ink=0.1, shade="none", eye=(0.98, 1.12, -1, 1), flat=-0.5, iris=("plain",),
-        iris_w=0.92, lights=2, lash=1.0, lashes=3, fold=0.5, lower=0.6, nose=("ridge", "tick"), mouth=1.05, face=(1.05, -2, 0.6),
-        brow=1.1, gloss=("none", "spots"), strands=0.4, locks=0.8, puff=0.05, chroma=0.8, natural=0.6, blush=1.0, boys=0.35,
-        crisp=True, finish=Finish(grain=6, soft=0.6, bleed=1.0, contrast=0.95, tint="#fbf3dc", lift=20, lines=0.06),
-    ),
-    Style(
-        "comic", pen=1.1, even=0.4, ink=0.4, shade="cel", depth=1.0, eye=(1.1, 0.92, 1, 2), flat=-0.6, iris=("split", "plain"),
-        iris_w=0.82, lights=1, lash=0.9, lashes=0, fold=0.0, lower=0.5, nose=("none", "tick"), mouth=1.3, face=(1.06, -6, 1.1),
-        brow=1.0, gloss=("spots", "none"), strands=0.3, locks=0.8, chroma=1.15, light=0.03, natural=0.2, blush=1.5, crisp=True,
-        finish=Finish(contrast=1.05),
-    ),
-)  # fmt: skip
+GENERAL = (Style("school", iris=("glow", "deep"), pen=0.9, gloss=("band", "torn"), nose=("tick", "dot")),
+    Style("cel", pen=1.25, ink=0.25, shade="double", depth=1.25, cool=0.3, eye=(1, 0.98, 0, -1), flat=0.5, tilt=0.04,
+    iris=("split", "deep"), lights=2, lash=1.15, fold=1.3, nose=("ridge", "shade"), face=(0.97, 5, -0.7), brow=1.15,
+    gloss=("torn", "spots"), rough=1.5, chroma=0.85, light=-0.03, boys=0.35, grown=0.4, puff=0.03,
+    finish=Finish(grain=4, bleed=1.0, soft=0.3, contrast=1.05, tint="#fff6e6", lift=8)),
+    Style("novel", pen=0.75, ink=1.7, shade="soft", depth=0.8, eye=(1.06, 1.1, 3, 0), flat=-0.3, iris=("glow",),
+    iris_w=1.04, lights=4, lash=0.95, lower=0.8, nose=("dot", "none"), mouth=0.8, face=(1.03, -4, 0.5), brow=0.7,
+    gloss=("halo", "band"), strands=1.5, chroma=0.95, light=0.05, natural=0.1, blush=1.7, boys=0.08, grown=0.1,
+    finish=Finish(bloom=0.25)), Style("action", pen=1.45, ink=0.0, shade="cel", depth=1.35, cool=0.15,
+    eye=(0.95, 0.74, -2, -1), flat=0.9, tilt=0.1, iris=("plain", "split"), iris_w=0.86, lights=1, lash=1.3, lower=1.2,
+    fold=0.8, nose=("ridge", "shade"), mouth=1.15, face=(0.96, 7, -0.5), brow=1.7, gloss=("none", "torn"), strands=0.7,
+    locks=0.85, rough=1.9, puff=0.04, chroma=1.1, boys=0.6, grown=0.4, blush=0.4, crisp=True),
+    Style("petal", pen=0.6, ink=1.3, shade="cel", depth=0.6, eye=(1.12, 1.16, -1, 0), flat=-0.1, iris=("glow",),
+    iris_w=1.06, lights=5, lash=1.05, lashes=4, fold=1.2, lower=1.2, nose=("dot", "none"), mouth=0.75,
+    face=(0.95, 6, -0.9), brow=0.6, gloss=("halo", "torn"), strands=2.0, chroma=0.75, light=0.06, blush=1.2, boys=0.2,
+    grown=0.3, finish=Finish(bloom=0.35, contrast=0.94, lift=8, tint="#fff6f8")),
+    Style("film", pen=0.85, even=0.7, ink=0.7, shade="cel", depth=0.75, eye=(0.74, 0.68, 0, -1), flat=0.1,
+    iris=("dot",), iris_w=0.88, lights=1, lash=0.75, lashes=0, fold=0.6, lower=0.0, nose=("tick", "shade"), mouth=1.1,
+    face=(1.02, 0, 0.9), brow=0.95, gloss=("none", "spots"), strands=0.6, chroma=0.72, natural=0.85, blush=0.9,
+    boys=0.35, grown=0.35, finish=Finish(grain=2.5, soft=0.2, contrast=0.97, tint="#fffaf0")),
+    Style("drama", pen=0.7, ink=0.5, shade="double", depth=1.1, cool=0.5, eye=(0.92, 0.66, -3, 0), flat=0.9, tilt=0.06,
+    iris=("plain", "deep"), iris_w=0.9, lights=1, lash=0.95, lashes=2, fold=1.4, lower=0.7, white="#eceef4",
+    nose=("shade", "ridge"), mouth=0.95, face=(0.94, 10, -0.4), brow=1.1, gloss=("torn", "none"), strands=1.6,
+    locks=1.2, chroma=0.6, light=-0.05, natural=0.8, blush=0.2, boys=0.45, grown=0.8,
+    finish=Finish(contrast=1.08, chroma=0.9, tint="#e8eefc", vignette=0.25)),
+    Style("game", pen=0.55, ink=2.0, shade="soft", depth=1.2, cool=0.35, eye=(1.05, 1.02, 1, 0), flat=0.4, tilt=0.06,
+    iris=("glow", "ring"), lights=3, lash=1.25, lashes=2, lower=0.9, nose=("shade", "dot"), mouth=0.85,
+    face=(0.97, 1, -0.4), brow=0.75, gloss=("band", "halo"), strands=2.0, locks=1.2, chroma=1.2, natural=0.0, blush=1.1,
+    boys=0.2, grown=0.35, finish=Finish(bloom=0.5, contrast=1.12, chroma=1.12, vignette=0.1)),
+    Style("broadcast", pen=1.35, even=0.6, ink=0.1, shade="none", eye=(0.98, 1.12, -1, 1), flat=-0.5, iris=("plain",),
+    iris_w=0.92, lights=2, lash=1.0, lashes=3, fold=0.5, lower=0.6, nose=("ridge", "tick"), mouth=1.05,
+    face=(1.05, -2, 0.6), brow=1.1, gloss=("none", "spots"), strands=0.4, locks=0.8, puff=0.05, chroma=0.8, natural=0.6,
+    blush=1.0, boys=0.35, crisp=True, finish=Finish(grain=5, soft=0.5, bleed=1.0, contrast=0.97, tint="#fbf3dc",
+    lift=16, lines=0.05)), Style("comic", pen=1.1, even=0.4, ink=0.4, shade="cel", depth=1.0, eye=(1.1, 0.92, 1, 2),
+    flat=-0.6, iris=("split", "plain"), iris_w=0.82, lights=1, lash=0.9, lashes=0, fold=0.0, lower=0.5,
+    nose=("none", "tick"), mouth=1.3, face=(1.06, -6, 1.1), brow=1.0, gloss=("spots", "none"), strands=0.3, locks=0.8,
+    chroma=1.15, light=0.03, natural=0.2, blush=1.5, crisp=True, finish=Finish(contrast=1.05)))
 """The shows of the general corpus."""
 
-HEROINES = (
-    Style(
-        "dusk", pen=1.0, ink=1.15, shade="cel", depth=1.05, cool=0.55, eye=(1.04, 1.03, 1, 0), flat=0.25, iris=("crescent",),
-        lights=3, lash=1.1, lashes=2, fold=1.0, lower=0.8, white="#f6f4fb", nose=("tick",), face=(1.0, -1, -0.1), brow=0.85,
-        gloss=("veil",), strands=1.2, puff=0.01, blush=1.2, finish=Finish(bloom=0.15, tint="#fffaf6"),
-    ),
-    Style(
-        "frost", pen=0.8, ink=0.8, shade="soft", depth=1.0, cool=0.8, eye=(0.98, 0.9, 0, 1), flat=0.6, tilt=0.05,
-        iris=("petals",), lights=2, lash=1.2, lashes=3, fold=1.3, lower=1.1, white="#f2f6fb", nose=("dot",), mouth=0.9,
-        face=(0.97, 3, -0.6), brow=0.7, gloss=("drops",), strands=1.6, locks=1.1, chroma=0.9, blush=0.8,
-        finish=Finish(contrast=1.05, tint="#f4faff", bloom=0.2),
-    ),
-)  # fmt: skip
+HEROINES = (Style("dusk", pen=1.0, ink=1.15, shade="cel", depth=1.05, cool=0.55, eye=(1.04, 1.03, 1, 0), flat=0.25,
+    iris=("crescent",), lights=3, lash=1.1, lashes=2, fold=1.0, lower=0.8, white="#f6f4fb", nose=("tick",),
+    face=(1.0, -1, -0.1), brow=0.85, gloss=("veil",), strands=1.2, puff=0.01, blush=1.2,
+    finish=Finish(bloom=0.15, tint="#fffaf6")), Style("frost", pen=0.8, ink=0.8, shade="soft", depth=1.0, cool=0.8,
+    eye=(0.98, 0.9, 0, 1), flat=0.6, tilt=0.05, iris=("petals",), lights=2, lash=1.2, lashes=3, fold=1.3, lower=1.1,
+    white="#f2f6fb", nose=("dot",), mouth=0.9, face=(0.97, 3, -0.6), brow=0.7, gloss=("drops",), strands=1.6, locks=1.1,
+    chroma=0.9, blush=0.8, finish=Finish(contrast=1.05, tint="#f4faff", bloom=0.2)))
 """The heroines', in the order of their numbers."""
