@@ -2,7 +2,7 @@
 
 - `dice`: random choices by name; `colors`, `strokes`: OKLCH, curves and pen strokes as SVG; none knows of faces
 - `styles`: the hands that draw; `characters`: who is drawn; `moods`: expressions and shots
-- `head`, `sketch`, `face`, `hair`, `clothes`, `figure`: one figure as SVG, with its landmarks
+- `sketch`, `face`, `hair`, `clothes`: one figure as SVG
 - `scenes`, `picture`: figures before a scene, rasterized and finished: `compose` draws any number of faces anywhere
 - `sets`, `drawing`: the corpora, the truth beside them, and their folders
 """

@@ -43,7 +43,6 @@ class Character:
     under: tuple[Lock, ...]  # the darker layer behind it
     part: float  # azimuth that the locks come from
     bend: float  # of the locks' edges
-    stray: tuple[tuple[float, float, int], ...]  # single locks over the fringe: azimuth, height of the tip, lean
     crown: tuple[tuple[float, float], ...]  # the silhouette's corners: degrees, how much the lobe before it bulges
     spikes: tuple[tuple[float, float, float], ...]  # of the silhouette: degrees, width, height
     puff: float  # size of the hair
@@ -122,7 +121,7 @@ CUTS: dict[str, Callable[[Dice], Mapping[str, Any]]] = {  # fringes: what differ
 }
 GIRLS = _shares("points 5, side 2.5, straight 2, swept 1.5, middle 1.5, curtain 1.3, long 1.5, veil 1, bowl 0.6")
 BOYS = _shares("points 4, short 4, swept 1.5, middle 1.5, curtain 1.3, side 1.5, long 1, bowl 0.5, veil 0.5")
-TAILS = {"tied": _shares("twin 4, pony 4, buns 2, side 2, low 2, braid 2, drill 1"),
+TAILS = {"tied": _shares("twin 4, pony 4, buns 2, side 2, low 2, braid 2"),
     "long": _shares("none 17, twin 3, half 3")}
 LENGTHS = {"bob": (66, 125), "long": (170, 310), "tied": (110, 190), "short": (60, 60)}
 TRINKETS = _shares("clip 3, cross 1.5, band 2, bow 2, flower 1.2, bigbow 1, star 0.8, beret 0.6, cap 0.4, ears 0.5")
@@ -227,7 +226,6 @@ def someone(dice: Dice, style: Style, name: str, **fixed: Any) -> Character:
         -22) + (6 if male else 3 * grown) + 3 * (1 - eye_h)), nose=r.one_of(s.nose) if not male else "ridge"
         if "ridge" in s.nose else "tick", fringe=fringe_of(r, **fringe), under=fringe_of(r,
         **under) if not even else (), part=fringe["part"], bend=u(-0.1, 0.34),
-        stray=tuple((u(-38, 38), u(-6, 14), r.sign()) for _ in range(r.one_of((0, 0, 1, 1, 2)))) if not even else (),
         crown=_crown(r), spikes=_spikes(r, 0.7 if male else 0.05), puff=u(1.0, 1.045) + s.puff, gloss=r.one_of(s.gloss),
         side=(u(14, 44) if male else u(36, 130), u(16, 27)), blunt=even and r.chance(0.6), back=back,
         length=u(*LENGTHS[back]), spread=u(0.94, 1.1), nape=u(52, 76), flick=r.one_of((0, 0, 0.3, 0.8))
@@ -246,7 +244,7 @@ def heroine(number: int = 1) -> Character:
         return someone(r, HEROINES[1], "second", build="girl", hair="#3c4a63", inner="#5f86a8", skin="#fdebe4",
             iris="#c8883c", accent="#b83a52", width=0.98, jaw=-0.5, chin=3, eye=(24.5, 23.5, 43, 19), tilt=0.1,
             flat=1.1, iris_w=0.76, lash=1.25, brow=(3.4, 22, 4, -25), fringe=fringe_of(r, n=6, tip=-4, **fringe),
-            under=fringe_of(r, n=7, tip=-12, **fringe | {"lean": -0.2}), part=30.0, bend=0.22, stray=(),
+            under=fringe_of(r, n=7, tip=-12, **fringe | {"lean": -0.2}), part=30.0, bend=0.22,
             crown=((222, 0.012), (296, 0.018), (400, 0.012)), spikes=((340, 10, 0.03),), puff=1.015, side=(96, 19),
             blunt=False, back="tied", length=205.0, spread=1.0, nape=62.0, flick=0.0, wave=0.0, tail="side", ahoge=0,
             extras=("mole",), clothes="blazer", cloth="#56785c", trim="#56785c", shoulders=106.0)
@@ -254,13 +252,13 @@ def heroine(number: int = 1) -> Character:
     return someone(r, HEROINES[0], "yui", build="girl", hair="#a48cc4", inner="#a48cc4", skin="#fee6d8", iris="#3aa08c",
         accent="#f2bf3c", width=0.985, jaw=-0.1, chin=0, eye=(24, 26.5, 43, 22), tilt=0.04, flat=0.8, iris_w=0.8,
         lash=1.15, brow=(3.8, 21, 5, -25), fringe=fringe_of(r, n=6, tip=1, **fringe),
-        under=fringe_of(r, n=7, tip=-10, **fringe | {"lean": -0.3}), part=-24.0, bend=0.1, stray=((8, 12, 1),),
+        under=fringe_of(r, n=7, tip=-10, **fringe | {"lean": -0.3}), part=-24.0, bend=0.1,
         crown=((240, 0.018), (298, 0.02), (400, 0.016)), spikes=((204, 12, 0.045), (338, 11, 0.04)), puff=1.03,
         side=(84, 21), blunt=False, back="bob", length=106.0, spread=1.04, nape=62.0, flick=0.35, wave=0.0, tail="none",
         ahoge=1, extras=("cross",), clothes="sailor", cloth="#fafafa", trim="#3b5280", shoulders=106.0)
 
 
-_HAIR = ("hair inner fringe under part bend stray crown spikes puff side blunt back length spread nape flick wave tail "
+_HAIR = ("hair inner fringe under part bend crown spikes puff side blunt back length spread nape flick wave tail "
     "ahoge gloss")
 
 

@@ -7,10 +7,9 @@ import math
 from collections.abc import Callable
 
 from animepggan.corpus.demo.colors import lch, mixed, to_lch, tone
-from animepggan.corpus.demo.head import MOUTH, NOSE
 from animepggan.corpus.demo.moods import CLOSED, LINES, OPENS
-from animepggan.corpus.demo.sketch import Sketch
-from animepggan.corpus.demo.strokes import Point, Points, brush, loop, mid, normals, points, poly, ring, shape, within
+from animepggan.corpus.demo.sketch import MOUTH, NOSE, Sketch
+from animepggan.corpus.demo.strokes import Point, Points, brush, loop, mid, normals, points, poly, ring, shape
 
 Eye = Callable[[float, float], Point]
 """From places in an eye, u from its inner corner at -1 to the outer one, v from -1 down to 1, to the picture."""
@@ -23,16 +22,16 @@ def skin(k: Sketch) -> None:
     a, out, lit, f = k.art, k.outline, k.lit, k.pose.face
     a.base(shape(out), k.c.skin)
     rim = out[:8] if lit < 0 else out[7:][::-1]  # a crescent of shade away from the light
-    chin, hull = f(0, 60), [*out, f(-75, -110), f(75, -110)]
+    chin = f(0, 60)
 
     def crescent(size: float) -> str:
         parts = zip(rim, (0.30, 0.18, 0.13, 0.12, 0.12, 0.10, 0.06, 0.0), strict=True)
         return shape(rim, [mid(q, chin, part * size) for q, part in parts][::-1])
 
     def under_fringe(lower: float) -> str:
-        low = [(x - lit * lower / 3, y) for two in k.locks(k.c.fringe, lower) for part in two for x, y in part]
-        cut = within([*low, *(k.pose.hair(az, -60) for az in (75, 0, -75))], hull)
-        return poly(cut) if len(cut) > 2 else ""
+        seen = tuple(lock for lock in k.c.fringe if abs(lock[1][0] + k.shot.yaw) < 54)
+        low = [(x - lit * lower / 3, y) for two in k.locks(seen, lower) for part in two for x, y in part]
+        return poly([*low, low[-1], k.pose.hair(seen[-1][2][0], -60), k.pose.hair(seen[0][0][0], -60)]) if seen else ""
 
     soft = mixed(k.c.skin, k.skin_dark, 0.5)
     layers = {"none": (), "cel": ((1.0, 9, k.skin_dark),), "double": ((1.0, 9, k.skin_dark), (0.45, 4, k.skin_deep)),

@@ -58,7 +58,7 @@ def beside(k: Sketch, s: int) -> None:
         at(80, -72, -10)]
     tips = [bent(front[-1], t1, 0.2), bent(n1, t1, 0.1)[::-1], bent(n1, t2, 0.4), bent(n2, t2, 0.1)[::-1],
         bent(n2, t3, 0.4)]
-    a.base(shape(front, *tips, rear), c.hair)
+    a.fill(shape(front, *tips, rear), c.hair)
     if s != k.lit:
         split = [n1, at(99, low * 0.8, -8), at(103, low * 0.2, -14), at(100, -40, -6)]
         k.shade(shape(split, rear[::-1], *[part[::-1] for part in tips[:1:-1]]), c.hair, k.hair_dark)
@@ -147,18 +147,10 @@ def front(k: Sketch) -> None:
     if under:
         a.fill(shape([pose.hair(75, -60), pose.hair(0, -60), pose.hair(-75, -60)][::-1],
             *[part[::-1] for two in under[::-1] for part in two[::-1]]), k.hair_dark)
-    a.base(shape(*top, *low), c.hair)
+    a.fill(shape(*top, *low), c.hair)
     if k.s.shade != "none":
         _shadows(k, top)
     _gloss(k)
-    for az, y, lean in c.stray:
-        spine = ((az + (c.part - az) * 0.4, -64), (az - lean * 2.5, -40), (az - lean * 0.5, -18), (az + lean * 7, y))
-        one, two = ribbon([pose.hair(*q) for q in spine], [6, 17, 14, 0.5])
-        a.fill(shape(one, two[::-1]), c.hair)
-        dark = one if (one[1][0] > two[1][0]) == (k.lit < 0) else two
-        k.shade(shape(dark, [mid(p, q) for p, q in zip(one, two, strict=True)][::-1]), c.hair, k.hair_dark)
-        for line in (one[1:], two[1:]):
-            a.ink(line, 2.5, k.hair_line, a=0.05, b=0.7, peak=0.6)
     for part in top:
         a.ink(part, 2.8, k.hair_line, a=0.55, b=0.6)
     _lines(k, top)
@@ -293,12 +285,6 @@ def tails_behind(k: Sketch) -> None:
         k.shade(shape(half, [mid(o, half[-1], 0.2), mid(o, half[len(half) // 2], 0.45), mid(o, half[0], 0.2)]), c.hair,
             k.hair_dark)
         a.ink([mid(o, rim[i], part) for i, part in ((6, 0.7), (8, 0.55), (0, 0.3), (3, 0.35))], 2, k.hair_line)
-    for s in (1, -1) if tail == "drill" else ():
-        for i in range(7, -1, -1):
-            x, y, r = 112 + 3 * math.sin(i), -44 + 26 * i, 27 - 2.6 * i
-            rim = [at(s * (x + r * u) + k.shot.sway * 2 * i, y + r * 0.75 * v + s * 5 * u, -20) for u, v in ring(8)]
-            a.fill(loop(rim), c.hair if i % 2 else mixed(c.hair, k.hair_dark, 0.45), k.hair_line, 2)
-        knot(k, at(s * 106, -62, -16))
 
 
 def tails_before(k: Sketch) -> None:

@@ -16,12 +16,13 @@ from animepggan.corpus.demo.strokes import Art, Point, poly
 
 HIGH = 256.0
 PLACES: dict[str, tuple[float, str]] = {  # how often each is seen; its steps; *20: 20 degrees from the scene's own hue
-    "board": (3, "wall .90 .03 85 | rect 26 128 .62 .06 70 | rect 32 114 .42 .05 165 | chalk 44 128 | "
+    "board": (3, "wall .90 .03 85 | rect 26 128 .62 .06 70 | rect 32 114 .42 .05 165 | "
+        "dashes 7 44 128 34 .72 .02 160 | "
         "rect 168 300 .66 .06 65 | desks 200"),
     "class": (4, "wall .90 .03 85 | windows 14 92 128 | rect 168 20 .80 .03 80 | rect 186 300 .66 .06 65 | desks 200"),
     "hall": (3, "hall"),
-    "room": (4, "wall .88 .04 *0 | windows 24 88 100 | curtain 0.3 | shelves 3 60 | rect 224 99 .70 .05 65"),
-    "evening room": (1.5, "wall .58 .05 290 | windows 24 88 100 1 | curtain 0.4 | shelves 3 60 | "
+    "room": (4, "wall .88 .04 *0 | windows 24 88 100 | shelves 3 60 | rect 224 99 .70 .05 65"),
+    "evening room": (1.5, "wall .58 .05 290 | windows 24 88 100 1 | shelves 3 60 | "
         "rect 224 99 .46 .05 30"),
     "street": (4, "sky .72 .11 245 .92 .04 220 | clouds 2 30 90 | houses 0 | pole | rect 214 60 .70 .02 260 | "
         "foliage 196 218 132 0"),
@@ -32,7 +33,8 @@ PLACES: dict[str, tuple[float, str]] = {  # how often each is seen; its steps; *
     "cherries": (1.2, "sky .84 .07 235 .96 .02 330 | foliage -20 180 5 .10 | trunks | rect 204 60 .84 .07 125 | "
         "spots 24 0 .92 .06 5"),
     "sky": (4, "sky .64 .13 250 .90 .05 228 | clouds 3 30 235"),
-    "sea": (2, "sky .70 .11 245 .93 .04 215 | clouds 2 40 110 | sky .58 .11 235 .76 .09 205 136 80 | glitter 142 206 | "
+    "sea": (2, "sky .70 .11 245 .93 .04 215 | clouds 2 40 110 | sky .58 .11 235 .76 .09 205 136 80 | "
+        "dashes 14 142 206 40 .90 .04 210 | "
         "rect 214 60 .89 .05 85"),
     "sunset": (2.5, "sky .55 .11 315 .86 .13 65 | clouds 2 40 150 .66 .11 350 .84 .10 40 | spots 1 190 .95 .08 85 26 | "
         "towers .38 .08 310 0"),
@@ -50,7 +52,7 @@ PLACES: dict[str, tuple[float, str]] = {  # how often each is seen; its steps; *
     "dots": (1.2, "sky .93 .05 *0 .85 .07 *20 | dots .79 .10 *0"),
     "stripes": (1, "sky .93 .05 *0 .85 .07 *20 | stripes .80 .10 *0"),
     "rays": (1.2, "sky .93 .05 *0 .88 .07 *20 | rays .80 .10 *0"),
-    "speed": (1.2, "wall .30 .08 *0 | streaks"),
+    "speed": (1.2, "wall .30 .08 *0 | dashes 20 0 256 500 .60 .09 *0 | dashes 14 0 256 400 .92 .04 *40"),
     "gloom": (1, "sky .36 .05 *0 .62 .04 *30 | drips .26 .04 *0"),
     "petals": (1.5, "sky .95 .03 *0 .88 .06 *30 | petals"),
 }
@@ -136,10 +138,6 @@ class _Set:
         for x, _, w in self._spread(2, 0, 1, 9, 16):
             self._box(lch(0.45, 0.05, 55), x, 70, w, 150)
 
-    def chalk(self, y0: float, y1: float) -> None:
-        for x, y, s in self._spread(7, y0, y1, 10, 34):
-            self._box(lch(0.72, 0.02, 160), x, y, s, 3)
-
     def desks(self, y: float) -> None:
         for x in self._along(self.r.between(-50, 0), 78):
             self._poly(lch(0.73, 0.07, 70), (x, y), (x + 50, y), (x + 58, y + 16), (x - 8, y + 16))
@@ -159,10 +157,6 @@ class _Set:
                     lch(0.78, 0.10, 140))
             self._box(frame, x + w / 2 - 2, y, 4, h)
             self._box(frame, x, y + h * 0.45, w, 4)
-
-    def curtain(self, chance: float) -> None:
-        color, x = lch(0.80, 0.07, self.r.between(0, 360)), self.wide * self.r.between(0.05, 0.9)
-        self._poly(color, (x - 26, 0), (x + 26, 0), (x + 10, 90), (x + 30, 172), (x - 24, 172))
 
     def shelves(self, rows: float, y0: float) -> None:
         r, x0, x1 = self.r, 0.0, self.wide
@@ -231,9 +225,9 @@ class _Set:
         self._blobs(self._spread(n, 0, 256, 7, 27), "#ffffff" if hue < 0 else lch(0.80, 0.13, hue),
             self.r.between(0.2, 0.4))
 
-    def glitter(self, y0: float, y1: float) -> None:
-        for x, y, s in self._spread(14, y0, y1, 10, 40):
-            self._box(lch(0.90, 0.04, 210), x, y, s, 2)
+    def dashes(self, n: float, y0: float, y1: float, long: float, *tone: float) -> None:
+        for x, y, s in self._spread(n, y0, y1, long * 0.3, long):
+            self._box(lch(*tone[:3]), x - s / 2, y, s, 2.5)
 
     def rain(self, n: float) -> None:
         for x, y, s in self._spread(n, -20, 250, 18, 48):
@@ -279,11 +273,6 @@ class _Set:
             t = 2 * math.pi * (i + self.r.between(-0.2, 0.2)) / 20
             self._poly(lch(*tone[:3]), *((self.wide / 2 + q * math.cos(t + e), 128 + q * math.sin(t + e)) for q,
                 e in ((50, 0), (300, -0.11), (300, 0.11))))
-
-    def streaks(self) -> None:
-        for _, y, s in self._spread(30, 0, 256, 1, 6):
-            self._poly(lch(self.r.between(0.5, 0.97), 0.06, self.r.between(0, 60)), (0, y), (self.wide, y - s),
-                (self.wide, y + s), (0, y + s * 0.3))
 
     def drips(self, *tone: float) -> None:
         for x in self._along(0, 9):

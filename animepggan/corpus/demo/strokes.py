@@ -121,23 +121,6 @@ def hem(pts: Sequence[Point]) -> list[Points]:
     return out
 
 
-def within(pts: Sequence[Point], hull: Sequence[Point]) -> Points:
-    """The polygon `pts` cut off at a convex one that runs clockwise (Sutherland and Hodgman 1974)."""
-    out = list(pts)
-    for (ax, ay), (bx, by) in zip(hull, [*hull[1:], hull[0]], strict=True):
-        dx, dy, old, out = bx - ax, by - ay, out, []
-        if not old:
-            break
-        sides = [dx * (y - ay) - dy * (x - ax) for x, y in old]
-        for i, (p, s) in enumerate(zip(old, sides, strict=True)):
-            q, t = old[i - 1], sides[i - 1]
-            if (s >= 0) != (t >= 0):
-                out.append(mid(q, p, t / (t - s)))
-            if s >= 0:
-                out.append(p)
-    return out
-
-
 class Art:
     """SVG elements in the order they are painted."""
 

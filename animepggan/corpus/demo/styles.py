@@ -95,7 +95,7 @@ GENERAL = (Style("school", iris=("glow", "deep"), pen=0.9, gloss=("band", "torn"
     Style("game", pen=0.55, ink=2.0, shade="soft", depth=1.2, cool=0.35, eye=(1.05, 1.02, 1, 0), flat=0.4, tilt=0.06,
     iris=("glow", "ring"), lights=3, lash=1.25, lashes=2, lower=0.9, nose=("shade", "dot"), mouth=0.85,
     face=(0.97, 1, -0.4), brow=0.75, gloss=("band", "halo"), strands=2.0, locks=1.2, chroma=1.2, natural=0.0, blush=1.1,
-    boys=0.2, grown=0.35, finish=Finish(bloom=0.5, contrast=1.12, chroma=1.12, vignette=0.1)),
+    boys=0.2, grown=0.35, finish=Finish(bloom=0.3, contrast=1.08, chroma=1.08, vignette=0.1)),
     Style("broadcast", pen=1.35, even=0.6, ink=0.1, shade="none", eye=(0.98, 1.12, -1, 1), flat=-0.5, iris=("plain",),
     iris_w=0.92, lights=2, lash=1.0, lashes=3, fold=0.5, lower=0.6, nose=("ridge", "tick"), mouth=1.05,
     face=(1.05, -2, 0.6), brow=1.1, gloss=("none", "spots"), strands=0.4, locks=0.8, puff=0.05, chroma=0.8, natural=0.6,
