@@ -28,7 +28,7 @@ def test_it_tells_versions_processor_threads_and_folders(
     assert facts["torch"] == torch.__version__
     assert facts["threads"] == str(torch.get_num_threads())
     assert facts["cache"] == f"{tmp_path / 'not-there-yet'}, 7 GB free"
-    assert "demo yes" in facts["extras"]
+    assert "video yes" in facts["extras"]
 
 
 def test_a_package_that_does_not_import_is_named_and_nothing_is_advised(
