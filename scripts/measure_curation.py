@@ -29,19 +29,20 @@ from PIL import Image, ImageEnhance
 
 from animepggan.corpus.curation import Curation, curation_of
 from animepggan.corpus.demo import draw
-from animepggan.corpus.demo.cache import cache_folder
 from animepggan.corpus.demo.characters import someone
 from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.drawing import finished
-from animepggan.corpus.demo.styles import render
+from animepggan.corpus.demo.picture import compose, portrait
+from animepggan.corpus.demo.styles import GENERAL
 from animepggan.corpus.facts import SEEN
 from animepggan.corpus.spec import Entry, Source, resolve
+from animepggan.disk import cache_folder
 from animepggan.features import Backbone
 from animepggan.interop.backbones import PACKAGED, choose
 
 FIRST = 0.03
 """Share of the pictures, the most suspicious first, among which strangers are looked for."""
-ODD_STYLE = "notionists"
+ODD_STYLE = "broadcast"
 """The style that the second domain's strangers are drawn in; it is taken out of the rest."""
 PARTS = 4
 """Small sets that are looked at with --pictures."""
@@ -183,7 +184,7 @@ def _yui(folder: Path, options: argparse.Namespace) -> Iterator[tuple[Source, Tr
 
 @contextmanager
 def _general(folder: Path, options: argparse.Namespace) -> Iterator[tuple[Source, Truth]]:
-    """2000 characters of seven styles, 10 % copies, 20 % near copies and 2 % drawn in the eighth style, planted."""
+    """2000 characters but those of one style, 10 % copies, 20 % near copies and 2 % drawn in that style, planted."""
     if finished(folder) is None:
         draw("general", folder, seed=options.seed, count=2000)
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
@@ -196,8 +197,9 @@ def _general(folder: Path, options: argparse.Namespace) -> Iterator[tuple[Source
             copy = index < 0.1 * len(files)
             near = "" if copy else KINDS[index % len(KINDS)]
             if index >= 0.3 * len(files):
-                look = someone(Dice("measure", options.seed, index), ODD_STYLE)
-                picture, original, near = Image.fromarray(render(look, 128)), "", ""
+                dice, style = Dice("measure", options.seed, index), {style.name: style for style in GENERAL}[ODD_STYLE]
+                placed, scene = portrait(someone(dice, style, "stranger"), dice)
+                (picture, _), original, near = compose([placed], scene, 128, 128, seed=index), "", ""
             else:
                 with Image.open(folder / original) as image:
                     picture = planted_copy(image.convert("RGB"), near, generator)

@@ -34,7 +34,7 @@ def test_it_tells_versions_processor_threads_and_folders(
     assert facts["torch"] == torch.__version__
     assert facts["threads"] == str(torch.get_num_threads())
     assert facts["cache"] == f"{tmp_path / 'not-there-yet'}, 7 GB free"
-    assert "demo yes" in facts["extras"]
+    assert "video yes" in facts["extras"]
     assert re.fullmatch(r"\d+\.\d GB, \d+\.\d free", facts["memory"])
     assert "OMP_NUM_THREADS=1" in facts["settings"]
     assert "hf_secret" not in str(found)

@@ -17,7 +17,6 @@ from animepggan.bar import Bar, silent
 from animepggan.checkpoint import BEST
 from animepggan.corpus import Corpus
 from animepggan.corpus.demo import cached
-from animepggan.corpus.demo.drawing import COUNTS
 from animepggan.corpus.likeness import clusters_in
 from animepggan.corpus.names import printable
 from animepggan.device import device_of
@@ -228,18 +227,8 @@ def load_corpus(resolved: Resolved, tell: Callbacks, spec: str | None = None) ->
 def _draw_demo(data: str, tell: Callbacks) -> None:
     """`demo:general` and `demo:yui` are drawn into the cache on first use; no line about it where they are there."""
     kinds: dict[str, Literal["general", "yui"]] = {"demo:general": "general", "demo:yui": "yui"}
-    if data not in kinds:
-        return
-    told = False
-
-    def progress(done: int) -> None:
-        nonlocal told
-        if not told:
-            tell.say(f"drawing {data} into the cache")
-        told = True
-        tell.bar(data, done, COUNTS[kinds[data]])
-
-    cached(kinds[data], progress=progress)
+    if data in kinds:
+        cached(kinds[data], bar=tell.bar)
 
 
 def _load_recipe(recipe: str | Path, settings: Settings, given: Mapping[str, object], say: Say) -> Resolved:
