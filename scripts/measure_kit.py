@@ -117,7 +117,7 @@ def curation(_: int) -> Iterator[bool]:
             image.save(Path(folder, f"{index:04d}-{style.name}.png"))
         found = curation_of(resolve(folder), backbone)
     names = [entry.name for entry in found.entries]
-    joined = [members for members in found.clusters if len(members) > 1]
+    joined = [members for members in found.clusters.members if len(members) > 1]
     print(
         f"{ONE_POSE} characters in one pose: {sum(map(len, joined)) - len(joined)} joined   goal 0   {backbone.label}"
     )
