@@ -12,8 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 from animepggan import __version__
-from animepggan.checkpoint import WEIGHTS, Loaded, find, load_generator, read_tensors, verify, write_folder
-from animepggan.checkpoint.files import MANIFEST
+from animepggan.checkpoint import (
+    MANIFEST,
+    WEIGHTS,
+    Loaded,
+    find_model,
+    load_generator,
+    read_tensors,
+    verify,
+    write_folder,
+)
 from animepggan.device import device_of
 from animepggan.errors import ModelError, RecipeError
 from animepggan.sampling.blend import blend as blended
@@ -42,7 +50,7 @@ def load(model: str | Path | None = None, *, device: str = "auto") -> Model:
     RecipeError for a device that is not here.
     """
     where = device_of(device)
-    found = find(None if model is None else str(model))
+    found = find_model(None if model is None else str(model))
     if (found.path / MANIFEST).is_file():
         verify(found.path, ("generator_ema",))
     return Model(load_generator(found.path, where), found.path, found.spec if found.commit else None, found.commit)

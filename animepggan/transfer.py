@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from animepggan.checkpoint import WEIGHTS, FoundModel, find, load_networks, look_up, read_config, verify
+from animepggan.checkpoint import WEIGHTS, FoundModel, find_model, load_networks, look_up, read_config, verify
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe
 from animepggan.training.state import State, architecture_of
@@ -112,7 +112,7 @@ def preset_values(preset: Preset, base: Base) -> dict[str, object]:
 
 def open_base(spec: str) -> Base:
     """Find, fetch if it is on the hub, and verify a base; ModelError where it lacks a network that training needs."""
-    found = find(spec, weights=WEIGHTS)
+    found = find_model(spec, weights=WEIGHTS)
     if found.path.is_file():
         raise ModelError(
             f"{spec}: a lone weights file can be sampled but not fine-tuned: the discriminator is missing\n"
