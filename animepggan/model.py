@@ -28,9 +28,8 @@ from animepggan.sampling.blend import blend as blended
 from animepggan.sampling.blend import check_pair, there_and_back
 from animepggan.sampling.draw import Precision, draw
 from animepggan.sampling.grid import grid
-from animepggan.sampling.latents import latents_of
+from animepggan.sampling.latents import latents_of, walk
 from animepggan.sampling.seeds import check_seeds
-from animepggan.sampling.walk import walk
 
 Picture = NDArray[np.uint8]
 """[h, w, 3], RGB, 0 to 255."""

@@ -32,10 +32,9 @@ from PIL import Image
 
 from animepggan.corpus import Corpus
 from animepggan.corpus.demo import cached, draw
-from animepggan.corpus.pyramid.build import write_index
+from animepggan.corpus.pyramid.build import BUDGET, write_index
 from animepggan.corpus.pyramid.cache import place_of
 from animepggan.corpus.pyramid.shard import Chunk, Shape, Shard, encode, file_of, parts_of, write_shard
-from animepggan.corpus.pyramid.space import BUDGET
 from animepggan.corpus.spec import Entry, Source, resolve
 from animepggan.recipe import load, schedule_of
 from animepggan.training import State
@@ -211,7 +210,7 @@ def make_index(source: Source, count: int, *, clusters: bool = False) -> None:
         )
         for number in range(count)
     ]
-    folder = place_of(source, Shape(4, True, (255, 255, 255)))
+    folder = place_of(source, Shape(4))
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     shards = []

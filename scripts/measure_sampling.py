@@ -37,8 +37,7 @@ from animepggan.recipe import Recipe
 from animepggan.sampling.draw import draw
 from animepggan.sampling.film import write_film
 from animepggan.sampling.fold import fold
-from animepggan.sampling.latents import latents_of
-from animepggan.sampling.walk import walk
+from animepggan.sampling.latents import latents_of, walk
 from animepggan.training.state import architecture_of
 
 PICTURES = 8  # a round

@@ -26,9 +26,8 @@ from animepggan.sampling.blend import blend
 from animepggan.sampling.draw import draw
 from animepggan.sampling.film import check_film, write_film
 from animepggan.sampling.grid import grid
-from animepggan.sampling.latents import latents_of
+from animepggan.sampling.latents import latents_of, walk
 from animepggan.sampling.palette import palette_of
-from animepggan.sampling.walk import walk
 from animepggan.streams import stream
 
 Picture = NDArray[np.uint8]

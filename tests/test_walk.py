@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from animepggan.sampling.latents import latents_of
-from animepggan.sampling.walk import slerp, walk
+from animepggan.sampling.latents import latents_of, slerp, walk
 
 
 def angle(a: Tensor, b: Tensor) -> float:
