@@ -28,11 +28,8 @@ from animepggan.sampling.blend import blend as blended
 from animepggan.sampling.blend import check_pair, there_and_back
 from animepggan.sampling.draw import Precision, draw
 from animepggan.sampling.grid import grid
-from animepggan.sampling.latents import latents_of, walk
+from animepggan.sampling.latents import closed_walk, latents_of
 from animepggan.sampling.seeds import check_seeds
-
-Picture = NDArray[np.uint8]
-"""[h, w, 3], RGB, 0 to 255."""
 
 
 def load(model: str | Path | None = None, *, device: str = "auto") -> Model:
@@ -131,8 +128,8 @@ class Model:
         truncation: float = 1.0,
         precision: Precision = "fp32",
         resolution: int | None = None,
-    ) -> Iterator[Picture]:
-        """A picture a seed, uint8 [h, w, 3], in order and drawn as they are asked for: for more than memory holds."""
+    ) -> Iterator[NDArray[np.uint8]]:
+        """A picture a seed, uint8 [h, w, 3], RGB, in order and drawn as asked for: for more than memory holds."""
         latents = latents_of(check_seeds(seeds), self.latent_dim)
         return draw(self.loaded, latents, truncation=truncation, precision=precision, resolution=resolution)
 
@@ -159,7 +156,7 @@ class Model:
         truncation: float = 1.0,
         precision: Precision = "fp32",
         resolution: int | None = None,
-    ) -> Iterator[Picture]:
+    ) -> Iterator[NDArray[np.uint8]]:
         """`frames` pictures, uint8 [h, w, 3], that end where they began and are drawn as they are asked for.
 
         They walk from the face of each seed to the next at constant speed. With `to`, a model of the same architecture,
@@ -179,14 +176,14 @@ class Model:
                 raise RecipeError("--seeds, --count: a walk needs two faces or more")
             if frames < len(faces):
                 raise RecipeError(f"--frames {frames}: fewer than the {len(faces)} faces; each takes a frame at least")
-            way = walk(faces, frames)
+            way = closed_walk(faces, frames)
             return draw(self.loaded, way, truncation=truncation, precision=precision, resolution=resolution)
         check_pair(self.loaded, to.loaded)
         lowest, highest = blend or (4, self.resolution)
         if not lowest <= highest or lowest > self.resolution:
             raise RecipeError(f"--blend {lowest}-{highest}: the models have {self.resolution} px")
 
-        def sheets() -> Iterator[Picture]:
+        def sheets() -> Iterator[NDArray[np.uint8]]:
             for share in there_and_back(frames):
                 here = blended(self.loaded, to.loaded, share, lowest=lowest, highest=highest)
                 yield grid(list(draw(here, faces, truncation=truncation, precision=precision, resolution=resolution)))

@@ -33,7 +33,7 @@ from safetensors import safe_open
 
 from animepggan.corpus import Corpus, description
 from animepggan.corpus.decode import decode
-from animepggan.corpus.pyramid import Clusters, Pyramid, Shape, halve, open_pyramid, shard
+from animepggan.corpus.pyramid import ClusterTable, Pyramid, Shape, halve, open_pyramid, shard
 from animepggan.corpus.spec import Entry, Source, resolve
 from animepggan.errors import DataError, RecipeError, ResourceError
 from animepggan.streams import stream
@@ -886,7 +886,7 @@ def test_clusters_of_one_are_no_clusters(tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.sampled_from([None, 1, 2, 3]), st.floats(0.1, 10)), min_size=1, max_size=20), st.data())
 def test_a_drawn_member_is_of_its_cluster(pictures: list[tuple[int | None, float]], data: st.DataObject) -> None:
     labels, weights = [label for label, _ in pictures], [weight for _, weight in pictures]
-    clusters = Clusters.of(labels, weights)
+    clusters = ClusterTable.of(labels, weights)
     groups: dict[Any, list[int]] = {}
     for place, label in enumerate(labels):
         groups.setdefault(("own", place) if label is None else label, []).append(place)
@@ -905,7 +905,7 @@ def test_a_drawn_member_is_of_its_cluster(pictures: list[tuple[int | None, float
 
 
 def test_draws_at_the_edges() -> None:
-    clusters = Clusters.of([1, 2, 1, 2, 2], [1.0, 1e308, 1.0, 1e308, 1e308])
+    clusters = ClusterTable.of([1, 2, 1, 2, 2], [1.0, 1e308, 1.0, 1e308, 1e308])
     assert clusters is not None
     draws = {0.0: (0, 1), 0.25: (0, 1), 0.5: (2, 3), 0.75: (2, 4), np.nextafter(np.float32(1), np.float32(0)): (2, 4)}
     for draw, members in draws.items():

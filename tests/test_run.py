@@ -37,7 +37,7 @@ from animepggan.errors import (
 from animepggan.recipe import load
 from animepggan.report.log import Log
 from animepggan.run.checkpoints import crosses
-from animepggan.run.loop import Stopper
+from animepggan.run.run import Stopper
 
 KEPT = ["stage-0004", "images-000000048", "images-000000060", "stage-0008"]
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.names import printable
-from animepggan.corpus.pyramid import Clusters, Pixels, Shape, digest_of, halve, identify, open_pyramid
+from animepggan.corpus.pyramid import ClusterTable, Pixels, Shape, digest_of, halve, identify, open_pyramid
 from animepggan.corpus.source import Bad, Source, first_of, no_pictures
 from animepggan.corpus.spec import resolve
 from animepggan.errors import DataError
@@ -32,7 +32,7 @@ class Store(Protocol):
     """Where a corpus' pixels are: a pyramid, or memory."""
 
     sides: list[int]  # pixels, of each level, from the top one down
-    clusters: Clusters | None
+    clusters: ClusterTable | None
 
     def __len__(self) -> int:
         """How many pictures there are."""
@@ -50,7 +50,7 @@ class InMemory:
     def __init__(self, pictures: Tensor) -> None:  # uint8 [n, 3, side, side]
         self.pictures = np.ascontiguousarray(pictures.permute(0, 2, 3, 1).numpy())
         self.sides = [pictures.shape[2]]
-        self.clusters: Clusters | None = None
+        self.clusters: ClusterTable | None = None
 
     def __len__(self) -> int:
         return len(self.pictures)

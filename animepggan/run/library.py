@@ -26,7 +26,7 @@ from animepggan.recipe import Resolved, find, load
 from animepggan.recipe.model import leaves
 from animepggan.recipe.text import value_text
 from animepggan.run.begin import Inputs, RunOptions
-from animepggan.run.loop import Event, open_run
+from animepggan.run.run import Event, open_run
 from animepggan.sampling.draw import Precision
 from animepggan.transfer import PRESETS, Base, check_fit, open_base, preset_for, preset_values
 

@@ -45,7 +45,7 @@ def slerp(start: Tensor, end: Tensor, fraction: float) -> Tensor:
     return (norm * turned).to(start.dtype)
 
 
-def walk(latents: Sequence[Tensor] | Tensor, frames: int) -> Iterator[Tensor]:
+def closed_walk(latents: Sequence[Tensor] | Tensor, frames: int) -> Iterator[Tensor]:
     """`frames` latents on the closed way from each of `latents` (each [n]) to the next and from the last to the first.
 
     Every step is the same share of a segment, also the one from the last frame back to the first, which is

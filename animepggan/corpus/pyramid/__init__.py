@@ -18,7 +18,7 @@ date. Any folder in `pyramids/` may be deleted when nothing reads it: it is buil
 from __future__ import annotations
 
 from animepggan.corpus.pyramid.cache import Pyramid, open_pyramid
-from animepggan.corpus.pyramid.clusters import Clusters, digest_of, identify
+from animepggan.corpus.pyramid.clusters import ClusterTable, digest_of, identify
 from animepggan.corpus.pyramid.shard import Pixels, Shape, halve
 
-__all__ = ["Clusters", "Pixels", "Pyramid", "Shape", "digest_of", "halve", "identify", "open_pyramid"]
+__all__ = ["ClusterTable", "Pixels", "Pyramid", "Shape", "digest_of", "halve", "identify", "open_pyramid"]

@@ -23,21 +23,21 @@ from numpy.typing import NDArray
 from animepggan.bar import Bar, Say
 from animepggan.corpus.decode import decode
 from animepggan.corpus.names import printable
-from animepggan.corpus.pyramid.clusters import Clusters, digest_of, identify
+from animepggan.corpus.pyramid.clusters import ClusterTable, digest_of, identify
 from animepggan.corpus.pyramid.shard import (
     PIXELS,
+    ArrayFile,
     Chunk,
     Names,
     Pixels,
-    Record,
     Shape,
     Shard,
-    encode,
     file_of,
     halve,
     packed,
     parts_of,
-    write_record,
+    webp_of,
+    write_arrays,
     write_shard,
 )
 from animepggan.corpus.source import READ_ERRORS, Bad, Entry, Source
@@ -80,7 +80,10 @@ def build(
     entries, shown = source.entries, printable(source.spec)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    there = _shards_in(folder)
+    there: dict[str, Shard] = {}
+    for path in folder.glob("shard-*.safetensors"):
+        with suppress(OSError, ValueError):  # damaged: another will take its place
+            there[path.name] = Shard(path)
     before = read_index(folder)
     named = {file: facts["pictures"] for file, facts in before.facts["shards"]} if before else {}
     parts = [(file_of(part), part) for part in parts_of(entries)]
@@ -110,22 +113,13 @@ def build(
         write_index(folder, source, stamp, shape.sides, encoded, shards)
 
 
-def read_index(folder: Path) -> Record | None:
+def read_index(folder: Path) -> ArrayFile | None:
     """The index of the pyramid in `folder`; None where there is none that can be read."""
     try:
-        index = Record(folder / INDEX)
+        index = ArrayFile(folder / INDEX)
     except (OSError, ValueError):  # missing, or damaged
         return None
     return index if index.facts.get("format") == FORMAT else None
-
-
-def _shards_in(folder: Path) -> dict[str, Shard]:
-    """The shards that are there, by the names of their files."""
-    found = {}
-    for path in folder.glob("shard-*.safetensors"):
-        with suppress(OSError, ValueError):  # damaged: another will take its place
-            found[path.name] = Shard(path)
-    return found
 
 
 def _is_outdated(shard: Shard, entries: Sequence[Entry]) -> bool:
@@ -139,7 +133,7 @@ def _is_outdated(shard: Shard, entries: Sequence[Entry]) -> bool:
     return 0 in shard.record["stamps"] or any(bad.passing and opens(entries[place]) for place, bad in shard.bad.items())
 
 
-def _say_changes(say: Say, shown: str, before: Record, entries: Sequence[Entry], damaged: int) -> None:
+def _say_changes(say: Say, shown: str, before: ArrayFile, entries: Sequence[Entry], damaged: int) -> None:
     """How a source differs from what an index has of it, in pictures."""
     stamps = dict(zip(Names(before), before["stamps"].tolist(), strict=True))
     stamps |= {name: stamp for name, _, stamp in before.value("bad")}
@@ -187,7 +181,7 @@ def _make(shape: Shape, encoded: Collection[int], known: Known, entries: Sequenc
     levels: dict[int, Pixels | list[bytes]] = {}
     for side in shape.sides:
         pixels = halve(pixels) if levels else pixels
-        levels[side] = [encode(picture) for picture in pixels] if side in encoded else pixels
+        levels[side] = [webp_of(picture) for picture in pixels] if side in encoded else pixels
     return Chunk(levels, digests, bad)
 
 
@@ -226,7 +220,7 @@ def write_index(
     bad = {start + place: one for start, shard in zip(starts, shards, strict=False) for place, one in shard.bad.items()}
     rows = [row for row in range(len(entries)) if row not in bad]
     good = [entries[row] for row in rows]
-    clusters = Clusters.of([entry.cluster for entry in good], [entry.weight for entry in good])
+    clusters = ClusterTable.of([entry.cluster for entry in good], [entry.weight for entry in good])
     digests = np.concatenate([shard.record["digests"] for shard in shards])[rows]
     fingerprint, distinct = identify((entry.name for entry in good), digests, clusters)
     arrays = {
@@ -250,7 +244,7 @@ def write_index(
         "distinct": distinct,
         "fingerprint": fingerprint,
     }
-    write_record(folder / INDEX, facts, arrays)
+    write_arrays(folder / INDEX, facts, arrays)
     wanted = {INDEX, *(shard.path.with_suffix(ending).name for shard in shards for ending in (".safetensors", PIXELS))}
     for path in folder.iterdir():
         if path.name not in wanted:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.names import printable
 from animepggan.corpus.pyramid.build import FORMAT, INDEX, budget, build, read_index, writing
-from animepggan.corpus.pyramid.clusters import Clusters
-from animepggan.corpus.pyramid.shard import Names, Pixels, Record, Shape, Shard
+from animepggan.corpus.pyramid.clusters import ClusterTable
+from animepggan.corpus.pyramid.shard import ArrayFile, Names, Pixels, Shape, Shard
 from animepggan.corpus.source import Bad, Source, no_pictures
 from animepggan.corpus.worker import cores
 from animepggan.disk import cache_folder, locked
@@ -29,7 +29,7 @@ from animepggan.errors import BusyError
 class Pyramid:
     """The pictures of a source at several sides, read-only; any number of processes may read one."""
 
-    def __init__(self, folder: Path, index: Record, *, keep: object = None) -> None:
+    def __init__(self, folder: Path, index: ArrayFile, *, keep: object = None) -> None:
         """OSError or ValueError where a shard is gone or damaged."""
         self.folder = folder
         self._keep = keep  # lives as long
@@ -44,7 +44,7 @@ class Pyramid:
         self.bad_count: int = index.facts["bad"]
         self.identity: tuple[str, int] = index.facts["fingerprint"], index.facts["distinct"]
         self.clusters = (
-            Clusters(index["members"], index["starts"], index["shares"]) if "members" in index.arrays else None
+            ClusterTable(index["members"], index["starts"], index["shares"]) if "members" in index.arrays else None
         )
         self._pool: ThreadPoolExecutor | None = None
         self._coming: dict[tuple[int, int], Future[Pixels]] = {}  # what is being decoded, by row and side
@@ -133,7 +133,7 @@ def open_pyramid(
             if (pyramid := _as_it_is(folder, stamp)) is not None:
                 return pyramid
         build(folder, source, stamp, shape, workers=workers, bar=bar, say=say)
-        return Pyramid(folder, Record(folder / INDEX), keep=keep)
+        return Pyramid(folder, ArrayFile(folder / INDEX), keep=keep)
 
 
 def place_of(source: Source, shape: Shape) -> Path:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from animepggan.corpus.decode import fingerprint
 
 
-class Clusters:
-    """Which pictures form which cluster, in arrays. Clusters are in the order of their first pictures."""
+class ClusterTable:
+    """Which pictures form which cluster, in arrays. ClusterTable are in the order of their first pictures."""
 
     def __init__(self, members: NDArray[Any], starts: NDArray[Any], shares: NDArray[Any]) -> None:
         self.members = members  # uint32 [pictures]: cluster after cluster
@@ -21,7 +21,7 @@ class Clusters:
         self.shares = shares  # float64 [pictures]: the number of its cluster plus the share of weight up to and with it
 
     @classmethod
-    def of(cls, labels: Sequence[int | None], weights: Sequence[float]) -> Clusters | None:
+    def of(cls, labels: Sequence[int | None], weights: Sequence[float]) -> ClusterTable | None:
         """Group pictures by label, 0 or above (None: a cluster of its own); None where no two share one."""
         numbers: dict[int, int] = {}
         each = (-1 - place if label is None else label for place, label in enumerate(labels))
@@ -48,13 +48,13 @@ class Clusters:
         labels[self.members] = np.repeat(np.arange(len(self)), np.diff(self.starts))
         return labels
 
-    def among(self, chosen: NDArray[np.int64]) -> Clusters | None:
+    def among(self, chosen: NDArray[np.int64]) -> ClusterTable | None:
         """What is left of them in a part of their pictures."""
         before = np.concatenate([[0.0], self.shares[:-1]])
         before[self.starts[:-1]] = np.arange(len(self))
         weights = np.empty(len(self.members))
         weights[self.members] = self.shares - before
-        return Clusters.of(self.labels[chosen].tolist(), weights[chosen].tolist())
+        return ClusterTable.of(self.labels[chosen].tolist(), weights[chosen].tolist())
 
     def pick(self, clusters: NDArray[Any], draws: NDArray[Any]) -> NDArray[Any]:
         """A member of each of these clusters, by weight; `draws` are uniform in [0, 1)."""
@@ -69,7 +69,7 @@ def digest_of(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.frombuffer(bytes.fromhex(fingerprint(picture.transpose(2, 0, 1))), np.uint8)
 
 
-def identify(names: Iterable[str], digests: NDArray[np.uint8], clusters: Clusters | None) -> tuple[str, int]:
+def identify(names: Iterable[str], digests: NDArray[np.uint8], clusters: ClusterTable | None) -> tuple[str, int]:
     """A corpus' fingerprint, and how many different pictures it has; of a cluster, its first one counts."""
     whole = hashlib.sha256()
     for name, digest in zip(names, digests, strict=True):

@@ -72,7 +72,7 @@ def halve(pictures: Pixels) -> Pixels:
     return sums.astype(np.uint8)
 
 
-def encode(picture: NDArray[np.uint8]) -> bytes:
+def webp_of(picture: NDArray[np.uint8]) -> bytes:
     """A picture as lossless WebP.
 
     Of PNG and WebP this takes the fewest bytes of what is written about as fast as pictures are decoded; with more
@@ -124,9 +124,9 @@ class Shard:
         return int(self.facts["pictures"])
 
     @cached_property
-    def record(self) -> Record:
+    def record(self) -> ArrayFile:
         """Names, stamps, digests."""
-        return Record(self.path)
+        return ArrayFile(self.path)
 
     @cached_property
     def bad(self) -> dict[int, Bad]:
@@ -207,20 +207,20 @@ def write_shard(path: Path, entries: Sequence[Entry], sides: Sequence[int], chun
         **{side: np.array(rows, np.uint64) for side, rows in spans.items()},
     }
     facts = {"pictures": len(entries), "arrays": list(sides), "encoded": list(spans), "bytes": end}
-    write_record(path, {"shard": facts, "bad": bad}, arrays)
+    write_arrays(path, {"shard": facts, "bad": bad}, arrays)
 
 
 # ---------------------------------------------------------------- records
 
 
-def write_record(path: Path, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+def write_arrays(path: Path, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write a record, whole or not at all."""
     text = json.dumps(facts)
     with replacing(path, sync=True) as partial:
         save_file(dict(arrays), partial, metadata={"facts": text, "sum": _sum(text)})
 
 
-class Record:
+class ArrayFile:
     """An open record: `facts` (small values, as JSON has them) and arrays by name."""
 
     def __init__(self, path: Path) -> None:
@@ -268,7 +268,7 @@ class Names(Sequence[str]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: ArrayFile) -> None:
         self._record = record
         self._count = len(record["ends"])
 
