@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from animepggan.bar import Bar, silent
+from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.check import Report
 from animepggan.corpus.curation import Curation, curation_of
 from animepggan.corpus.description import write, write_lines
@@ -67,7 +66,7 @@ def curate(
     workers: int | None = None,
     device: str = "auto",
     bar: Bar = silent,
-    say: Callable[[str], object] = lambda text: None,
+    say: Say = unheard,
 ) -> Curation:
     """Find copies, near copies and strangers in the SPEC `data`, and describe them in `output`/corpus.jsonl, which
     training takes as its data; `output`/sheet.html shows them. Nothing is deleted.

@@ -120,7 +120,7 @@ def command(
     if folder.suffix.lower() == ".png" and not as_grid:
         raise click.UsageError(f"-o {folder}: pictures go into a folder; only --grid makes one file.")
 
-    from animepggan.sampling.files import replacing, write_png
+    from animepggan.sampling.files import output_file, write_png
     from animepggan.sampling.grid import grid
 
     apply_threads(threads)
@@ -136,13 +136,13 @@ def command(
                 drawn.append(picture)
             else:
                 files.append(folder / f"seed{number:06d}.png")
-                with replacing(files[-1]) as file:
+                with output_file(files[-1]) as file:
                     write_png(picture, file, {**texts, "seed": str(number)})
             bar.update()
     if as_grid:
         files.append(folder if folder.suffix.lower() == ".png" else folder / "grid.png")
         spelled = f"{wanted[0]}-{wanted[-1]}" if isinstance(wanted, range) else ",".join(map(str, wanted))
-        with replacing(files[-1]) as file:
+        with output_file(files[-1]) as file:
             write_png(grid(drawn, columns), file, {**texts, "seeds": spelled})
     console.result("\n".join(map(str, files)), {"files": files, **summary(opened, wanted, **drawing)})
 

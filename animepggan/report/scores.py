@@ -16,7 +16,7 @@ from animepggan.metrics.evaluate import Measures
 from animepggan.metrics.memorization import EXPECTED, Memorization, Training
 from animepggan.report.histogram import histogram
 from animepggan.report.sheet import Section, Tile, write_sheet
-from animepggan.sampling.files import naming
+from animepggan.sampling.files import output_errors
 
 ROWS = 16  # of a section
 _DISTANCE = (
@@ -56,7 +56,7 @@ class Evaluated:
         Raises RecipeError where `folder` is a file.
         """
         folder = Path(folder).expanduser()
-        with naming(folder):
+        with output_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         written = [folder / "measures.json"]
         write_json(written[0], self.as_json())
