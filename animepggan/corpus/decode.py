@@ -87,9 +87,7 @@ def decode(stream: BinaryIO, *, resolution: int, background: tuple[int, int, int
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
         square = _to_rgb(upright.crop((left, top, left + side, top + side)), file, background)
-    if side != resolution:
-        square = square.resize((resolution, resolution), Image.Resampling.LANCZOS)
-    return np.array(square)
+    return np.array(square.resize((resolution, resolution), Image.Resampling.LANCZOS))  # a copy where it fits
 
 
 def fingerprint(pixels: NDArray[np.uint8]) -> str:
@@ -194,13 +192,12 @@ def _refuse_large_webp(stream: BinaryIO) -> None:
     head = _head(stream, 30)
     if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
         return
-    kind = head[12:16]
-    if kind == b"VP8X":
+    if head[12:16] == b"VP8X":
         _refuse_large(1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little"))
-    elif kind == b"VP8L":
+    elif head[12:16] == b"VP8L":
         bits = int.from_bytes(head[21:25], "little")
         _refuse_large(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
-    elif kind == b"VP8 ":
+    elif head[12:16] == b"VP8 ":
         width, height = struct.unpack_from("<HH", head, 26)
         _refuse_large(width & 0x3FFF, height & 0x3FFF)
 
@@ -209,14 +206,13 @@ def _refuse_large_avif(stream: BinaryIO) -> None:
     """The size that its container tells may be a lie: the decoder takes the memory for the frames that are inside."""
     if not _AVIF.match(_head(stream, 12)):
         return
-    try:
-        count = 0
-        for count, size in enumerate(avif.frame_sizes(_whole(stream)), 1):
-            _refuse_large(*size, "frames of ")
-    except (ValueError, LookupError) as error:
-        raise DecodeError("damaged or cut off") from error
-    if not count:
+    sizes: list[tuple[int, int]] = []
+    with suppress(ValueError, LookupError):
+        sizes += avif.frame_sizes(_whole(stream))
+    if not sizes:
         raise DecodeError("damaged or cut off")
+    for size in sizes:
+        _refuse_large(*size, "frames of ")
 
 
 def _scale_transparent_color(image: ImageFile.ImageFile) -> None:
@@ -272,9 +268,7 @@ def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform |
 
 
 def _over(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    canvas = Image.new("RGBA", image.size, (*background, 255))
-    canvas.alpha_composite(image)
-    return canvas.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image).convert("RGB")
 
 
 def _from_16_bit(image: Image.Image, file: ImageFile.ImageFile, background: tuple[int, int, int]) -> Image.Image:

@@ -1,18 +1,18 @@
 """The back-end of the pip package `animeface`: small networks compiled in, offline, upright faces.
 
-Its C code takes Pillow's own picture object and reads the structure behind it as Pillow 4 laid it out: the mode as
-seven characters, then sizes and row pointers. Since version 12 Pillow keeps the mode as a number, everything after it
-lies elsewhere, the height is read as zero, and no face is found in any picture. So it is given the object that it
-expects: a ctypes structure of that layout, whose Python object, like Pillow's, holds a pointer to the structure right
-behind its head. That is checked before the first call, and with a drawn face whether it finds anything at all.
+Its C code reads the structure behind Pillow's own picture object as Pillow 4 laid it out; with that of Pillow 12 it
+finds no face in any picture. So it is given a ctypes structure of the old layout, whose Python object, like Pillow's,
+holds a pointer to the structure right behind its head. That is checked before the first call, and with a drawn face
+whether it finds anything at all.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import PIL
@@ -21,11 +21,8 @@ from PIL import Image
 
 from animepggan.corpus.faces import votes
 from animepggan.corpus.faces.drawn import drawn_face
-from animepggan.corpus.faces.face import Face, Landmarks, overlap
+from animepggan.corpus.faces.face import Face, Landmarks, Point, overlap
 from animepggan.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NAME = "animeface"
 
@@ -74,10 +71,13 @@ class AnimeFace:
     in_processes = True  # it holds the interpreter's lock
 
     def __init__(self, *, smallest: float, largest_tilt: float) -> None:
-        self._smallest, self._largest_tilt = smallest, largest_tilt
         self._detect = _package()
         self.identity = f"{NAME} {version(NAME)}"
-        _test(self._once)
+        self._smallest, self._largest_tilt = smallest, largest_tilt
+        picture, truth = drawn_face()
+        found = self._once(np.asarray(picture))
+        if not any(overlap(face.box, truth.box) > 0.3 for face in found):
+            raise _deaf(f"it found {len(found)} faces in the drawn one, and not that one")
 
     def find(self, image: Image.Image) -> list[Face]:
         return votes.find_faces(image, self._once, smallest=self._smallest, largest_tilt=self._largest_tilt)
@@ -101,24 +101,13 @@ def _package() -> Callable[[object], list[Any]]:
     behind_head = ctypes.c_void_p.from_address(id(probe) + object.__basicsize__).value
     if behind_head != ctypes.addressof(probe):
         raise _deaf("this Python keeps its objects in another way")
-    detect: Callable[[object], list[Any]] = animeface.detect
-    return detect
-
-
-def _test(once: votes.FindOnce) -> None:
-    picture, truth = drawn_face()
-    found = once(np.asarray(picture))
-    if not any(overlap(face.box, truth.box) > 0.3 for face in found):
-        raise _deaf(f"it found {len(found)} faces in the drawn one, and not that one")
+    return animeface.detect  # type: ignore[no-any-return]
 
 
 def _deaf(why: str) -> ModelError:
-    try:
-        which = f"animeface {version(NAME)} with Pillow {PIL.__version__}"
-    except PackageNotFoundError:
-        which = "animeface"
     return ModelError(
-        f"{which} fails its self-test, so that it would find no face in any picture: {why}\n"
+        f"animeface {version(NAME)} with Pillow {PIL.__version__} fails its self-test, so that it would find no face "
+        f"in any picture: {why}\n"
         "take `--detector anime-face-detector` (Python 3.12), or give --landmarks FILE.jsonl"
     )
 
@@ -126,7 +115,7 @@ def _deaf(why: str) -> ModelError:
 def _face(found: Any) -> Face:
     box = found.face.pos
 
-    def center(part: Any) -> tuple[float, float]:
+    def center(part: Any) -> Point:
         return part.pos.x + part.pos.width / 2, part.pos.y + part.pos.height / 2
 
     landmarks = Landmarks(  # the package's right eye is the person's, on the left of the picture

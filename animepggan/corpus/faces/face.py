@@ -44,21 +44,14 @@ class Landmarks:
         no face, or of one found upside down, mostly do not.
         """
         (x0, y0), (x1, y1) = self.eye_left_image, self.eye_right_image
-        between = math.hypot(x1 - x0, y1 - y0)
-        if between < 1:
+        if math.hypot(x1 - x0, y1 - y0) < 1:
             return "the eyes are in one place"
-        across = ((x1 - x0) / between, (y1 - y0) / between)
-        eyes = self.eyes
-
-        def place(point: Point) -> Point:
-            """`point` seen from the middle of the eyes, in distances of the eyes: to the right, and down the face."""
-            x, y = (point[0] - eyes[0]) / between, (point[1] - eyes[1]) / between
-            return x * across[0] + y * across[1], y * across[0] - x * across[1]
-
-        mouth, nose = place(self.mouth), place(self.nose)
-        if not 0.25 < mouth[1] < 2.5 or abs(mouth[0]) > 1:
+        # Seen from the middle of the eyes, in distances of the eyes: real to the right, imaginary down the face.
+        across = complex(x1 - x0, y1 - y0)
+        mouth, nose = ((complex(*point) - complex(*self.eyes)) / across for point in (self.mouth, self.nose))
+        if not 0.25 < mouth.imag < 2.5 or abs(mouth.real) > 1:
             return "the mouth is not below the eyes"
-        if not -0.2 < nose[1] < mouth[1] + 0.3 or abs(nose[0]) > 1:
+        if not -0.2 < nose.imag < mouth.imag + 0.3 or abs(nose.real) > 1:
             return "the nose is not between eyes and mouth"
         return None
 
@@ -75,6 +68,10 @@ class Face:
     def width(self) -> float:
         return self.box[2] - self.box[0]
 
+    @property
+    def center(self) -> Point:
+        return middle(self.box[:2], self.box[2:])
+
 
 def middle(a: Point, b: Point) -> Point:
     """Half-way from `a` to `b`."""
@@ -83,9 +80,5 @@ def middle(a: Point, b: Point) -> Point:
 
 def overlap(a: Box, b: Box) -> float:
     """What two boxes share, as a part of what they cover together: 0 to 1."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
+    shared = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
     return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)

@@ -19,16 +19,16 @@ _FORM = '{"source": "a.png", "landmarks": {' + ", ".join(f'"{name}": [x, y]' for
 
 def face_values(face: Face) -> dict[str, Any]:
     """`score`, `box` and `landmarks` as in `crops.jsonl`: pixels of the source, to a hundredth."""
+
+    def rounded(values: Point | Box) -> list[float]:
+        return [round(value, 2) for value in values]
+
     named = zip(POINTS, face.landmarks.points(), strict=True)
     return {
         "score": round(face.score, 4),
-        "box": _rounded(face.box),
-        "landmarks": {name: _rounded(point) for name, point in named},
+        "box": rounded(face.box),
+        "landmarks": {name: rounded(point) for name, point in named},
     }
-
-
-def _rounded(values: Point | Box) -> list[float]:
-    return [round(value, 2) for value in values]
 
 
 class Given:
@@ -77,8 +77,7 @@ def face_of(value: dict[str, Any]) -> Face:
     for name in POINTS:
         if name not in given:
             raise ValueError(f"its landmarks lack `{name}`")
-    points = [_numbers(given[name], 2, name) for name in POINTS]
-    landmarks = Landmarks(*((point[0], point[1]) for point in points))
+    landmarks = Landmarks(*((x, y) for x, y in (_numbers(given[name], 2, name) for name in POINTS)))
     score = value.get("score", 1.0)
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
         raise ValueError("`score` is no number from 0 to 1")
@@ -86,24 +85,15 @@ def face_of(value: dict[str, Any]) -> Face:
         x0, y0, x1, y1 = _numbers(value["box"], 4, "box")
         if x0 >= x1 or y0 >= y1:
             raise ValueError("`box` is no box: it reads [x0, y0, x1, y1]")
-        box = (x0, y0, x1, y1)
-    else:
-        box = _guess(landmarks)
-    return Face(box, float(score), landmarks)
+        return Face((x0, y0, x1, y1), float(score), landmarks)
+    half = max(1.0, math.dist(landmarks.eye_left_image, landmarks.eye_right_image))  # about as wide as a face is
+    x, y = middle(landmarks.eyes, landmarks.mouth)
+    return Face((x - half, y - half, x + half, y + half), float(score), landmarks)
 
 
 def _numbers(value: Any, count: int, name: str) -> list[float]:
-    good = isinstance(value, list) and len(value) == count
-    if not good or not all(
-        isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < 1e6 for number in value
-    ):
+    numbers = value if isinstance(value, list) else []
+    fit = [type(number) in (int, float) and abs(number) < 1e6 for number in numbers]
+    if len(fit) != count or not all(fit):
         raise ValueError(f"`{name}` is not a list of {count} numbers")
-    return [float(number) for number in value]
-
-
-def _guess(landmarks: Landmarks) -> Box:
-    """A box about the face of these landmarks: twice as wide as its eyes are apart."""
-    (x0, y0), (x1, y1) = landmarks.eye_left_image, landmarks.eye_right_image
-    half = max(1.0, math.hypot(x1 - x0, y1 - y0))
-    x, y = middle(landmarks.eyes, landmarks.mouth)
-    return x - half, y - half, x + half, y + half
+    return [float(number) for number in numbers]
