@@ -22,8 +22,8 @@ from PIL import Image
 from animepggan.cli import main
 from animepggan.cli.data.crop import command
 from animepggan.corpus.faces import crop as job
+from animepggan.corpus.faces.by_animeface import drawn_face
 from animepggan.corpus.faces.crop import CropOptions, CropSummary, crop, name_of, reject_reason
-from animepggan.corpus.faces.drawn import drawn_face
 from animepggan.corpus.faces.face import Face, Landmarks
 from animepggan.errors import BusyError, DataError, ModelError
 

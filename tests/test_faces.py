@@ -24,11 +24,9 @@ from PIL import Image, ImageDraw
 from animepggan import hub
 from animepggan.corpus.faces import by_animeface, by_hub, detector, votes
 from animepggan.corpus.faces.align import Square, cut, square_of
-from animepggan.corpus.faces.by_animeface import AnimeFace
+from animepggan.corpus.faces.by_animeface import AnimeFace, drawn_face
 from animepggan.corpus.faces.by_hub import AnimeFaceDetector
-from animepggan.corpus.faces.drawn import drawn_face
-from animepggan.corpus.faces.face import Face, Landmarks, Point, overlap
-from animepggan.corpus.faces.rows import POINTS, Given, face_of, face_values
+from animepggan.corpus.faces.face import POINTS, Face, Given, Landmarks, Point, face_of, face_values, overlap
 from animepggan.errors import DataError, HubError, ModelError
 
 UPRIGHT = Landmarks((40.0, 50.0), (60.0, 50.0), (50.0, 58.0), (50.0, 64.0))

@@ -91,9 +91,8 @@ def list_folder(root: Path, *, prefer_archives: bool = False, trust_links: bool 
     for name in packed:
         if archives.is_mere_table(root / name):
             yield Bad(name, "a table without pictures")
-            continue
-        for item in archives.list_archive(root / name):
-            yield replace(item, name=f"{name}/{item.name}")
+        else:
+            yield from (replace(item, name=f"{name}/{item.name}") for item in archives.list_archive(root / name))
 
 
 def folder_stamp(root: Path, *, trust_links: bool = False) -> str:

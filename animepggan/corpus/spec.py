@@ -108,12 +108,9 @@ def _patterns(endings: frozenset[str]) -> list[str]:
 
 def _holds_mere_tables(folder: Path) -> bool:
     """Whether a snapshot's archives are all parquet tables without pictures: those describe loose ones."""
-    found = [
-        folder / name
-        for name, ending, _, _, reason in walk(folder, trust_links=True)
-        if ending in archives.ENDINGS and not reason
-    ]
-    return bool(found) and all(archives.is_mere_table(path) for path in found)
+    files = walk(folder, trust_links=True)
+    found = [name for name, ending, _, _, reason in files if ending in archives.ENDINGS and not reason]
+    return bool(found) and all(archives.is_mere_table(folder / name) for name in found)
 
 
 # ---------------------------------------------------------------- descriptions

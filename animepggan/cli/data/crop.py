@@ -93,7 +93,7 @@ def command(
     import signal
 
     from animepggan.corpus.faces.crop import crop
-    from animepggan.corpus.faces.rows import CROPS, REJECTS
+    from animepggan.corpus.faces.face import CROPS, REJECTS
     from animepggan.corpus.names import printable
     from animepggan.corpus.spec import resolve
     from animepggan.errors import DataError, Interrupted
@@ -157,7 +157,7 @@ def _sections(source: Source, summary: CropSummary) -> Iterator[Section]:
 
     from animepggan.corpus.description import read_lines
     from animepggan.corpus.faces.crop import rejected
-    from animepggan.corpus.faces.rows import CROPS
+    from animepggan.corpus.faces.face import CROPS
     from animepggan.corpus.names import printable
     from animepggan.report.sheet import Section, Tile
 

@@ -33,8 +33,7 @@ from animepggan.corpus.decode import DecodeError, open_picture
 from animepggan.corpus.description import read_lines, write_lines
 from animepggan.corpus.faces.align import Square, cut, square_of
 from animepggan.corpus.faces.detector import Detector, open_detector
-from animepggan.corpus.faces.face import Face
-from animepggan.corpus.faces.rows import CROPS, REJECTS, Given, face_values
+from animepggan.corpus.faces.face import CROPS, REJECTS, Face, Given, face_values
 from animepggan.corpus.job import Record, open_record
 from animepggan.corpus.names import printable
 from animepggan.corpus.spec import Bad, Entry, Source, resolve
