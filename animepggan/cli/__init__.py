@@ -17,8 +17,7 @@ import click
 from click.exceptions import Exit, NoArgsIsHelpError
 
 from animepggan import __version__
-from animepggan.cli.common import COMMON_OPTIONS, DEBUG, complain, mute
-from animepggan.cli.verbs import Verbs
+from animepggan.cli.common import COMMON_OPTIONS, DEBUG, Verbs, complain, mute
 from animepggan.errors import BUG, AnimepgganError, Interrupted, resource_error
 
 VERBS = {
@@ -41,8 +40,7 @@ USAGE = 2
     cls=Verbs,
     load=lambda name: importlib.import_module(f"{__name__}.{name}"),
     verbs=VERBS,
-    subcommand_metavar="VERB ...",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
     epilog="`animepggan VERB --help` tells more about one verb.",
 )
 @click.version_option(__version__, message="animepggan %(version)s")

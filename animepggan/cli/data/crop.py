@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from animepggan.cli.common import Console, common_options, output_option
+from animepggan.cli.common import NATURAL, Console, common_options, output_option
 
 if TYPE_CHECKING:
     from animepggan.corpus.faces.crop import CropSummary
@@ -25,15 +25,12 @@ SHOWN = 300  # pictures of a kind on the sheet
     "copies and strangers."
 )
 @click.argument("spec", metavar="SPEC")
-@click.option(
-    "--size", metavar="PX", type=click.IntRange(16, 2048), default=256, show_default=True, help="Side of a crop."
-)
+@click.option("--size", metavar="PX", type=click.IntRange(16, 2048), default=256, help="Side of a crop.")
 @click.option(
     "--loose",
     metavar="X",
     type=click.FloatRange(0.3, 4),
     default=1.0,
-    show_default=True,
     help="Times the side that eyes and mouth give a crop: 1 has room for the hair.",
 )
 @click.option(
@@ -41,24 +38,13 @@ SHOWN = 300  # pictures of a kind on the sheet
     metavar="PX",
     type=click.FloatRange(min=16),
     default=80,
-    show_default=True,
     help="Leave out faces less wide (without the hair). The larger, the faster.",
 )
 @click.option(
-    "--max-tilt",
-    metavar="DEG",
-    type=click.FloatRange(0, 90),
-    default=35,
-    show_default=True,
-    help="Leave out faces turned by more.",
+    "--max-tilt", metavar="DEG", type=click.FloatRange(0, 90), default=35, help="Leave out faces turned by more."
 )
 @click.option(
-    "--confidence",
-    metavar="X",
-    type=click.FloatRange(0, 1),
-    default=0.85,
-    show_default=True,
-    help="Leave out faces of a lower score.",
+    "--confidence", metavar="X", type=click.FloatRange(0, 1), default=0.85, help="Leave out faces of a lower score."
 )
 @click.option(
     "--detector",
@@ -73,24 +59,11 @@ SHOWN = 300  # pictures of a kind on the sheet
     type=click.Path(path_type=Path),
     help="Search for no faces: take those of a JSONL file, or all that were found for an earlier --output.",
 )
-@click.option("--workers", metavar="N", type=click.IntRange(min=0), help="Processes.  [default: all cores]")
+@click.option("--workers", metavar="N", type=NATURAL, help="Processes.  [default: all cores]")
 @click.option("--restart", is_flag=True, help="Throw away what an earlier start left in PATH.")
 @output_option("data/NAME-faces")
 @common_options
-def command(
-    console: Console,
-    spec: str,
-    size: int,
-    loose: float,
-    min_face: float,
-    max_tilt: float,
-    confidence: float,
-    detector: str | None,
-    landmarks: Path | None,
-    workers: int | None,
-    restart: bool,
-    output: Path | None,
-) -> None:
+def command(console: Console, /, spec: str, output: Path | None, **options: Any) -> None:
     """Find the faces in pictures, turn them upright by their eyes and mouth, and cut them out.
 
     SPEC is a folder, a zip or tar, or any other that `--data` takes. The crops go to PATH/pictures, what each of them
@@ -104,27 +77,13 @@ def command(
     from animepggan.corpus.spec import resolve
     from animepggan.errors import DataError, Interrupted
 
-    if landmarks is not None and detector is not None:
-        raise click.UsageError(
-            "--landmarks says where the faces are: leave --detector out.", click.get_current_context()
-        )
+    if options["landmarks"] is not None and options["detector"] is not None:
+        context = click.get_current_context()
+        raise click.UsageError("--landmarks says where the faces are: leave --detector out.", context)
     source = resolve(spec)
     try:
         with console.bars() as bar:
-            summary = crop(
-                source,
-                output,
-                size=size,
-                loose=loose,
-                min_face=min_face,
-                max_tilt=max_tilt,
-                confidence=confidence,
-                detector=detector,
-                landmarks=landmarks,
-                workers=workers,
-                restart=restart,
-                bar=bar,
-            )
+            summary = crop(source, output, bar=bar, **options)
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted: what is done is kept; the same command goes on", signal.SIGINT) from error
     folder = summary.output

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from animepggan.cli.common import Console, apply_threads, common_options, device_options, output_option
+from animepggan.cli.common import NATURAL, Console, apply_threads, common_options, device_options, output_option
 
 
 @click.command()
@@ -31,23 +32,11 @@ from animepggan.cli.common import Console, apply_threads, common_options, device
     type=float,
     help="Score above which pictures are left out.  [default: from the set, at least 3.5]",
 )
-@click.option("--workers", metavar="N", type=click.IntRange(min=0), help="Threads; 0: one.  [default: all cores]")
+@click.option("--workers", metavar="N", type=NATURAL, help="Threads; 0: one.  [default: all cores]")
 @device_options
 @output_option("data/curated-NAME, after the set")
 @common_options
-def command(
-    console: Console,
-    data: str,
-    backbone: str | None,
-    keep: str | None,
-    reject: str | None,
-    near_limit: float | None,
-    stranger_limit: float | None,
-    workers: int | None,
-    device: str,
-    threads: int | None,
-    output: Path | None,
-) -> None:
+def command(console: Console, /, data: str, threads: int | None, output: Path | None, **options: Any) -> None:
     """Find copies, near copies and strangers in SPEC, and write PATH/corpus.jsonl, which --data takes.
 
     Nothing is deleted: in training a cluster of copies counts as one picture, and strangers are left out. Edit that
@@ -61,19 +50,7 @@ def command(
     folder = output or Path("data", f"curated-{source.name}")
     apply_threads(threads)
     with console.bars() as bar:
-        curation = library.curate(
-            source,
-            folder,
-            backbone=backbone,
-            keep=keep,
-            reject=reject,
-            near_limit=near_limit,
-            stranger_limit=stranger_limit,
-            workers=workers,
-            device=device,
-            bar=bar,
-            say=console.say,
-        )
+        curation = library.curate(source, folder, bar=bar, say=console.say, **options)
     description, sheet = folder / "corpus.jsonl", folder / "sheet.html"
     console.say("; ".join(f"{name} {value}" for name, value in curation.counts.items()))
     console.say(f"look at {printable(str(sheet))}")

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -50,34 +50,24 @@ def _check_every(_: click.Context, __: click.Parameter, every: float) -> float:
     metavar="SECONDS",
     type=click.FloatRange(min=0),
     default=1.0,
-    show_default=True,
     callback=_check_every,
     help="Between two stills of a scene; 0: only one where each begins.",
 )
 @click.option("--start", metavar="TIME", callback=_seconds, help="Skip what is before, as 1:30 or 90.")
 @click.option("--end", metavar="TIME", callback=_seconds, help="Skip what is after.")
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(["png", "jpeg"]),
-    default="png",
-    show_default=True,
-    help="jpeg is smaller and loses a little.",
-)
-@click.option(
-    "--quality", metavar="Q", type=click.IntRange(1, 100), help="Of jpeg, 1 to 100.  [default: 95]", default=None
-)
+@click.option("--format", type=click.Choice(["png", "jpeg"]), default="png", help="jpeg is smaller and loses a little.")
+@click.option("--quality", metavar="Q", type=click.IntRange(1, 100), help="Of jpeg, 1 to 100.  [default: 95]")
 @output_option("data/stills")
 @common_options
 def command(
     console: Console,
+    /,
     videos: tuple[Path, ...],
-    every: float,
     start: float | None,
     end: float | None,
-    file_format: Literal["png", "jpeg"],
     quality: int | None,
     output: Path | None,
+    **options: Any,
 ) -> None:
     """Take still pictures out of videos: where scenes begin, and between.
 
@@ -87,7 +77,7 @@ def command(
 
     Stills are named by video and time, episode01-00h12m03.480s.png. Started again, it skips the videos that are done.
     """
-    if quality is not None and file_format != "jpeg":
+    if quality is not None and options["format"] != "jpeg":
         raise click.UsageError("--quality is for --format jpeg.")
     if end is not None and end <= (start or 0):
         raise click.UsageError("--end is not after --start.")
@@ -96,14 +86,7 @@ def command(
 
     with console.bars("s") as bar:
         summary = frames(
-            videos,
-            output or DEFAULT_OUTPUT,
-            every=every,
-            start=start or 0.0,
-            end=end,
-            format=file_format,
-            quality=95 if quality is None else quality,
-            bar=bar,
+            videos, output or DEFAULT_OUTPUT, start=start or 0, end=end, quality=quality or 95, bar=bar, **options
         )
     for bad in summary.unreadable:
         console.warn(f"nothing taken from {bad}")
