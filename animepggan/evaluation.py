@@ -114,14 +114,8 @@ def evaluate(
         chosen = _of_pictures(str(subject), source, count, seed, resolution)
 
     def pool(spec: str | Source) -> Pool:
-        return Pool.load(
-            spec,
-            resolution=chosen.resolution,
-            background=chosen.background,
-            cache=cache_folder(),
-            bar=bar,
-            say=say,
-        )
+        side, color = chosen.resolution, chosen.background
+        return Pool.load(spec, resolution=side, background=color, cache=cache_folder(), bar=bar, say=say)
 
     against = pool(source)
     trained, memorization = None, True

@@ -49,11 +49,12 @@ def choose(
     try:
         return open_backbone(DEFAULT, device=device)
     except HubError as error:
+        reason = str(error).partition("\n")[0]
         try:
             backbone = packaged(cache, device=device)
         except ModelError as second:
-            raise ModelError(f"no backbone: {_first_line(error)}\n{second}") from error
-        log.warning("%s\nusing %s", _first_line(error), PACKAGED)
+            raise ModelError(f"no backbone: {reason}\n{second}") from error
+        log.warning("%s\nusing %s", reason, PACKAGED)
         return backbone
 
 
@@ -93,7 +94,3 @@ def convert(pickled: Path, path: Path) -> None:
         renamed[name] = tensor.contiguous()
     with replacing(path) as partial:
         save_file(renamed, partial, metadata={ARCHITECTURE: PACKAGED_ARCHITECTURE})
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

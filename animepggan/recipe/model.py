@@ -313,8 +313,7 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> Recipe:
-        found = [] if info.context == LAYER else contradictions(self)
-        if found:
+        if info.context != LAYER and (found := contradictions(self)):
             raise ValueError("; ".join(f"{key}: {message}" for key, message in found))
         return self
 
@@ -340,9 +339,8 @@ def contradictions(recipe: Recipe) -> list[tuple[str, str]]:
                 lower = batch - batch % group_size
                 cure = f"take {lower} or {lower + group_size}, or network.group_size: batch"
                 message = f"{batch}{where} is no multiple of network.group_size {group_size}; {cure}"
-                if ("schedule.batch_size", message) not in found:
-                    found.append(("schedule.batch_size", message))
-    return found
+                found.append(("schedule.batch_size", message))
+    return list(dict.fromkeys(found))
 
 
 def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
