@@ -61,8 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # the second one, while the first or an error was being reported
         code = INTERRUPTED
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        print(end="", flush=True)
     except BrokenPipeError:
         mute(sys.stdout)
     except OSError as error:
@@ -104,9 +103,7 @@ def _report(error: BaseException, *, debug: bool) -> int:
         complain(error.format_message())
         return USAGE
     if debug:
-        import traceback
-
-        complain("".join(traceback.format_exception(error)).rstrip())
+        complain(_traceback(error))
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         complain("interrupted")
         return INTERRUPTED
@@ -146,17 +143,19 @@ def _save_traceback(error: BaseException) -> str:
     """Write the traceback to a new file in the temporary folder; the line that names it, or the traceback itself."""
     import platform
     import tempfile
-    import traceback
 
-    lines = "".join(traceback.format_exception(error)).rstrip()
+    lines = _traceback(error)
+    text = f"animepggan {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+    text += f"arguments: {sys.argv[1:]}\n\n{lines}\n"
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="animepggan-bug-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
-        ) as file:
-            file.write(
-                f"animepggan {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
-                f"arguments: {sys.argv[1:]}\n\n{lines}\n"
-            )
+        with tempfile.NamedTemporaryFile(prefix="animepggan-bug-", suffix=".txt", delete=False) as file:
+            file.write(text.encode("utf-8", errors="backslashreplace"))
     except OSError:
         return lines
     return f"its traceback is in {file.name} (`--debug` shows it here)"
+
+
+def _traceback(error: BaseException) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(error)).rstrip()

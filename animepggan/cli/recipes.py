@@ -25,12 +25,9 @@ def list_recipes(console: Console) -> None:
     """List the recipes that come with the program."""
     from animepggan import recipe
 
-    rows = [(path.stem, recipe.title(path), path) for path in recipe.shipped()]
-    width = max(len(name) for name, _, _ in rows)
-    console.result(
-        "\n".join(f"{name:<{width}}  {title}" for name, title, _ in rows),
-        [{"name": name, "title": title, "path": str(path)} for name, title, path in rows],
-    )
+    rows = [{"name": path.stem, "title": recipe.title(path), "path": str(path)} for path in recipe.shipped()]
+    width = max(len(row["name"]) for row in rows)
+    console.result("\n".join(f"{row['name']:<{width}}  {row['title']}" for row in rows), rows)
 
 
 @command.command()

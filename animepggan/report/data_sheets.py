@@ -11,8 +11,7 @@ import numpy as np
 from animepggan.corpus.check import SUSPECTS, Report
 from animepggan.corpus.curation import Curation
 from animepggan.corpus.names import printable
-from animepggan.report.histogram import histogram
-from animepggan.report.sheet import Section, Tile, thumbnails, write_sheet
+from animepggan.report.sheet import Section, Tile, histogram, thumbnails, write_sheet
 
 GROUPS, MEMBERS, SAMPLE, LISTED = 24, 6, 72, 200
 """Shown of a check at most: groups of copies, pictures of a group, pictures of the whole set, unusable files."""

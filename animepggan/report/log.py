@@ -17,12 +17,6 @@ from animepggan.training import Progress
 from animepggan.training.estimate import peak_memory
 
 
-def memory_mb() -> float:
-    """The most memory that this process has held: on the GPU where one is used, resident otherwise; 10^6 bytes."""
-    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return peak_memory(torch.device("cuda" if on_gpu else "cpu")) / 1e6
-
-
 def read_log(folder: Path, images_seen: int) -> list[dict[str, Any]]:
     """The lines of `folder`/log.jsonl up to `images_seen`; those that are damaged, as by a crash, are passed over."""
     path = folder / "log.jsonl"
@@ -60,11 +54,14 @@ class Log:
         self._steps.append(progress)
 
     def line(self, more: Mapping[str, Any]) -> dict[str, Any]:
-        """The line of the steps since the last, with `more` in it."""
+        """The line of the steps since the last, with `more` in it; `memory_mb` is the most memory held so far, on a GPU
+        where one is used.
+        """
         steps = self._steps
         progress, moment = steps[-1], steps[-1].moment
         generator_losses = [step.loss_generator for step in steps if step.loss_generator is not None]
         self._steps, seconds, self._seconds = [], self._seconds, 0.0
+        on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         return {
             "images_seen": progress.images_seen,
             "resolution": moment.resolution,
@@ -77,7 +74,7 @@ class Log:
             "drift": _mean([step.drift for step in steps]),
             "learning_rate": moment.learning_rate,
             "images_per_second": round(sum(step.moment.batch_size for step in steps) / max(seconds, 1e-9), 2),
-            "memory_mb": round(memory_mb(), 1),
+            "memory_mb": round(peak_memory(torch.device("cuda" if on_gpu else "cpu")) / 1e6, 1),
             **progress.methods,
             **more,
         }

@@ -14,8 +14,7 @@ from animepggan.corpus.names import printable
 from animepggan.disk import write_json
 from animepggan.metrics.evaluate import Measures
 from animepggan.metrics.memorization import EXPECTED, Memorization, Training
-from animepggan.report.histogram import histogram
-from animepggan.report.sheet import Section, Tile, write_sheet
+from animepggan.report.sheet import Section, Tile, histogram, write_sheet
 from animepggan.sampling.files import naming
 
 ROWS = 16  # of a section

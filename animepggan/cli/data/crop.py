@@ -106,16 +106,8 @@ def command(console: Console, /, spec: str, output: Path | None, **options: Any)
             f"{summary.rejected} rejected, {summary.without_face} pictures without, {summary.unreadable} unreadable\n"
             f"{printable(str(sheet))} shows them; --confidence, --min-face and --max-tilt say what is cut"
         )
-    console.result(
-        str(folder),
-        {
-            **asdict(summary),
-            "crops_file": folder / "crops.jsonl",
-            "rejects_file": folder / "rejects.jsonl",
-            "sheet": sheet,
-            "skipped": len(source.skipped),
-        },
-    )
+    files = {f"{kind}_file": folder / f"{kind}.jsonl" for kind in ("crops", "rejects")}
+    console.result(str(folder), {**asdict(summary), **files, "sheet": sheet, "skipped": len(source.skipped)})
 
 
 def _note(summary: CropSummary) -> str:
@@ -139,23 +131,16 @@ def _sections(source: Source, summary: CropSummary) -> Iterator[Section]:
     from animepggan.corpus.names import printable
     from animepggan.report.sheet import Section, Tile
 
-    def cut() -> Iterator[list[Tile]]:
-        tiles = []
-        for row in heapq.nsmallest(SHOWN, crops(summary.output), key=lambda row: row["score"]):
-            with Image.open(summary.output / row["file"]) as image:
-                pixels = np.array(image)
-            tiles.append(Tile(pixels, f"{row['score']:.2f} {printable(row['source'])}"))
-        yield tiles
-
-    def left() -> Iterator[list[Tile]]:
-        yield [
-            Tile(np.array(image), f"{row['reason']} ({printable(row['source'])})", marked="box" in row)
-            for row, image in rejected(source, summary.output, SHOWN)
-        ]
-
-    total = summary.rejected + summary.without_face
-    if summary.crops:
-        yield Section("Cut", f"{min(SHOWN, summary.crops)} of {summary.crops}, the lowest scores first", cut())
-    if total:
+    tiles = []
+    for row in heapq.nsmallest(SHOWN, crops(summary.output), key=lambda row: row["score"]):
+        with Image.open(summary.output / row["file"]) as image:
+            tiles.append(Tile(np.array(image), f"{row['score']:.2f} {printable(row['source'])}"))
+    if tiles:
+        yield Section("Cut", f"{len(tiles)} of {summary.crops}, the lowest scores first", [tiles])
+    tiles = [
+        Tile(np.array(image), f"{row['reason']} ({printable(row['source'])})", marked="box" in row)
+        for row, image in rejected(source, summary.output, SHOWN)
+    ]
+    if total := summary.rejected + summary.without_face:
         note = f"{min(SHOWN, total)} of {total}, the likeliest faces first; framed: a face that was found"
-        yield Section("Left out", note, left())
+        yield Section("Left out", note, [tiles])

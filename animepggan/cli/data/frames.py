@@ -114,12 +114,11 @@ def _tell(console: Console, taken: Taken) -> None:
     if taken.before:
         console.say(f"{shown}: done before, {taken.stills} stills")
     else:
-        left = [f"{taken.repeats} repeats"] if taken.repeats else []
-        left += [f"{taken.blank} of a single color"] if taken.blank else []
-        console.say(
-            f"{shown}: {taken.stills} stills up to {clock(taken.seconds)}, {taken.scenes} where a scene begins"
-            + (f"; left out: {', '.join(left)}" if left else "")
-        )
+        told = f"{taken.stills} stills up to {clock(taken.seconds)}, {taken.scenes} where a scene begins"
+        left = ((taken.repeats, "repeats"), (taken.blank, "of a single color"))
+        if out := ", ".join(f"{count} {what}" for count, what in left if count):
+            told += f"; left out: {out}"
+        console.say(f"{shown}: {told}")
     if taken.damaged:
         console.warn(f"{shown}: {taken.damaged} damaged places, passed over")
     if taken.problem:
