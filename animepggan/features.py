@@ -27,18 +27,15 @@ from torch.nn import functional
 from animepggan import hub
 from animepggan.errors import ModelError
 
-ARCHITECTURE = "architecture"
-"""The key of a weights file's metadata under which timm's name of the architecture stands."""
+ARCHITECTURE = "architecture"  # the key of a weights file's metadata under which timm's name of the architecture stands
 
 SIZE = 224
 """Pixels a side that pictures are brought to, at most. What was trained on more (DINOv2: 518) is asked for less: the
 attention of 37 x 37 patches costs eight times that of 16 x 16, and faces are rarely stored that large."""
 
-BATCH = 32
-"""Pictures that the network sees at once."""
+BATCH = 32  # pictures that the network sees at once
 
-FILES = ("config.json", "model.safetensors")
-"""What is read of a hub repository."""
+FILES = ("config.json", "model.safetensors")  # what is read of a hub repository
 
 TAKES = "--backbone takes hub:owner/name[@revision], FILE.safetensors or ARCHITECTURE=FILE.safetensors"
 

@@ -30,8 +30,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Parameters = ParamSpec("Parameters")
 
 COMMON_OPTIONS = ("--json", "--debug", "--quiet")
-DEBUG = "animepggan.debug"
-"""Key of `click.Context.meta` under which `main` finds whether `--debug` was given."""
+DEBUG = "animepggan.debug"  # key of `click.Context.meta` under which `main` finds whether `--debug` was given
 
 
 class Verbs(click.Group):

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from animepggan.training.estimate import Accelerator, StagePlan
     from animepggan.transfer import Base
 
-GPU_FLOPS = 1e16
-"""Runs of more operations than this are shown with what they take on GPUs."""
+GPU_FLOPS = 1e16  # runs of more operations than this are shown with what they take on GPUs
 PRECISIONS = ("fp32", "bf16")
 
 

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from animepggan.run import Event, FinishedRun
 
-SECONDS_BETWEEN_LINES = 10.0
-"""Where there is no bar: at least so long between two lines of progress."""
+SECONDS_BETWEEN_LINES = 10.0  # where there is no bar: at least so long between two lines of progress
 PRECISION: Any = {"type": click.Choice(["fp32", "bf16"]), "default": "fp32"}
 PATIENCE = "Stop when N measures in a row were no better than the best; needs measures.every_kimg."
 

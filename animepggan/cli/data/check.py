@@ -14,10 +14,8 @@ from animepggan.cli.common import NATURAL, Console, apply_threads, common_option
 if TYPE_CHECKING:
     from animepggan.corpus.check import Report
 
-NAMED = 3
-"""Files that a line names."""
-FOUND = 1
-"""Exit code when there is something to look at."""
+NAMED = 3  # files that a line names
+FOUND = 1  # exit code when there is something to look at
 
 
 @click.command(
