@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -64,61 +65,51 @@ def train(console: Console, function: Callable[..., FinishedRun], *what: str, **
     """Call one of the library's functions, and print what happens and what it returns."""
     from animepggan.checkpoint import BEST
 
-    with Watcher(console) as watcher, console.bars() as bar:
-        run = function(*what, **given, watch=watcher.watch, bar=bar, say=console.say, warn=console.warn)
-    console.result(
-        f"{run.folder}\n{run.checkpoint}",
-        {
-            "run": str(run.folder),
-            "checkpoint": str(run.checkpoint),
-            "images_seen": run.images_seen,
-            "total_images": run.total_images,
-            "best": None if run.best is None else run.folder / BEST,
-        },
-    )
+    with watching(console) as watch, console.bars() as bar:
+        run = function(*what, **given, watch=watch, bar=bar, say=console.say, warn=console.warn)
+    told = {"run": run.folder, "checkpoint": run.checkpoint, "images_seen": run.images_seen}
+    told |= {"total_images": run.total_images, "best": None if run.best is None else run.folder / BEST}
+    console.result(f"{run.folder}\n{run.checkpoint}", told)
 
 
-class Watcher:
+@contextmanager
+def watching(console: Console) -> Iterator[Callable[[Event], None]]:
     """A bar with stage, alpha and the newest measure, or lines where there is no terminal to draw it on."""
+    bar: tqdm[Any] | None = None
+    last_line = 0.0
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.bar: tqdm[Any] | None = None
-        self.last_line = 0.0
-
-    def __enter__(self) -> Watcher:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def watch(self, event: Event) -> None:
-        """Show a step."""
+    def watch(event: Event) -> None:
+        nonlocal bar, last_line
         moment, record = event.progress.moment, event.record
-        if self.bar is None:
-            self.bar = self.console.bar(event.total_images, "img", "training")
-            self.bar.unit_scale = True
-            self.bar.initial = moment.images_seen  # the time left follows from what this process has trained
-            self.bar.update(moment.images_seen)
+        if bar is None:
+            bar = console.bar(event.total_images, "img", "training")
+            bar.unit_scale = True
+            bar.initial = moment.images_seen  # the time left follows from what this process has trained
+            bar.update(moment.images_seen)
         where = f"{moment.resolution} px {moment.phase.name}"
         if moment.phase.name == "fade":
             where += f" alpha {moment.alpha:.2f}"
-        self.bar.set_description_str(where, refresh=False)
+        bar.set_description_str(where, refresh=False)
         measured = ""
         if event.measured is not None:
             measured = f"{event.measured[0]} {event.measured[1]:.4g}{', the best' if event.is_best else ''}"
-            self.bar.set_postfix_str(measured, refresh=False)
-        self.bar.update(event.progress.images_seen - self.bar.n)
+            bar.set_postfix_str(measured, refresh=False)
+        bar.update(event.progress.images_seen - bar.n)
         for note in event.notes:
-            self.console.warn(note)
+            console.warn(note)
         if event.checkpoint is not None:
-            self.console.say(f"saved {event.checkpoint}")
-        is_due = time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES or event.checkpoint is not None
-        if self.bar.disable and record is not None and (is_due or measured):
-            self.last_line = time.monotonic()
-            self.console.say(
+            console.say(f"saved {event.checkpoint}")
+        is_due = time.monotonic() - last_line >= SECONDS_BETWEEN_LINES or event.checkpoint is not None
+        if bar.disable and record is not None and (is_due or measured):
+            last_line = time.monotonic()
+            console.say(
                 f"{where}  {record['images_seen'] / 1000:.1f}/{event.total_images / 1000:.1f} kimg  "
                 f"{record['images_per_second']:.1f} images/s  D {record['loss_discriminator']:.3f}  "
                 f"penalty {record['gradient_penalty']:.3f}{measured and f'  {measured}'}"
             )
+
+    try:
+        yield watch
+    finally:
+        if bar is not None:
+            bar.close()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from animepggan.cli.common import NATURAL, Console, apply_threads, common_options, device_options, output_option
+from animepggan.corpus.names import printable
+from animepggan.errors import DataError
 
 if TYPE_CHECKING:
     from animepggan.corpus.check import Report
@@ -53,9 +55,7 @@ def command(
     description that training takes. Without a backbone strangers are not looked for.
     """
     from animepggan import data as library
-    from animepggan.corpus.names import printable
     from animepggan.corpus.spec import resolve
-    from animepggan.errors import DataError
 
     source = resolve(data)
     folder = output or Path("data", f"check-{source.name}")
@@ -74,8 +74,6 @@ def command(
 
 def _lines(report: Report, sheet: Path, listing: Path) -> Iterator[str]:
     """At most 24 lines."""
-    from animepggan.corpus.names import printable
-
     source = report.source
     told = f"{len(report.facts):,} of {len(source):,} pictures can be used"
     if report.left_out:
@@ -93,7 +91,6 @@ def _lines(report: Report, sheet: Path, listing: Path) -> Iterator[str]:
 
 def _findings(report: Report) -> Iterator[tuple[str, int, Iterable[str]]]:
     """What there is to look at: its name, how many pictures, and their names."""
-    from animepggan.corpus.names import printable
 
     def name(index: int) -> str:
         return printable(report.entries[index].name, 60)

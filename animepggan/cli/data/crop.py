@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import signal
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from animepggan.cli.common import NATURAL, Console, common_options, output_option
+from animepggan.corpus.names import printable
+from animepggan.errors import DataError, Interrupted
 
 if TYPE_CHECKING:
     from animepggan.corpus.faces.crop import CropSummary
     from animepggan.corpus.spec import Source
     from animepggan.report.sheet import Section
 
-SHEET = "sheet.html"
 SHOWN = 300  # pictures of a kind on the sheet
 
 
@@ -70,12 +73,8 @@ def command(console: Console, /, spec: str, output: Path | None, **options: Any)
     is to PATH/crops.jsonl, what was left out and why to PATH/rejects.jsonl, and PATH/sheet.html shows both. The same
     command again does only what is missing.
     """
-    import signal
-
     from animepggan.corpus.faces.crop import crop
-    from animepggan.corpus.names import printable
     from animepggan.corpus.spec import resolve
-    from animepggan.errors import DataError, Interrupted
 
     if options["landmarks"] is not None and options["detector"] is not None:
         context = click.get_current_context()
@@ -88,7 +87,7 @@ def command(console: Console, /, spec: str, output: Path | None, **options: Any)
         raise Interrupted("interrupted: what is done is kept; the same command goes on", signal.SIGINT) from error
     folder = summary.output
     console.say(f"faces by {summary.detector}")
-    sheet = folder / SHEET
+    sheet = folder / "sheet.html"
     if summary.done or summary.removed or not sheet.is_file():
         from animepggan.report.sheet import write_sheet
 
@@ -122,13 +121,10 @@ def _note(summary: CropSummary) -> str:
 
 def _sections(source: Source, summary: CropSummary) -> Iterator[Section]:
     """The crops, the most doubtful first, and what was left out."""
-    import heapq
-
     import numpy as np
     from PIL import Image
 
     from animepggan.corpus.faces.crop import crops, rejected
-    from animepggan.corpus.names import printable
     from animepggan.report.sheet import Section, Tile
 
     tiles = []
@@ -137,10 +133,10 @@ def _sections(source: Source, summary: CropSummary) -> Iterator[Section]:
             tiles.append(Tile(np.array(image), f"{row['score']:.2f} {printable(row['source'])}"))
     if tiles:
         yield Section("Cut", f"{len(tiles)} of {summary.crops}, the lowest scores first", [tiles])
-    tiles = [
-        Tile(np.array(image), f"{row['reason']} ({printable(row['source'])})", marked="box" in row)
-        for row, image in rejected(source, summary.output, SHOWN)
-    ]
     if total := summary.rejected + summary.without_face:
+        tiles = [
+            Tile(np.array(image), f"{row['reason']} ({printable(row['source'])})", marked="box" in row)
+            for row, image in rejected(source, summary.output, SHOWN)
+        ]
         note = f"{min(SHOWN, total)} of {total}, the likeliest faces first; framed: a face that was found"
         yield Section("Left out", note, [tiles])

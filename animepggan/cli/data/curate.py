@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from animepggan.cli.common import NATURAL, Console, apply_threads, common_options, device_options, output_option
+from animepggan.corpus.names import printable
 
 
 @click.command()
@@ -43,7 +44,6 @@ def command(console: Console, /, data: str, threads: int | None, output: Path | 
     file by hand where it is wrong; PATH/sheet.html shows what was found, the most suspicious pictures first.
     """
     from animepggan import data as library
-    from animepggan.corpus.names import printable
     from animepggan.corpus.spec import resolve
 
     source = resolve(data)

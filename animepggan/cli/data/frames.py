@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from animepggan.cli.common import Console, common_options, output_option
+from animepggan.corpus.names import printable
 from animepggan.errors import DataError
 
 if TYPE_CHECKING:
@@ -107,7 +108,6 @@ def command(
 
 
 def _tell(console: Console, taken: Taken) -> None:
-    from animepggan.corpus.names import printable
     from animepggan.corpus.video import clock
 
     shown = printable(taken.video)
