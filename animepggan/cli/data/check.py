@@ -12,7 +12,7 @@ import click
 from animepggan.cli.common import Console, apply_threads, common_options, device_options, output_option
 
 if TYPE_CHECKING:
-    from animepggan.corpus.check import Report
+    from animepggan.corpus.curation import Report
 
 NAMED = 3
 """Files that a line names."""
