@@ -22,10 +22,9 @@ from animepggan.disk import cache_folder
 from animepggan.errors import DataError, HubError, ModelError, RecipeError
 from animepggan.hub import parse
 from animepggan.interop.backbones import choose
-from animepggan.metrics import evaluate as metrics
-from animepggan.metrics.distances import require_fidelity
-from animepggan.metrics.pool import Embedder, Pool
-from animepggan.metrics.store import room
+from animepggan.metrics.embeddings import require_fidelity
+from animepggan.metrics.pictures import Embedder, RealPictures, room
+from animepggan.metrics.quality import MOST, make_reference, measure
 from animepggan.model import Model, load
 from animepggan.report.scores import Evaluated
 from animepggan.sampling.draw import Precision
@@ -112,43 +111,43 @@ def evaluate(
     else:
         chosen = _of_pictures(str(subject), source, count, seed, resolution)
 
-    def pool(spec: str | Source) -> Pool:
+    def opened(spec: str | Source) -> RealPictures:
         side, color = chosen.resolution, chosen.background
-        return Pool.load(spec, resolution=side, background=color, cache=cache_folder(), bar=bar, say=say)
+        return RealPictures.load(spec, resolution=side, background=color, cache=cache_folder(), bar=bar, say=say)
 
-    against = pool(source)
+    against = opened(source)
     trained, memorization = None, True
     if (spec := train or chosen.trained_on or str(data)) != str(data):
         try:
-            trained = pool(spec)
+            trained = opened(spec)
         except (DataError, HubError) as error:
             if train is not None:
                 raise
             memorization = False
             why = f"what the model was trained on is not here ({str(error).splitlines()[0]})"
             note(f"{why}: copies are not looked for\nname it: --train SPEC")
-    reference = metrics.prepare(
+    reference = make_reference(
         against,
         train=trained,
         embedder=embedder,
         hold_out=hold_out,
         memorization=memorization,
-        most=max(metrics.MOST, chosen.count),
+        most=max(MOST, chosen.count),
         seed=seed,
         batch_size=batch_size,
     )
     pictures, names = _gathered(chosen, bar, note)
-    found = metrics.evaluate(pictures, reference, seed=seed, bar=bar)
-    for text in found.measures.notes:
+    measures, memorized = measure(pictures, reference, seed=seed, bar=bar)
+    for text in measures.notes:
         note(text)
     return Evaluated(
-        measures=replace(found.measures, notes=tuple(notes)),
+        measures=replace(measures, notes=tuple(notes)),
         subject=chosen.spec,
         name=re.sub(r"[^\w.-]+", "-", f"{chosen.name}-{against.corpus.name}").strip("-."),
         how=chosen.how,
         pictures=pictures,
         names=names,
-        memorization=found.memorization,
+        memorization=memorized,
         training=reference.training,
     )
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from animepggan.corpus.check import SUSPECTS, Report
-from animepggan.corpus.curation import Curation
+from animepggan.corpus.curation import SUSPECTS, Curation, Report
 from animepggan.corpus.names import printable
 from animepggan.report.sheet import Section, Tile, histogram, thumbnails, write_sheet
 

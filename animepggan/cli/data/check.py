@@ -14,7 +14,7 @@ from animepggan.corpus.names import printable
 from animepggan.errors import DataError
 
 if TYPE_CHECKING:
-    from animepggan.corpus.check import Report
+    from animepggan.corpus.curation import Report
 
 NAMED = 3  # files that a line names
 FOUND = 1  # exit code when there is something to look at
