@@ -37,8 +37,8 @@ def skin(k: Sketch) -> None:
     layers = {"none": (), "cel": ((1.0, 9, k.skin_dark),), "double": ((1.0, 9, k.skin_dark), (0.45, 4, k.skin_deep)),
         "soft": ((1.5, 13, soft), (0.8, 6, k.skin_dark))}
     for size, lower, color in layers[k.s.shade]:
-        a.fill(crescent(size), color)
-        a.fill(under_fringe(lower), color)
+        a.base(crescent(size), color)
+        a.base(under_fringe(lower), color)
     _cheeks(k)
     if "stubble" in k.c.extras:
         pts = [f(x, v + 74 + k.c.chin * 0.5, 2) for x, v in points("-46,-2 -30,12 0,22 30,12 46,-2 24,2 0,-6 -24,2")[0]]

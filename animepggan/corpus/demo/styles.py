@@ -91,7 +91,7 @@ GENERAL = (Style("school", iris=("glow", "deep"), pen=0.9, gloss=("band", "torn"
     iris=("plain", "deep"), iris_w=0.9, lights=1, lash=0.95, lashes=2, fold=1.4, lower=0.7, white="#eceef4",
     nose=("shade", "ridge"), mouth=0.95, face=(0.94, 10, -0.4), brow=1.1, gloss=("torn", "none"), strands=1.6,
     locks=1.2, chroma=0.6, light=-0.05, natural=0.8, blush=0.2, boys=0.45, grown=0.8,
-    finish=Finish(contrast=1.08, chroma=0.9, tint="#e8eefc", vignette=0.25)),
+    finish=Finish(contrast=1.06, chroma=0.95, tint="#eef2fc", vignette=0.25)),
     Style("game", pen=0.55, ink=2.0, shade="soft", depth=1.2, cool=0.35, eye=(1.05, 1.02, 1, 0), flat=0.4, tilt=0.06,
     iris=("glow", "ring"), lights=3, lash=1.25, lashes=2, lower=0.9, nose=("shade", "dot"), mouth=0.85,
     face=(0.97, 1, -0.4), brow=0.75, gloss=("band", "halo"), strands=2.0, locks=1.2, chroma=1.2, natural=0.0, blush=1.1,
