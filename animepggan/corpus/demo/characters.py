@@ -196,7 +196,7 @@ def someone(dice: Dice, style: Style, name: str, **fixed: Any) -> Character:
     under, even = fringe | {"tip": fringe["tip"] - 5, "n": fringe["n"] + 1, "lean": -0.3}, cut in ("straight", "bowl")
     back = r.weighted(_shares("short 9, tied 1") if male else _shares("bob 5, long 6, tied 5, short 0.8"))
     tail = r.weighted(_shares("low 1, pony 1")) if male and back == "tied" else r.weighted(TAILS.get(back, {"none": 1}))
-    odds = {"glasses": 0.10 if grown else 0.06, "mole": 0.07, "freckles": 0.05, "stubble": 0.12 * (build == "man"),
+    odds = {"glasses": 0.10 if grown else 0.06, "mole": 0.07, "freckles": 0.05,
         "earrings": 0.3 * (build == "woman")}
     extras = [r.weighted(TRINKETS)] * (r.chance(0.5) and not male) + [x for x, share in odds.items() if r.chance(share)]
     clothes = r.weighted(WEAR[build])

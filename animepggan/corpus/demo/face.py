@@ -40,9 +40,6 @@ def skin(k: Sketch) -> None:
         a.base(crescent(size), color)
         a.base(under_fringe(lower), color)
     _cheeks(k)
-    if "stubble" in k.c.extras:
-        pts = [f(x, v + 74 + k.c.chin * 0.5, 2) for x, v in points("-46,-2 -30,12 0,22 30,12 46,-2 24,2 0,-6 -24,2")[0]]
-        a.fill(loop(pts), mixed(k.c.skin, k.c.hair, 0.6), opacity=0.22)
     a.ink(out[1:-1], 2.6, k.skin_line, a=0.3, b=0.3)
 
 

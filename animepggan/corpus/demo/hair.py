@@ -60,7 +60,7 @@ def beside(k: Sketch, s: int) -> None:
         at(80, -72, -10)]
     tips = [bent(front[-1], t1, 0.2), bent(n1, t1, 0.1)[::-1], bent(n1, t2, 0.4), bent(n2, t2, 0.1)[::-1],
         bent(n2, t3, 0.4)]
-    a.base(shape(front, *tips, rear), c.hair)
+    a.fill(shape(front, *tips, rear), c.hair)
     if s != k.lit:
         split = [n1, at(99, low * 0.8, -8), at(103, low * 0.2, -14), at(100, -40, -6)]
         k.shade(shape(split, rear[::-1], *[part[::-1] for part in tips[:1:-1]]), c.hair, k.hair_dark)
@@ -94,7 +94,7 @@ def side_lock(k: Sketch, s: int) -> None:
         t2 = at(90 + w * 0.05, long - 6 - w * 0.4, 36)
     rear = [at(86 + w * 0.5, long * 0.55 - 12.6, 36), at(82 + w * 0.55, -20, 34), at(70, -66, 34)]
     down, up, down2 = bent(front[2], t1, 0.3), bent(n1, t1, 0.1)[::-1], bent(n1, t2, 0.4)
-    a.base(shape(front, down, up, down2, [t2, *rear]), c.hair)
+    a.fill(shape(front, down, up, down2, [t2, *rear]), c.hair)
     if s != k.lit:
         back = [rear[1], mid(front[1], rear[1], 0.55), mid(front[2], rear[0], 0.62), n1]
         k.shade(shape(down2, [t2, *rear[:2]], back), c.hair, k.hair_dark)
@@ -147,7 +147,7 @@ def front(k: Sketch) -> None:
     top = crown(k)
     under = k.locks(tuple(lock for lock in c.under if abs(lock[1][0] + pose.yaw) < 72))
     if under:
-        a.base(shape([pose.hair(75, -60), pose.hair(0, -60), pose.hair(-75, -60)][::-1],
+        a.fill(shape([pose.hair(75, -60), pose.hair(0, -60), pose.hair(-75, -60)][::-1],
             *[part[::-1] for two in under[::-1] for part in two[::-1]]), k.hair_dark)
     a.fill(shape(*top, *low), c.hair)
     if k.s.shade != "none":
