@@ -138,7 +138,8 @@ def _closed_eye(k: Sketch, s: int, mode: str) -> None:
     a, e = k.art, _eye_at(k, s)
     for i, line in enumerate(CLOSED[mode]):
         pts = [e(*q) for q in line]
-        a.ink(pts, 6.6 * (0.75 + 0.25 * k.c.lash) * (1 - 0.3 * i), k.lash, a=0.35, b=0.3 + 0.3 * i, peak=0.62)
+        wide = 5.8 * max(1.0, k.s.pen) * (0.75 + 0.25 * k.c.lash) * (1 - 0.3 * i)  # a lash is no finer with a fine pen
+        a.fill(brush(pts, wide, 0.35, 0.3 + 0.3 * i, 0.62), k.lash)
         k.through += [] if i else [brush(pts, 5.0)]
     if mode == "calm":
         for u, v in ((0.96, 0.14), (0.68, 0.42)) if not k.c.male else ():

@@ -75,7 +75,7 @@ GENERAL = (Style("school", iris=("glow", "deep"), pen=0.9, gloss=("band", "torn"
     Style("novel", pen=0.8, ink=1.4, shade="soft", depth=0.8, eye=(1.06, 1.1, 3, 0), flat=-0.3, iris=("glow",),
     iris_w=1.04, lights=4, lash=0.95, lower=0.8, nose=("dot", "none"), mouth=0.8, face=(1.03, -4, 0.5), brow=0.7,
     gloss=("halo", "band"), strands=1.5, chroma=0.95, light=0.05, natural=0.1, blush=1.7, boys=0.08, grown=0.1,
-    finish=Finish(bloom=0.25)), Style("action", pen=1.45, ink=0.0, shade="cel", depth=1.35, cool=0.15,
+    finish=Finish(bloom=0.12)), Style("action", pen=1.45, ink=0.0, shade="cel", depth=1.35, cool=0.15,
     eye=(0.95, 0.74, -2, -1), flat=0.9, tilt=0.1, iris=("plain", "split"), iris_w=0.86, lights=1, lash=1.3, lower=1.2,
     fold=0.8, nose=("ridge", "shade"), mouth=1.15, face=(0.96, 7, -0.5), brow=1.7, gloss=("none", "torn"), strands=0.7,
     locks=0.85, rough=1.9, puff=0.04, chroma=1.1, boys=0.6, grown=0.4, blush=0.4, crisp=True),
