@@ -30,8 +30,7 @@ from animepggan.report.scores import Evaluated
 from animepggan.sampling.draw import Precision
 from animepggan.sampling.seeds import seeds_from
 
-DEFAULT_COUNT = 1000
-"""Pictures that are drawn of a model."""
+DEFAULT_COUNT = 1000  # pictures that are drawn of a model
 MAX_BAD = 0.01  # share of a folder's pictures
 LOOKED_AT = 32  # pictures of a set whose sides are asked
 OF_MODELS = ("config.json", "generator_ema.safetensors", "checkpoints", "recipe.yaml")  # what a model's folder holds
@@ -113,29 +112,20 @@ def evaluate(
         chosen = _of_pictures(str(subject), source, count, seed, resolution)
 
     def opened(spec: str | Source) -> RealPictures:
-        return RealPictures.load(
-            spec,
-            resolution=chosen.resolution,
-            background=chosen.background,
-            cache=cache_folder(),
-            bar=bar,
-            say=say,
-        )
+        side, color = chosen.resolution, chosen.background
+        return RealPictures.load(spec, resolution=side, background=color, cache=cache_folder(), bar=bar, say=say)
 
     against = opened(source)
     trained, memorization = None, True
-    if (spec := train or chosen.trained_on) not in (None, str(data)):
-        assert spec is not None
+    if (spec := train or chosen.trained_on or str(data)) != str(data):
         try:
             trained = opened(spec)
         except (DataError, HubError) as error:
             if train is not None:
                 raise
             memorization = False
-            first = str(error).splitlines()[0]
-            note(
-                f"what the model was trained on is not here ({first}): copies are not looked for\nname it: --train SPEC"
-            )
+            why = f"what the model was trained on is not here ({str(error).splitlines()[0]})"
+            note(f"{why}: copies are not looked for\nname it: --train SPEC")
     reference = make_reference(
         against,
         train=trained,
@@ -220,7 +210,8 @@ def _of_pictures(spec: str, data: Source, count: int | None, seed: int, resoluti
 
 def _gathered(subject: _Subject, bar: Bar, note: Say) -> tuple[Pictures, Sequence[str]]:
     """All pictures and their names, less a few bad ones; DataError where these are too many."""
-    store, names = room(subject.count, subject.resolution), list[str]()
+    store = room(subject.count, subject.resolution)
+    names: list[str] = []
     bad: list[Bad] = []
     for name, picture in subject.pictures:
         if isinstance(picture, Bad):

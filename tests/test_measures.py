@@ -18,7 +18,7 @@ from test_evaluate import Means
 from test_run import KEPT, alike, stopped
 
 from animepggan import cli
-from animepggan.checkpoint import checkpoints_of, find, load_generator, verify
+from animepggan.checkpoint import checkpoints_of, find_model, load_generator, verify
 from animepggan.corpus import Corpus, description
 from animepggan.corpus.likeness import clusters_in
 from animepggan.errors import DataError, ModelError, RecipeError
@@ -222,8 +222,8 @@ def test_what_is_best_between_checkpoints_is_kept_until_there_is_a_better_one(
     # The newest two in between, and the best beside them.
     assert runs.names(checkpoints_of(folder)) == [*KEPT[:2], "images-000000056", *KEPT[2:]]
     assert best(folder)["checkpoint"] == "images-000000056"
-    assert find(str(folder)).path.name == "stage-0008"
-    assert find(str(folder / "checkpoints" / "best.json")).path.name == "images-000000056"
+    assert find_model(str(folder)).path.name == "stage-0008"
+    assert find_model(str(folder / "checkpoints" / "best.json")).path.name == "images-000000056"
 
 
 def test_a_best_json_that_names_nothing_is_told(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_best_json_that_names_nothing_is_told(tmp_path: Path) -> None:
     for text, told in (('{"checkpoint": "images-1"}', "images-1"), ("[]", "names no checkpoint"), ("{", "damaged")):
         file.write_text(text)
         with pytest.raises(ModelError, match=told):
-            find(str(file))
+            find_model(str(file))
 
 
 @pytest.mark.parametrize("stops", [[4], [8, 32], [36], [40, 52], [56, 60]], ids=str)

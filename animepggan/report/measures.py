@@ -28,10 +28,8 @@ from animepggan.training import State
 
 NEEDS_NO_BACKBONE = "swd"
 HIGHER_IS_BETTER = frozenset({"coverage"})
-SEEN = 128
-"""Pixels that a backbone of any size sees a picture at: a third of the time that its own 224 take."""
-SEED = 0
-"""Seeds from this one on are drawn, as `animepggan evaluate` draws them."""
+SEEN = 128  # pixels that a backbone of any size sees a picture at: a third of the time that its own 224 take
+SEED = 0  # seeds from this one on are drawn, as `animepggan evaluate` draws them
 KEYS = ("kid", "kid_std", "frechet", "precision", "recall", "density", "coverage", "cluster_diversity", "swd")
 CONDITIONS = ("features", "reference", "n", "seed")
 """What of an evaluation stands in a line of the log, and what has to stand beside every number."""
