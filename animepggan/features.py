@@ -188,7 +188,7 @@ def _from_hub(spec: str, device: torch.device, size: int | None) -> Backbone:
     parsed = hub.parse(spec)
     if parsed.kind != "model" or parsed.subfolder is not None:
         raise ModelError(f"{spec!a} is no backbone\n{TAKES}")
-    local = hub.cached(parsed, FILES) or hub.resolve(spec, allow_patterns=FILES, wanted=" and ".join(FILES))
+    local = hub.resolve(spec, allow_patterns=FILES, wanted=" and ".join(FILES))
     described = local.path / FILES[0]
     try:
         description = json.loads(described.read_text(encoding="utf-8"))

@@ -94,12 +94,15 @@ def resolve(
     matches `prefer`, only such files are fetched. The subfolder may name one file: a .safetensors, or one that the
     patterns allow. `wanted` says in words what the patterns stand for, for the error when there is nothing of the kind.
 
-    Without a network (or with HF_HUB_OFFLINE=1) the cache serves; a branch or tag then means the commit that it meant
-    last, which is logged as a warning. Raises HubError, or ResourceError when the disk is full.
+    Files that are named in full and that the cache holds at a full commit are not asked for. Without a network (or with
+    HF_HUB_OFFLINE=1) the cache serves; a branch or tag then means the commit that it meant last, which is logged as a
+    warning. Raises HubError, or ResourceError when the disk is full.
     """
     parsed = parse(spec)
     choices = [tuple(prefer)] if prefer else []
     choices.append(CHECKPOINT_FILES if allow_patterns is None else tuple(allow_patterns))
+    if (folder := _pinned(parsed, choices[-1])) is not None:
+        return Local(folder / (parsed.subfolder or ""), parsed.repo, folder.name, spec)
     silence: str | None = None
     try:
         with _quiet_client():
@@ -124,23 +127,17 @@ def resolve(
     return Local(path, parsed.repo, folder.name, spec)
 
 
-def cached(parsed: HubSpec, files: Sequence[str]) -> Local | None:
-    """Where the cache holds all of `files` at the full commit that is named, found without asking the hub; else None.
-
-    `files` are paths below the repository (the subfolder is not looked at). A commit never changes what it holds, so
-    there is nothing to ask.
-    """
+def _pinned(parsed: HubSpec, files: Sequence[str]) -> Path | None:
+    """The snapshot folder where the cache holds all of `files` at a full commit, which never changes; else None."""
     from huggingface_hub import try_to_load_from_cache
 
-    if parsed.revision is None or not re.fullmatch(r"[0-9a-f]{40}", parsed.revision):
+    if re.fullmatch(r"[0-9a-f]{40}", parsed.revision or "") is None:
         return None
-    folder = None
-    for file in files:
-        found = try_to_load_from_cache(parsed.repo, file, revision=parsed.revision, repo_type=parsed.kind)
-        if not isinstance(found, str) or not Path(found).is_file():
-            return None
-        folder = Path(found).parents[file.count("/")]
-    return Local(folder, parsed.repo, parsed.revision, str(parsed)) if folder else None
+    names = [f"{parsed.subfolder}/{file}" if parsed.subfolder else file for file in files]
+    where = {"revision": parsed.revision, "repo_type": parsed.kind}
+    held = (try_to_load_from_cache(parsed.repo, name, **where) for name in names)
+    paths = [Path(path) for path in held if isinstance(path, str)]
+    return paths[0].parents[names[0].count("/")] if len(paths) == len(names) else None
 
 
 def _malformed(spec: str, why: str, kind: str = "model") -> HubError:

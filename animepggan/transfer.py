@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from animepggan.checkpoint import WEIGHTS, Found, find, load_networks, read_config, verify
+from animepggan.checkpoint import WEIGHTS, FoundModel, find, load_networks, look_up, read_config, verify
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe
 from animepggan.training.state import State, architecture_of
@@ -60,7 +60,7 @@ def preset_for(clusters: int) -> Preset:
 class Base:
     """A checkpoint to start from: all three networks."""
 
-    found: Found
+    found: FoundModel
     config: dict[str, Any]  # its config.json
 
     @property
@@ -85,6 +85,11 @@ class Base:
         for key in ("resolution", "latent_dim"):
             values[key] = architecture.pop(key)
         return {**values, "network": architecture}
+
+
+def first_resolution(base: Base | None) -> int:
+    """Where a run starts: 4, or with a base at its resolution."""
+    return 4 if base is None else base.resolution
 
 
 def preset_values(preset: Preset, base: Base) -> dict[str, object]:
@@ -185,18 +190,18 @@ def anchor(state: State, base: Mapping[str, nn.Module]) -> None:
             }
 
 
-def check_unmoved(base: Base, known: dict[str, Any]) -> None:
+def check_unmoved(base: Base, known: object) -> None:
     """ModelError where `base` is not what `known`, the provenance of a run's base, says of it.
 
     A base may be a run that still goes on, and once another has started from it, l2sp needs its weights and extend its
     resolution.
     """
     now = base.provenance
-    moved = [key for key in ("commit", "images_seen") if now[key] != known.get(key)]
+    moved = [key for key in ("commit", "images_seen") if now[key] != look_up(known, key)]
     if moved:
         key = moved[0]
         raise ModelError(
-            f"{base.found.spec}: the base has moved on since the run started from it: {key} was {known.get(key)} and "
-            f"is {now[key]}\nl2sp and extend need it as it was then: name that checkpoint or revision with --base, and "
-            "--allow base"
+            f"{base.found.spec}: the base has moved on since the run started from it: "
+            f"{key} was {look_up(known, key)} and is {now[key]}\n"
+            "l2sp and extend need it as it was then: name that checkpoint or revision with --base, and --allow base"
         )

@@ -36,11 +36,10 @@ from numpy.typing import NDArray
 
 from animepggan.checkpoint import load_generator, read_config
 from animepggan.cli.processor import has_bfloat16
-from animepggan.corpus.demo.cache import cache_folder, cached
-from animepggan.corpus.demo.drawing import COUNTS
-from animepggan.corpus.demo.drawing import draw as draw_demo
-from animepggan.corpus.demo.plan import Kind
+from animepggan.corpus.demo import COUNTS, Kind, cached
+from animepggan.corpus.demo import draw as draw_demo
 from animepggan.corpus.description import Row, write
+from animepggan.disk import cache_folder
 from animepggan.interop.backbones import PACKAGED, choose
 from animepggan.metrics.distances import frechet_distance, kernel_distance
 from animepggan.metrics.evaluate import evaluate, prepare

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from animepggan.cli.processor import cores, name
+from animepggan.cli.processor import name
 from animepggan.corpus.spec import Source, resolve
+from animepggan.corpus.worker import cores
 from animepggan.networks import Generator
 from animepggan.networks.layers import upsample
 from animepggan.sampling.latents import latents_of

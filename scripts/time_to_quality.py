@@ -30,8 +30,8 @@ from measuring import machine, plot_kid, samples, without_date
 from numpy.typing import NDArray
 
 from animepggan.corpus import Corpus
-from animepggan.corpus.demo.cache import cache_folder, cached
-from animepggan.corpus.demo.drawing import draw
+from animepggan.corpus.demo import cached, draw
+from animepggan.disk import cache_folder
 from animepggan.interop.backbones import PACKAGED, choose
 from animepggan.metrics.distances import kernel_distance
 from animepggan.recipe import load, schedule_of

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from animepggan.corpus import Corpus
 from animepggan.recipe import Recipe, Resolved, load, schedule_of
-from animepggan.run import Event, Run, open_run
+from animepggan.run import Event, Inputs, Run, RunOptions, open_run
 from animepggan.schedule import Schedule
 from animepggan.training import State
 from animepggan.transfer import check_fit, open_base
@@ -38,6 +38,15 @@ previews: {every_kimg: 0.02, columns: 2, rows: 2}
 log: {every_kimg: 0.008}
 """
 """Stage 4 px: images 0 to 16. Stage 8 px: fade-in 16 to 40, stabilize 40 to 64. Four images a step."""
+FEW = """\
+name: few
+mirror: true
+schedule: {stabilize_kimg: 0.048, learning_rate: 0.0005, ramp_kimg: 0.02}
+checkpoints: {every_kimg: 0.012}
+previews: {every_kimg: 0.02, columns: 2, rows: 2}
+log: {every_kimg: 0.008}
+"""
+"""Twelve steps of four images at the base's resolution."""
 TOTAL = 64
 CPU = torch.device("cpu")
 FILES = ("generator_ema", "generator", "discriminator", "resume")
@@ -67,8 +76,8 @@ def schedule(recipe: Recipe) -> Schedule:
     return schedule_of(recipe, first_resolution=4)
 
 
-def state(*overrides: str, resolution: int = 4, reference: bool = False, capture: bool = False) -> State:
-    return State(recipe(*overrides), resolution, CPU, reference=reference, capture=capture)
+def state(*overrides: str, resolution: int = 4, reference: bool = False) -> State:
+    return State(recipe(*overrides), resolution, CPU, reference=reference)
 
 
 def pixels(count: int, side: int, seed: int) -> torch.Tensor:
@@ -93,11 +102,11 @@ def pictures(folder: Path, count: int = 24, side: int = 8, seed: int = 0) -> Pat
 
 @contextmanager
 def opened(folder: Path, resolved: Resolved, pictures: Corpus | None = None, **options: Any) -> Iterator[Run]:
-    base = resolved.recipe.base
+    base = None if resolved.recipe.base is None else open_base(resolved.recipe.base)
     if base is not None:
-        options["base"] = open_base(base)
-        check_fit(resolved.recipe, options["base"])
-    with open_run(folder, resolved, pictures or corpus(), device=CPU, **options) as run:
+        check_fit(resolved.recipe, base)
+    inputs = Inputs(pictures or corpus(), base, options.pop("base_corpus", None))
+    with open_run(folder, resolved, inputs, RunOptions(CPU, **options)) as run:
         yield run
 
 

@@ -31,9 +31,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from animepggan.corpus import Corpus, avif, spec
+from animepggan.corpus import Corpus, archives, avif, spec
 from animepggan.corpus.decode import DecodeError, decode
-from animepggan.corpus.spec import READ_ERRORS, Bad, Entry, Source, printable
+from animepggan.corpus.names import printable
+from animepggan.corpus.spec import READ_ERRORS, Bad, Entry, Source
 from animepggan.errors import DataError
 
 GOOD = 3
@@ -270,7 +271,12 @@ BAD: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "jpg with restart markers, of a sector of zeros": (
         "x.jpg",
         lambda: spoilt_jpg(lambda old, _: bytes(len(old)), restart_marker_blocks=2),
-        "damaged: its restart markers",
+        "damaged: a part",
+    ),
+    "progressive jpg of a sector of zeros": (
+        "x.jpg",
+        lambda: spoilt_jpg(lambda old, _: bytes(len(old)), progressive=True),
+        "damaged",
     ),
     "jpg whose end is zeros": ("x.jpg", lambda: cut(picture("jpg"), 0.6) + b"\0" * 2000, "cut off"),
     "jpg without its last two bytes": ("x.jpg", lambda: picture("jpg")[:-2], "cut off"),
@@ -405,6 +411,13 @@ ODD: dict[str, tuple[str, Callable[[], bytes]]] = {
         "x.jpg",
         lambda: with_exif(b"II*\0\x08\0\0\0\1\0\x12\1\2\0\4\0\0\0up!\0\0\0\0\0"),
     ),
+    "a jpg of another JFIF": ("x.jpg", lambda: flat("jpg").replace(b"JFIF\0\1\1", b"JFIF\0\2\1")),
+    "a jpg with zeros before its end": ("x.jpg", lambda: flat("jpg")[:-2] + b"\0" * 60 + b"\xff\xd9"),
+    "a jpg with bytes between its segments": ("x.jpg", lambda: flat("jpg").replace(b"\xff\xc0", b"\1\2\xff\xc0")),
+    "a jpg whose scan is said to hold no frequencies": (
+        "x.jpg",
+        lambda: b"\0\0\0".join(flat("jpg").rsplit(b"\0\x3f\0", 1)),
+    ),
     "a moving png": ("x.png", lambda: apng(8, 8)),
     "a tif without a resolution": ("x.tif", lambda: tif(pixels=b"\7" * 64)),
     "a tif with strips of no end": ("x.tif", lambda: tif((278, 4, 1, 2**32 - 1), pixels=b"\7" * 64)),
@@ -471,13 +484,25 @@ def test_the_sizes_of_the_frames_in_an_avif(alpha: int | None, frames: int) -> N
     assert decode(file, resolution=8, background=(0, 0, 0)).shape == (8, 8, 3)
 
 
+def test_the_tiles_of_an_avif_may_be_equal() -> None:
+    """Items that are one place of the file, as writers of grids make them."""
+    data = picture("avif", 8)
+    places, kinds = data.index(b"iloc"), data.index(b"infe")
+    place, kind = data[places + 12 : places + 26], data[kinds - 4 : kinds + 22]
+    assert place[:6] + kind[4:8] + kind[12:14] == b"\0\1\0\0\0\1infe\0\1"
+    place = place[:6] + struct.pack(">I", data.index(b"mdat") + 4 + len(place + kind)) + place[10:]
+    two_places = struct.pack(">I", 44) + data[places : places + 10] + b"\0\2" + place + b"\0\2" + place[2:]
+    two_kinds = struct.pack(">I", 66) + b"iinf\0\0\0\0\0\2" + kind + kind[:12] + b"\0\2" + kind[14:]
+    head, meta = data[: data.index(b"meta") - 4], data[data.index(b"meta") : places - 4]
+    size = int.from_bytes(data[len(head) : len(head) + 4], "big") + len(place + kind)
+    twice = head + struct.pack(">I", size) + meta + two_places + two_kinds + data[kinds + 22 :]
+    assert set(avif.frame_sizes(twice)) == {(8, 8)}
+
+
 def test_what_passes_of_a_damaged_jpg() -> None:
-    """Bytes that decode to something else of the same length, and pixels of a progressive file that come out even."""
-    for data in (
-        spoilt_jpg(lambda old, _: b"\x5a" + old[1:]),
-        spoilt_jpg(lambda old, _: bytes(len(old)), progressive=True),
-    ):
-        assert decode(io.BytesIO(data), resolution=8, background=(0, 0, 0)).shape == (8, 8, 3)
+    """Bytes that decode to something else of the same length."""
+    data = spoilt_jpg(lambda old, _: b"\x5a" + old[1:])
+    assert decode(io.BytesIO(data), resolution=8, background=(0, 0, 0)).shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize("side", [1, 8, 17, 100])
@@ -790,7 +815,7 @@ def test_unknown_compression_is_bad(tmp_path: Path) -> None:
 
 
 def test_a_member_that_swells_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spec, "_MAX_MEMBER", 1 << 20)
+    monkeypatch.setattr(archives, "_MAX_MEMBER", 1 << 20)
     path = zip_of(tmp_path / "x.zip", {"bomb.png": b"\0" * (2 << 20), "a.png": small(1), "empty.png": b""})
     corpus = load(path)
     assert corpus.names == ["a.png"]

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 import runs
+import torch
 from PIL import Image
-from runs import RECIPE, pictures, position, same, status, write_recipe
-from test_checkpoint import truncate
-from test_finetune import FEW
+from runs import FEW, RECIPE, pictures, position, same, status, write_recipe
+from safetensors.torch import load_file
+from test_checkpoint import rewrite, sign, truncate
 
 from animepggan import cli, transfer
 from animepggan.checkpoint import checkpoints_of, verify
@@ -365,6 +366,19 @@ def test_half_a_base_exits_4(run: Run) -> None:
     assert "discriminator.safetensors is missing" in message(err)
 
 
+def test_a_base_that_is_not_finite_exits_4(run: Run) -> None:
+    shutil.copytree(runs.trained() / "checkpoints" / "stage-0008", "base")
+    file = Path("base/discriminator.safetensors")
+    tensors = load_file(file)
+    tensors["from_rgb.8.weight"][0] = torch.nan
+    rewrite(file, tensors)
+    sign(Path("base"))
+    code, out, err = finetune(run, "--base", "base")
+    assert (code, out) == (4, "")
+    assert "base/discriminator.safetensors: from_rgb.8.weight holds numbers that are not finite" in message(err)
+    assert not runs.listing(Path("runs")) - {".yui-few-faces.lock"}
+
+
 def small_presets(monkeypatch: pytest.MonkeyPatch) -> None:
     """For sets of a test: the borders are at 12.2 and 24.5 clusters."""
     sizes = (40, 15, 10)
@@ -489,9 +503,9 @@ def test_a_signal_saves_and_a_second_process_has_to_wait(
 
 def test_a_second_signal_stops_at_once(program: Callable[..., subprocess.Popen[str]]) -> None:
     slow = (
-        "import sys, time\nfrom animepggan import run\nfrom animepggan.cli import main\n"
+        "import sys, time\nfrom animepggan.run import checkpoints\nfrom animepggan.cli import main\n"
         "def slow(*arguments):\n    open('saving', 'w').close()\n    time.sleep(300)\n"
-        "run.write_folder = slow\n"
+        "checkpoints.write_folder = slow\n"
     )
     Path("endless.yaml").write_text(ENDLESS.replace("every_kimg: 0.012", "every_kimg: 900"))
     process = program("endless.yaml", code=slow)

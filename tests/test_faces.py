@@ -224,7 +224,7 @@ def test_what_every_search_and_look_sees_lands_where_it_is(tilt: float) -> None:
                 max(math.dist(a, b) for a, b in zip(seen.landmarks.points()[:2], truth.points()[:2], strict=True)) < 2
             )
             assert math.dist(seen.landmarks.mouth, truth.mouth) < 2
-    (face,) = votes.find(image, marker, smallest=60, largest_tilt=35)
+    (face,) = votes.find_faces(image, marker, smallest=60, largest_tilt=35)
     assert face.score == 1
     assert face.landmarks.tilt == pytest.approx(tilt, abs=0.5)
     assert face.width == pytest.approx(160, rel=0.03)
@@ -239,7 +239,7 @@ def test_a_face_seen_by_some_looks_only_gets_their_share() -> None:
         calls += 1
         return marker(pixels) if calls % 2 else []
 
-    (face,) = votes.find(image, now_and_then, smallest=60, largest_tilt=35)
+    (face,) = votes.find_faces(image, now_and_then, smallest=60, largest_tilt=35)
     assert face.score == pytest.approx(0.5, abs=0.1)
 
 
@@ -252,7 +252,7 @@ def test_what_is_never_seen_again_is_no_face() -> None:
         calls.append(pixels.shape)
         return found if len(calls) == 1 else []
 
-    assert votes.find(image, once, smallest=60, largest_tilt=0) == []
+    assert votes.find_faces(image, once, smallest=60, largest_tilt=0) == []
     assert len(calls) > 2
 
 
@@ -272,7 +272,7 @@ def test_small_faces_and_large_tilts_cost_nothing_when_they_are_not_wanted() -> 
 
     def pixels(smallest: float, tilt: float) -> int:
         seen = []
-        votes.find(image, lambda part: seen.append(part.size) or [], smallest=smallest, largest_tilt=tilt)  # type: ignore[func-returns-value]
+        votes.find_faces(image, lambda part: seen.append(part.size) or [], smallest=smallest, largest_tilt=tilt)  # type: ignore[func-returns-value]
         return sum(seen)
 
     assert pixels(96, 35) < 0.6 * pixels(64, 35)
@@ -566,14 +566,15 @@ def package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> types.ModuleType
     monkeypatch.setitem(sys.modules, "anime_face_detector", module)
     install(monkeypatch, "0.1.0")
 
-    def cached(parsed: hub.HubSpec, files: Sequence[str]) -> hub.Local:
+    def resolve(spec: str, *, allow_patterns: Sequence[str], wanted: str) -> hub.Local:
+        parsed = hub.parse(spec)
         folder = tmp_path / parsed.repo / str(parsed.revision)
         folder.mkdir(parents=True, exist_ok=True)
-        for file in files:
+        for file in allow_patterns:
             (folder / file).touch()
-        return hub.Local(folder, parsed.repo, str(parsed.revision), str(parsed))
+        return hub.Local(folder, parsed.repo, str(parsed.revision), spec)
 
-    monkeypatch.setattr(hub, "cached", cached)
+    monkeypatch.setattr(hub, "resolve", resolve)
     return module
 
 
@@ -640,7 +641,7 @@ def test_a_package_that_is_not_there_is_named_with_its_cure(monkeypatch: pytest.
 
 
 def test_the_hubs_model_is_the_default_where_it_is_at_hand(package: types.ModuleType) -> None:
-    assert detector.choose(smallest=80, largest_tilt=35).name == "anime-face-detector"
+    assert detector.open_detector(smallest=80, largest_tilt=35).name == "anime-face-detector"
 
 
 def test_without_its_weights_the_offline_package_is_used_and_that_is_said(
@@ -649,10 +650,9 @@ def test_without_its_weights_the_offline_package_is_used_and_that_is_said(
     def silent(*_: object, **__: object) -> hub.Local:
         raise HubError("the hub is out of reach")
 
-    monkeypatch.setattr(hub, "cached", lambda *_: None)
     monkeypatch.setattr(hub, "resolve", silent)
     with caplog.at_level(logging.WARNING):
-        assert detector.choose(smallest=80, largest_tilt=35).name == "animeface"
+        assert detector.open_detector(smallest=80, largest_tilt=35).name == "animeface"
     assert "out of reach" in caplog.text
     assert "using animeface" in caplog.text
     with pytest.raises(HubError):
@@ -664,7 +664,7 @@ def test_a_package_that_cannot_be_imported_is_no_reason_to_stop(
 ) -> None:
     monkeypatch.setitem(sys.modules, "anime_face_detector", None)
     with caplog.at_level(logging.WARNING):
-        assert detector.choose(smallest=80, largest_tilt=35).name == "animeface"
+        assert detector.open_detector(smallest=80, largest_tilt=35).name == "animeface"
     assert "cannot be used" in caplog.text
 
 
@@ -672,5 +672,6 @@ def test_without_the_package_nobody_asks_the_hub(monkeypatch: pytest.MonkeyPatch
     install(monkeypatch, None)
     monkeypatch.setattr(hub, "resolve", lambda *_, **__: pytest.fail("the hub was asked"))
     assert (
-        detector.choose(smallest=80, largest_tilt=35).identity == f"animeface {importlib.metadata.version('animeface')}"
+        detector.open_detector(smallest=80, largest_tilt=35).identity
+        == f"animeface {importlib.metadata.version('animeface')}"
     )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import runs
 import torch
-from runs import CPU, copied, corpus, opened, resolve, same, trained
+from runs import CPU, FEW, copied, corpus, opened, resolve, same, trained
 from safetensors.torch import load_file
 from test_checkpoint import edit, flip, rewrite, sign
 from test_hub import COMMIT, OLDER, fill_cache
@@ -21,19 +21,9 @@ from animepggan.checkpoint import WEIGHTS, checkpoints_of
 from animepggan.corpus import Corpus
 from animepggan.errors import AnimepgganError, ModelError, RecipeError
 from animepggan.recipe import schedule_of
-from animepggan.run import open_run
+from animepggan.run import Inputs, RunOptions, open_run
 from animepggan.training import State
 from animepggan.transfer import PRESETS, Base, check_fit, load_base, open_base, preset_values
-
-FEW = """\
-name: few
-mirror: true
-schedule: {stabilize_kimg: 0.048, learning_rate: 0.0005, ramp_kimg: 0.02}
-checkpoints: {every_kimg: 0.012}
-previews: {every_kimg: 0.02, columns: 2, rows: 2}
-log: {every_kimg: 0.008}
-"""
-"""Twelve steps of four images at the base's resolution."""
 
 
 def general() -> Path:
@@ -312,7 +302,7 @@ def test_a_base_of_files_that_do_not_belong_together(tmp_path: Path) -> None:
         load_base(state, open_base(str(base)))
     with (
         pytest.raises(ModelError),
-        open_run(tmp_path / "run", few(base), character(), device=CPU, base=open_base(str(base))),
+        open_run(tmp_path / "run", few(base), Inputs(character(), open_base(str(base))), RunOptions(CPU)),
     ):
         pass
     assert not (tmp_path / "run").exists()

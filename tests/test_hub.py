@@ -340,6 +340,17 @@ def test_a_branch_moves_and_a_pin_does_not(tmp_path: Path, world: Hub) -> None:
     assert [Path(answer["path"], "config.json").read_bytes() for answer in answers] == [b"new", b"old"]
 
 
+def test_a_pin_that_the_cache_holds_is_not_asked_for(tmp_path: Path, world: Hub) -> None:
+    world.put("alice/base", CHECKPOINT | {"stage-0004/config.json": b"{4}"})
+    calls = [
+        {"spec": f"hub:alice/base@{COMMIT}{below}", "allow_patterns": ["config.json"]} for below in ("", ":stage-0004")
+    ]
+    before = resolve(tmp_path, *calls, endpoint=world.url).answers
+    world.requests = 0
+    assert resolve(tmp_path, *calls, endpoint=world.url).answers == before
+    assert world.requests == 0
+
+
 def test_preferred_files_keep_others_away(tmp_path: Path, world: Hub) -> None:
     world.put("datasets/alice/faces", {"sample.png": b"p", "train.zip": b"z", "deep/b.zip": b"z2"})
     call: dict[str, Any] = {"allow_patterns": ["*.png", "*.zip"], "prefer": ["*.zip"]}

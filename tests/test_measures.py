@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import runs
 import torch
 from runs import killed, listing, logged, opened, resolve, same, status, train
+from test_checkpoint import edit
 from test_evaluate import Means
 from test_run import KEPT, alike, stopped
 
@@ -20,12 +22,10 @@ from animepggan.checkpoint import checkpoints_of, find, load_generator, verify
 from animepggan.corpus import Corpus, description
 from animepggan.errors import DataError, ModelError, RecipeError
 from animepggan.metrics import split as split_module
-from animepggan.metrics.clusters import held_out
 from animepggan.metrics.evaluate import evaluate, prepare
 from animepggan.metrics.pool import Pool
-from animepggan.metrics.split import clusters_in, split
-from animepggan.report import measures
-from animepggan.report.measures import Judge, Standing
+from animepggan.metrics.split import clusters_in, held_out, split
+from animepggan.report.measures import BestSoFar, Criterion, Measurer
 from animepggan.run import Event
 from animepggan.sampling.draw import draw
 from animepggan.sampling.latents import latents_of
@@ -40,13 +40,18 @@ def forty(side: int = 8) -> Corpus:
 
 @pytest.fixture(autouse=True)
 def _backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measures, "_backbone", lambda *_: Means())
+    backbone(monkeypatch, lambda: Means())
+
+
+def backbone(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Means]) -> None:
+    """Let this be what a backbone is chosen from."""
+    monkeypatch.setattr("animepggan.interop.backbones.choose", lambda *_, **__: SimpleNamespace(at=lambda side: make()))
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, kid: Mapping[int, float]) -> None:
     """Let the measures at so many images be these."""
     conditions = {"features": Means.label, "reference": "ten", "n": 12, "seed": 0}
-    monkeypatch.setattr(Judge, "measure", lambda _, state: {"kid": kid[state.images_seen], **conditions})
+    monkeypatch.setattr(Measurer, "measure", lambda _, state: {"kid": kid[state.images_seen], **conditions})
 
 
 UP_AND_DOWN = {8: 9.0, 16: 8.0, 24: 7.0, 32: 6.0, 40: 7.0, 48: 8.0, 56: 5.0, 64: 6.0}
@@ -122,8 +127,6 @@ def test_what_is_held_out_follows_from_seed_and_names_and_no_copy_crosses(monkey
             split(corpus, clusters, share, 0)
     monkeypatch.setattr(split_module, "MOST", 4)
     assert split(corpus, clusters, 0.2, 0).count == 4
-    monkeypatch.setattr(split_module, "SEARCHED", 39)
-    assert len(np.unique(clusters_in(corpus))) == 40
 
 
 def test_clusters_are_those_of_the_description(tmp_path: Path) -> None:
@@ -144,7 +147,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run: not to be written to."""
     folder = tmp_path_factory.mktemp("measured") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measures, "_backbone", lambda *_: Means())
+        backbone(patch, Means)
         train(folder, resolve(*MEASURED), forty())
     return folder
 
@@ -181,7 +184,7 @@ def test_the_log_has_the_measures_of_what_the_averaged_generator_draws(measured:
         assert line["coverage"] == found.coverage
 
 
-def test_the_best_by_the_log_is_marked_and_kept(measured: Path) -> None:
+def test_the_best_is_marked_and_kept(measured: Path) -> None:
     lines = logged(measured)
     lowest = min(lines, key=lambda line: line["kid"])
     told = best(measured)
@@ -247,7 +250,7 @@ def test_a_run_that_ended_early_ends_as_if_it_never_had(
     assert best(tmp_path / "run") == best(tmp_path / "whole")
 
 
-def test_a_mark_that_a_kill_left_behind_comes_from_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mark_that_a_kill_left_behind_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, UP_AND_DOWN)
     recipe = resolve(*MEASURED)
     killed(tmp_path / "run", recipe, 28, forty())
@@ -263,17 +266,96 @@ def test_a_mark_that_a_kill_left_behind_comes_from_the_log(tmp_path: Path, monke
     alike(tmp_path / "run", tmp_path / "whole")
 
 
+def spoil_log(folder: Path) -> None:
+    lines = (folder / "log.jsonl").read_bytes().splitlines()
+    at = next(number for number, line in enumerate(lines) if json.loads(line)["images_seen"] == 32)
+    lines[at] = b'{"images_seen": 32, "kid": {"16": "x"}, "features": [], "n": {}}'
+    (folder / "log.jsonl").write_bytes(b"\n".join([b"\xff\0", *lines, b"[" * 10_000]) + b"\n")
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a line of the log": spoil_log,
+    "the whole log": lambda folder: (folder / "log.jsonl").write_bytes(b"\0" * 1000),
+    "no log": lambda folder: (folder / "log.jsonl").unlink(),
+    "best.json of NULs": lambda folder: (folder / "checkpoints/best.json").write_bytes(b"\0" * 100),
+    "a deep best.json": lambda folder: (folder / "checkpoints/best.json").write_text("[" * 100_000),
+    "best.json of another kind": lambda folder: (folder / "checkpoints/best.json").write_text('{"checkpoint": [1]}'),
+    "best.json names what is not there": lambda folder: edit(
+        folder / "checkpoints/best.json", lambda told: told | {"checkpoint": "images-000000003", "value": -1.0}
+    ),
+    "an older config.json": lambda folder: (folder / "checkpoints/stage-0004/config.json").write_text("[" * 100_000),
+    "measures of another kind": lambda folder: edit(
+        folder / "checkpoints/stage-0004/config.json", lambda config: config | {"measures": {"kid": "low", "n": []}}
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_no_damaged_file_loses_the_best_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object]
+) -> None:
+    scripted(monkeypatch, UP_AND_DOWN | {56: 6.5})
+    folder, recipe = tmp_path / "run", resolve(*MEASURED)
+    killed(folder, recipe, 36, forty())
+    damage(folder)
+    with opened(folder, recipe, forty()) as run:
+        assert best(folder)["checkpoint"] == "images-000000032"
+        list(run.train())
+    assert best(folder) | {"value": 0} == {
+        "checkpoint": "images-000000032",
+        "measure": "kid",
+        "value": 0,
+        "images_seen": 32,
+        "backbone": Means.label,
+        "reference": "ten",
+        "n": 12,
+        "seed": 0,
+    }
+    verify(folder / "checkpoints" / "images-000000032")
+    train(tmp_path / "whole", recipe, forty())
+    for name in ("images-000000032", "stage-0008"):
+        same(folder / "checkpoints" / name, tmp_path / "whole" / "checkpoints" / name)
+    assert listing(folder) == listing(tmp_path / "whole")
+
+
+def test_a_best_checkpoint_that_was_damaged_is_neither_named_nor_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, UP_AND_DOWN | {56: 6.5})
+    folder, recipe = tmp_path / "run", resolve(*MEASURED)
+    killed(folder, recipe, 36, forty())
+    (folder / "checkpoints" / "images-000000032" / "config.json").write_bytes(b"\0" * 100)
+    train(folder, recipe, forty())
+    assert (folder / "checkpoints" / "images-000000032" / "generator_ema.safetensors").is_file()
+    assert best(folder)["checkpoint"] == "stage-0008"  # of those that can be read
+
+
+def test_a_checkpoint_tells_what_was_measured_there_and_what_it_was_saved_for(measured: Path) -> None:
+    lines = {line["images_seen"]: line for line in logged(measured)}
+    for checkpoint in checkpoints_of(measured):
+        config = json.loads((checkpoint / "config.json").read_text())
+        line = lines.get(config["position"]["images_seen"])
+        if line is None:  # between two measures
+            assert config["measures"] is None
+        else:
+            assert config["measures"]["decisive"] == "kid"
+            assert all(
+                config["measures"][key] == line[key] for key in ("kid", "coverage", "features", "reference", "n")
+            )
+        stage = checkpoint.name.startswith("stage")
+        assert config["saved_for"] in (["stage"] if stage else ["interval", "best"])
+
+
 def test_by_another_measure_another_one_is_the_best(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     train(folder, resolve(*MEASURED, "schedule.stabilize_kimg={4: 0.016, 8: 0.008}"), forty())
     longer = resolve(*MEASURED, "measures.name=coverage", "measures.every_kimg=1")
-    with opened(folder, longer, forty(), allow=["schedule"]) as run:
-        lines = [line for line in logged(folder) if "coverage" in line]
-        highest = max(line["coverage"] for line in lines)
-        first = next(line["images_seen"] for line in lines if line["coverage"] == highest)
-        assert run.standing is not None
-        assert run.standing.best is not None
-        assert run.standing.best["images_seen"] == first
+    at = {line["images_seen"]: line["coverage"] for line in logged(folder)}
+    saved = [runs.position(checkpoint)["images_seen"] for checkpoint in checkpoints_of(folder)]
+    with opened(folder, longer, forty(), allow=["schedule"]):
+        told = best(folder)
+    first = max((images_seen for images_seen in saved if images_seen in at), key=lambda seen: (at[seen], -seen))
+    assert (told["measure"], told["value"], told["images_seen"]) == ("coverage", at[first], first)
 
 
 def test_to_be_measured_or_not_is_another_recipe(tmp_path: Path) -> None:
@@ -289,7 +371,7 @@ def test_an_error_while_measuring_is_a_note(tmp_path: Path, measured: Path, monk
     def broken(*_: object) -> None:
         raise ZeroDivisionError("of a measure")
 
-    monkeypatch.setattr(Judge, "measure", broken)
+    monkeypatch.setattr(Measurer, "measure", broken)
     events = train(tmp_path / "run", resolve(*MEASURED), forty())
     assert [event.notes for event in events if event.notes] == 8 * [("not measured: of a measure",)]
     assert all(line["notes"] == ["not measured: of a measure"] for line in logged(tmp_path / "run"))
@@ -298,10 +380,10 @@ def test_an_error_while_measuring_is_a_note(tmp_path: Path, measured: Path, monk
 
 
 def test_without_a_backbone_patches_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object) -> None:
+    def missing() -> Means:
         raise ModelError("no backbone: there is none\ninstall one")
 
-    monkeypatch.setattr(measures, "_backbone", missing)
+    backbone(monkeypatch, missing)
     larger = ("resolution=16", "schedule.fade_kimg=0.004", "schedule.stabilize_kimg=0.004")
     with opened(tmp_path / "run", resolve(*MEASURED, *larger), forty(16)) as run:
         assert any("no kid is measured, swd instead: no backbone: there is none" in note for note in run.notes)
@@ -317,10 +399,10 @@ def test_without_a_backbone_patches_are_compared(tmp_path: Path, monkeypatch: py
 
 
 def test_swd_asks_for_no_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measures, "_backbone", lambda *_: pytest.fail("asked"))
+    backbone(monkeypatch, lambda: pytest.fail("asked"))
     with opened(tmp_path / "run", resolve(*MEASURED, "resolution=16", "measures.name=swd"), forty(16)) as run:
-        assert run.judge is not None
-        assert run.judge.features is None
+        assert run.measurer is not None
+        assert run.measurer.criterion.features is None
 
 
 def test_too_few_pictures_to_hold_out_are_told_before_training(tmp_path: Path) -> None:
@@ -337,7 +419,7 @@ def line(images_seen: int, resolution: int = 8, **values: Any) -> dict[str, Any]
 
 
 def test_the_best_is_the_lowest_or_of_coverage_the_highest() -> None:
-    kid, coverage = (Standing(name, "f", 12, last_resolution=8) for name in ("kid", "coverage"))
+    kid, coverage = (BestSoFar(Criterion(name, "f", 12), last_resolution=8) for name in ("kid", "coverage"))
     lines = [line(4, 4, kid=3.0, coverage=0.3), line(8, 4, kid=4.0, coverage=0.2), line(12, kid=2.0, coverage=0.4)]
     assert [kid.add(each) for each in lines[:2]] == [True, False]
     assert kid.waited == 0  # where a resolution is still to come, nothing is waited for
@@ -346,7 +428,7 @@ def test_the_best_is_the_lowest_or_of_coverage_the_highest() -> None:
     others = [line(16, kid=2.0), line(20, kid=None), line(24, kid=1.0, n=13), {**line(28, kid=1.0), "features": "g"}]
     assert not any(kid.add(each) for each in others)
     assert kid.waited == 1  # what is equal is no better; what cannot be compared does not count
-    levels = Standing("swd", "f", 12, last_resolution=8)
+    levels = BestSoFar(Criterion("swd", "f", 12), last_resolution=8)
     assert levels.add(line(4, swd={"32": 10.0, "16": 20.0}))
     assert not levels.add(line(8, swd={"32": 1.0, "16": 30.0}))
     assert levels.add(line(12, swd={"32": 19.0, "16": 10.0}))
@@ -413,7 +495,7 @@ def test_tensorboard_gets_the_measures(tmp_path: Path, monkeypatch: pytest.Monke
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     conditions = {"features": Means.label, "reference": "ten", "n": 12, "seed": 0}
-    monkeypatch.setattr(Judge, "measure", lambda *_: {"kid": 2.0, "swd": {"16": 3.0}, **conditions})
+    monkeypatch.setattr(Measurer, "measure", lambda *_: {"kid": 2.0, "swd": {"16": 3.0}, **conditions})
     train(tmp_path / "run", resolve(*MEASURED, "log.tensorboard=true"), forty())
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()

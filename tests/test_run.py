@@ -8,7 +8,9 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,9 @@ import runs
 import torch
 from PIL import Image
 from runs import copied, corpus, killed, listing, opened, position, resolve, same, status, train, trained
+from test_checkpoint import edit, flip, sign
 
-from animepggan import run as run_module
-from animepggan.checkpoint import checkpoints_of, files, verify
+from animepggan.checkpoint import checkpoints_of, files, find, verify
 from animepggan.corpus import Corpus
 from animepggan.errors import (
     AnimepgganError,
@@ -32,9 +34,9 @@ from animepggan.errors import (
     ResourceError,
 )
 from animepggan.recipe import load
-from animepggan.report import previews
 from animepggan.report.log import Log
-from animepggan.run import Stopper, crosses
+from animepggan.run.checkpoints import crosses
+from animepggan.run.loop import Stopper
 
 KEPT = ["stage-0004", "images-000000048", "images-000000060", "stage-0008"]
 
@@ -160,10 +162,13 @@ def test_the_newest_in_between_are_kept_and_every_end_of_a_stage(tmp_path: Path)
 
 
 def test_intervals_are_crossed_the_same_however_the_steps_fall() -> None:
+    def step(before: int, now: int) -> Any:
+        return SimpleNamespace(moment=SimpleNamespace(images_seen=before), images_seen=now)
+
     for batch in (3, 4, 7):
-        crossed = [now for now in range(batch, 200, batch) if crosses(now - batch, now, 0.02)]
+        crossed = [now for now in range(batch, 200, batch) if crosses(step(now - batch, now), 0.02)]
         assert crossed == [-(-multiple // batch) * batch for multiple in range(20, 200, 20)]
-    assert not crosses(0, 10**9, 0)
+    assert not crosses(step(0, 10**9), 0)
 
 
 # Stopping and going on
@@ -500,7 +505,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     before = {name: (folder / name).read_bytes() for name in listing(folder)}
     with opened(folder, resolve(), resume=True) as run:
         assert run.finished
-        assert run.last_checkpoint == folder / "checkpoints" / "stage-0008"
+        assert run.checkpoints.last == folder / "checkpoints" / "stage-0008"
     assert before == {name: (folder / name).read_bytes() for name in listing(folder)}
 
 
@@ -543,12 +548,6 @@ def passed_over(folder: Path, **options: Any) -> list[str]:
         return list(run.notes)
 
 
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-5] ^= 0x10
-    path.write_bytes(bytes(content))
-
-
 @pytest.mark.parametrize("file", ["config.json", *(f"{name}.safetensors" for name in runs.FILES)])
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, file: str) -> None:
     folder = tmp_path / "run"
@@ -569,7 +568,7 @@ def test_a_damaged_checkpoint_pushes_out_no_whole_one(tmp_path: Path) -> None:
     # The newest whole one is of the first stage: everything saved on the way back must stay.
     with opened(folder, resolve("checkpoints.keep=1")) as run:
         assert run.state.images_seen == 16
-        assert run.last_checkpoint == folder / "checkpoints" / "stage-0004"
+        assert run.checkpoints.last == folder / "checkpoints" / "stage-0004"
         assert len(run.notes) == 2
         events = run.train()
         for event in events:
@@ -622,8 +621,8 @@ def no_space(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [(files, "save_file"), (run_module, "save_preview"), (Log, "write"), (previews.Image.Image, "save")],
-    ids=["checkpoint", "preview", "log", "picture"],
+    [(files, "save_file"), (Log, "write"), (Image.Image, "save")],
+    ids=["checkpoint", "log", "preview"],
 )
 def test_a_disk_that_fills_up_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
@@ -648,20 +647,21 @@ def test_a_disk_that_fills_up_loses_nothing(
 
 
 def test_an_error_of_ours_is_in_the_status_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> Path:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(run_module, "save_preview", broken)
+    monkeypatch.setattr(Image.Image, "save", broken)
     with pytest.raises(ZeroDivisionError):
         train(tmp_path / "run", resolve())
     assert (status(tmp_path / "run")["state"], status(tmp_path / "run")["exit"]) == ("failed", 70)
 
 
-def test_a_status_that_cannot_be_written_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_status_that_cannot_be_written_hides_no_error(tmp_path: Path) -> None:
     with opened(tmp_path / "run", resolve()) as run:
         events = run.train()
         next(events)
-        monkeypatch.setattr(run_module, "_replace", no_space)
+        (tmp_path / "run" / "status.json").unlink()
+        (tmp_path / "run" / "status.json" / "in the way").mkdir(parents=True)
         run.state.generator.get_parameter("blocks.4.conv1.bias").data[0] = torch.nan
         with pytest.raises(DivergedError):
             next(events)
@@ -704,3 +704,170 @@ def test_without_tensorboard_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(RecipeError, match=r"animepggan\[report\]"):
         train(tmp_path / "run", resolve("log.tensorboard=true"))
+
+
+# Killed or cut off at a bad moment
+
+
+@pytest.mark.parametrize("left", [[], [".recipe.yaml.partial"], [".0123.partial", "previews/"], [".run.lock"]], ids=str)
+def test_a_run_that_was_killed_before_its_recipe_was_written_starts(tmp_path: Path, left: list[str]) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in left:
+        (folder / name).mkdir() if name.endswith("/") else (folder / name).write_text("name: ti")
+    train(folder, resolve())
+    for name in left:
+        if (folder / name).is_file():
+            (folder / name).unlink()
+    alike(folder, trained())
+
+
+LOST: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "NULs": lambda path: path.write_bytes(b"\0" * 3000),
+    "half NULs": lambda path: path.write_bytes(path.read_bytes()[:100] + b"\0" * 3000),
+    "missing": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("lose", LOST.values(), ids=LOST)
+def test_a_recipe_that_a_power_cut_took_comes_from_the_newest_checkpoint(
+    tmp_path: Path, lose: Callable[[Path], object]
+) -> None:
+    folder = tmp_path / "run"
+    killed(folder, resolve(), 28)
+    lose(folder / "recipe.yaml")
+    with pytest.raises(ModelError, match=r"seed: 0 there, 5 now"):
+        train(folder, resolve("seed=5"))
+    flip(folder / "checkpoints" / "images-000000024" / "config.json")  # damaged, so the one before tells it
+    with opened(folder, resolve(), resume=True) as run:
+        assert any("recipe.yaml: lost; taken from stage-0004" in note for note in run.notes)
+        list(run.train())
+    alike(folder, trained())
+
+
+def test_without_recipe_and_checkpoint_nothing_is_lost(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    killed(folder, resolve(), 8)
+    (folder / "recipe.yaml").write_bytes(b"\0" * 100)
+    train(folder, resolve("seed=3"))
+    alike(folder, trained("seed=3"))
+    killed(tmp_path / "other", resolve(), 8)
+    (tmp_path / "other" / "recipe.yaml").unlink()
+    train(tmp_path / "other", resolve())
+    alike(tmp_path / "other", trained())
+
+
+def test_where_every_checkpoint_is_damaged_a_lost_recipe_is_told(tmp_path: Path) -> None:
+    folder = copied(trained(), tmp_path / "run")
+    (folder / "recipe.yaml").unlink()
+    for checkpoint in checkpoints_of(folder):
+        flip(checkpoint / "generator.safetensors")
+    before = listing(folder)
+    with pytest.raises(ModelError, match=r"recipe\.yaml: lost") as caught:
+        train(folder, resolve())
+    assert "--restart" in str(caught.value)
+    assert listing(folder) == before
+    train(folder, resolve(), restart=True)
+    alike(folder, trained())
+
+
+def test_pruning_cut_short_leaves_no_half_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by kill -9 after the first file that is removed of a checkpoint."""
+    folder = tmp_path / "run"
+
+    def one_file(path: Path, **_: object) -> None:
+        if path.exists():
+            (path / "config.json").unlink()
+            raise KeyboardInterrupt
+
+    with opened(folder, resolve("checkpoints.keep=1")) as run, monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", one_file)
+        with pytest.raises(KeyboardInterrupt):
+            list(run.train())
+    for checkpoint in checkpoints_of(folder):
+        verify(checkpoint)
+    assert train(folder, resolve("checkpoints.keep=1"))
+    alike(folder, trained("checkpoints.keep=1"))
+
+
+def test_half_a_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    """As older versions left one where they were killed while they pruned."""
+    folder = tmp_path / "run"
+    killed(folder, resolve(), 40)
+    half = folder / "checkpoints" / "images-000000099"
+    shutil.copytree(folder / "checkpoints" / "images-000000036", half)
+    (half / "config.json").unlink()
+    assert find(str(folder)).path.name == "images-000000036"
+    with opened(folder, resolve()) as run:
+        assert run.state.images_seen == 36
+        list(run.train())
+    shutil.rmtree(half)
+    alike(folder, trained())
+
+
+def test_the_log_is_on_the_disk_before_a_checkpoint_that_stands_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "run" / "log.jsonl"
+    synced = 0
+    fsync, rename = os.fsync, Path.rename
+
+    def watched_fsync(number: int) -> None:
+        nonlocal synced
+        fsync(number)
+        if log.exists() and os.path.samestat(os.fstat(number), log.stat()):
+            synced = log.stat().st_size
+
+    def watched_rename(path: Path, target: Path) -> Path:
+        if target.parent.name == "checkpoints" and not target.name.startswith("."):
+            assert synced == log.stat().st_size
+            seen.append(target.name)
+        return rename(path, target)
+
+    seen: list[str] = []
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "rename", watched_rename)
+    train(tmp_path / "run", resolve())
+    assert len(seen) == 7
+
+
+DAMAGED_LINES = [b"\0" * 50, b"\xff\xfe{", b"[" * 100_000, b'{"images_seen": "8"}', b'{"images_seen": 1e400}', b"[7]"]
+
+
+@pytest.mark.parametrize("line", DAMAGED_LINES, ids=lambda line: str(line[:12]))
+def test_a_damaged_line_of_the_log_is_passed_over(tmp_path: Path, line: bytes) -> None:
+    folder = tmp_path / "run"
+    killed(folder, resolve(), 28)
+    lines = (folder / "log.jsonl").read_bytes().splitlines()
+    (folder / "log.jsonl").write_bytes(b"\n".join([lines[0], line, *lines[1:]]) + b"\n")
+    train(folder, resolve())
+    alike(folder, trained())
+
+
+def test_a_line_of_the_log_that_holds_other_things_is_no_bug_of_ours(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    killed(folder, resolve(), 28)
+    with (folder / "log.jsonl").open("a") as log:
+        log.write('{"images_seen": 8, "resolution": [], "gradient_penalty": "x", "wasserstein": {}, "variety": "no"}\n')
+    train(folder, resolve())
+    same(folder / "checkpoints" / "stage-0008", trained() / "checkpoints" / "stage-0008")
+
+
+@pytest.mark.parametrize("told", [None, [], 7, {"corpus": [], "base": 3, "recipe": None, "precision": None}], ids=str)
+def test_a_provenance_of_another_kind_is_no_bug_of_ours(tmp_path: Path, told: object) -> None:
+    folder = tmp_path / "run"
+    killed(folder, resolve(), 28)
+    edit(folder / "checkpoints" / "images-000000024" / "config.json", lambda data: data | {"provenance": told})
+    sign(folder / "checkpoints" / "images-000000024")
+    with pytest.raises(ModelError, match="pictures of blobs/ are not the ones"):
+        train(folder, resolve())
+    train(folder, resolve(), allow=["data"])
+    same(folder / "checkpoints" / "stage-0008", trained() / "checkpoints" / "stage-0008")
+
+
+def test_a_signal_outside_the_main_thread_is_not_listened_to(tmp_path: Path) -> None:
+    """Python lets only the main thread handle signals; training elsewhere works all the same."""
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(train, tmp_path / "run", resolve()).result()
+    alike(tmp_path / "run", trained())

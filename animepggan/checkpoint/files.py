@@ -26,6 +26,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from animepggan.disk import PARTIAL, sync_file, sync_folder
 from animepggan.errors import ModelError, ResourceError
 from animepggan.networks import check, complete
 
@@ -34,8 +35,6 @@ METADATA_KEY = "animepggan"
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
 RESUME = "resume"
-PARTIAL = ".partial"
-"""Ending of the hidden folder that becomes a checkpoint once it is whole."""
 WEIGHTS = ("generator_ema", "generator", "discriminator")
 
 
@@ -76,17 +75,18 @@ def write_folder(
         for name, group in tensors.items():
             path = partial / f"{name}.safetensors"
             save_file({key: value.contiguous() for key, value in group.items()}, path, metadata=metadata)
-        _write_text(partial / CONFIG, json.dumps(config, indent=2) + "\n")
+        (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         manifest = {
             path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(partial.iterdir())
         }
-        _write_text(partial / MANIFEST, json.dumps({"files": manifest}, indent=2) + "\n")
-        for path in (*partial.iterdir(), partial):
-            _sync(path)
+        (partial / MANIFEST).write_text(json.dumps({"files": manifest}, indent=2) + "\n", encoding="utf-8")
+        for path in partial.iterdir():
+            sync_file(path)
+        sync_folder(partial)
         if folder.exists():  # only ever one that was found damaged
-            shutil.rmtree(folder)
+            discard(folder)
         partial.rename(folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         # safetensors reports the system's errors as its own, with the system's words.
@@ -97,22 +97,18 @@ def write_folder(
         ) from error
 
 
+def discard(folder: Path) -> None:
+    """Remove a checkpoint folder; wherever that is cut short, no half of it is left under its name."""
+    hidden = folder.with_name(f".{folder.name}.old{PARTIAL}")
+    shutil.rmtree(hidden, ignore_errors=True)
+    folder.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
 def tidy(folders: Path) -> None:
-    """Remove the halves of checkpoints in `folders` that a process left when it was killed."""
+    """Remove what a killed process left in `folders`: checkpoints half written and half removed."""
     for partial in folders.glob(f".*{PARTIAL}"):
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -202,6 +198,20 @@ def open_weights(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """All tensors of one of our files, on the CPU; ModelError as `open_weights`."""
+    """All tensors of one of our files, on the CPU; ModelError as `open_weights`, and where a number is not finite."""
     with open_weights(path) as (file, _):
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return {name: require_finite(file.get_tensor(name), name, path) for name in file.keys()}  # noqa: SIM118
+
+
+def require_finite(tensor: torch.Tensor, name: str, path: Path) -> torch.Tensor:
+    """`tensor`; ModelError where it holds NaN or an infinity."""
+    if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
+        raise ModelError(f"{path}: {name} holds numbers that are not finite\ntake a checkpoint from before that")
+    return tensor
+
+
+def look_up(value: Any, *keys: str) -> Any:
+    """A value deep in what a JSON file held; None where there is none, or a part on the way is no map."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value

@@ -1,4 +1,4 @@
-"""Checkpoint files to networks."""
+"""Weights files to networks: what sampling, fine-tuning and a resumed run load."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from animepggan.checkpoint.files import CONFIG, WEIGHTS, open_weights, read_config
+from animepggan.checkpoint.files import CONFIG, WEIGHTS, open_weights, read_config, require_finite
 from animepggan.errors import ModelError
 from animepggan.networks import Architecture, Generator, build_discriminator, build_generator
 
@@ -51,7 +51,8 @@ def load_networks(folder: Path) -> dict[str, nn.Module]:
 
 
 def read_network(build: Callable[[Architecture], Network], file: Path) -> tuple[Network, dict[str, Any]]:
-    """The network in a weights file and the file's metadata; ModelError where its tensors are not what that says.
+    """The network in a weights file and the file's metadata; ModelError where its tensors are not what that says, or
+    hold numbers that are not finite.
 
     `build` makes the network without memory first, and shapes are compared before a tensor is read: a file that lies
     about its size is refused before anything is allocated.
@@ -71,5 +72,6 @@ def read_network(build: Callable[[Architecture], Network], file: Path) -> tuple[
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise ModelError(f"{file}: {name} holds {tensor.dtype}, not numbers with a fraction")
+        require_finite(tensor, name, file)
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     return network, metadata

@@ -17,9 +17,13 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TextIO, TypeVar
 
 import click
 
+from animepggan.corpus.names import escape
+
 if TYPE_CHECKING:
     import torch
     from tqdm import tqdm
+
+    from animepggan.bar import Bar
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Parameters = ParamSpec("Parameters")
@@ -30,12 +34,10 @@ DEBUG = "animepggan.debug"
 NO_BACKBONE = "none"
 """What `--backbone` takes for measuring or looking without one."""
 
-_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
-
-def printable(text: str) -> str:
-    """`text` with its control characters spelled out, so that no file name can steer a terminal."""
-    return text.translate(_UNPRINTABLE)
+def spelled_out(text: str) -> str:
+    """Lines for a terminal: `text` with its control characters escaped, so that no file name can steer it."""
+    return "\n".join(map(escape, text.split("\n")))
 
 
 def mute(stream: TextIO | None) -> None:
@@ -49,7 +51,7 @@ def complain(text: str) -> None:
     """One message on stderr, above a progress bar if one is drawn there; a stderr that nobody reads stops nothing."""
     if sys.stderr is None:
         return
-    text = printable(text)
+    text = spelled_out(text)
     try:
         if (tqdm := sys.modules.get("tqdm")) is not None:
             tqdm.tqdm.write(text, file=sys.stderr)
@@ -77,7 +79,7 @@ class Console:
 
             text = json.dumps(data, indent=2, allow_nan=False, default=os.fspath)
         elif sys.stdout is not None and sys.stdout.isatty():
-            text = printable(text)
+            text = spelled_out(text)
         if not text:
             return
         try:
@@ -102,25 +104,21 @@ class Console:
         return tqdm(total=total, unit=unit, desc=description, disable=hidden, dynamic_ncols=True, file=sys.stderr)
 
     @contextmanager
-    def bars(self, unit: str = "picture") -> Iterator[Callable[[str, int, int], None]]:
-        """For what is called as bar(what is being done, done, total): a bar for each thing, one after the other."""
-        current: tqdm[Any] | None = None
-        doing = ""
-
-        def show(what: str, done: int, total: int) -> None:
-            nonlocal current, doing
-            if current is None or what != doing:
-                close()
-                current, doing = self.bar(total, unit, what), what
-            current.update(done - current.n)
-            if done >= total:
-                close()
+    def bars(self, unit: str = "picture") -> Iterator[Bar]:
+        """A bar for each thing that is being done, one after the other."""
+        shown: dict[str, tqdm[Any]] = {}
 
         def close() -> None:
-            nonlocal current
-            if current is not None:
-                current.close()
-            current = None
+            while shown:
+                shown.popitem()[1].close()
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in shown:
+                close()
+                shown[what] = self.bar(total, unit, what)
+            shown[what].update(done - shown[what].n)
+            if done >= total:
+                close()
 
         try:
             yield show
@@ -198,17 +196,13 @@ def device_options(function: Command) -> Command:
 
 def resolve_device(name: str) -> torch.device:
     """The device that `--device` means here; a usage error when this machine or this torch has none such."""
-    import torch
+    from animepggan.device import device_of
+    from animepggan.errors import RecipeError
 
-    kind, _, index = name.partition(":")
-    mps = torch.backends.mps.is_available()
-    if kind == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
-    gpus = torch.cuda.device_count()
-    if (kind == "cuda" and int(index or 0) >= gpus) or (kind == "mps" and not mps):
-        found = f"{gpus} CUDA device{'s' * (gpus != 1)}" if kind == "cuda" else "no MPS device"
-        raise click.BadParameter(f"torch finds {found} here; leave it out, or use cpu.", param_hint=f"--device {name}")
-    return torch.device(name)
+    try:
+        return device_of(name)
+    except RecipeError as error:
+        raise click.BadParameter(f"{error}.", param_hint="--device") from error
 
 
 def make_folder(folder: Path) -> Path:

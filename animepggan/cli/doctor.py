@@ -16,8 +16,9 @@ import click
 
 from animepggan import __version__
 from animepggan.cli.common import Console, common_options
-from animepggan.cli.processor import cores, has_bfloat16
+from animepggan.cli.processor import has_bfloat16
 from animepggan.cli.processor import name as processor_name
+from animepggan.corpus.worker import cores
 
 NEEDED = ("torch", "torchvision", "timm", "safetensors", "huggingface_hub", "PIL", "numpy")
 """Modules whose versions are told; that they import is tried, in a process of its own that may crash."""
@@ -68,8 +69,7 @@ def _facts(broken: list[str]) -> Iterator[tuple[str, str]]:
         yield module, told if told[0].isdigit() else "does not import"
     yield "extras", ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in extras().items())
     yield "processor", f"{processor_name()}, {cores()} cores for this process"
-    if memory := _memory():
-        yield "memory", memory
+    yield "memory", _memory()
     if not broken:
         yield from _torch_facts()
     yield "allocator", _allocator() or "the system's"
@@ -133,26 +133,23 @@ def _installed(package: str) -> bool:
     return True
 
 
-def _memory() -> str | None:
-    path = Path("/proc/meminfo")
-    if not path.is_file():
-        return None
-    sizes = dict(re.findall(r"^(\w+):\s+(\d+) kB$", path.read_text(encoding="utf-8"), re.MULTILINE))
-    total, free = (int(sizes[key]) * 1024 / 1e9 for key in ("MemTotal", "MemAvailable"))
-    return f"{total:.1f} GB, {free:.1f} free"
+def _memory() -> str:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return f"{memory.total / 1e9:.1f} GB, {memory.available / 1e9:.1f} free"
 
 
 def _allocator() -> str | None:
     """The file of an allocator other than the system's that this process has loaded."""
-    maps = Path("/proc/self/maps")
-    if not maps.is_file():
-        return None
-    files = {line.split(maxsplit=5)[5] for line in maps.read_text(encoding="utf-8").splitlines() if line.count("/")}
-    return next((file for file in sorted(files) if any(name in Path(file).name for name in ALLOCATORS)), None)
+    import psutil
+
+    maps = getattr(psutil.Process(), "memory_maps", list)  # macOS has none
+    return next((each.path for each in maps() if any(name in Path(each.path).name for name in ALLOCATORS)), None)
 
 
 def _folders() -> dict[str, Path]:
-    from animepggan.corpus.demo.cache import cache_folder
+    from animepggan.disk import cache_folder
 
     hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface"), "hub").expanduser()
     return {"cache": cache_folder(), "hub's cache": Path(hub), "this folder": Path.cwd()}

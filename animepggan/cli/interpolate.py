@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -22,15 +21,6 @@ DEFAULT_COUNT = 3
 DEFAULT_FACES = 9
 DEFAULT_FILM = Path("samples/interpolation.gif")
 PREVIEWS_FPS = 5
-
-
-@dataclass(frozen=True)
-class Film:
-    """What is to be written."""
-
-    frames: Iterator[NDArray[np.uint8]]
-    count: int
-    told: Mapping[str, object]  # what `--json` says of it
 
 
 def _check_blend(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
@@ -78,6 +68,7 @@ def _check_blend(_: click.Context, __: click.Parameter, text: str | None) -> tup
 def command(
     context: click.Context,
     console: Console,
+    /,
     model: str | None,
     model2: str | None,
     seeds: str | None,
@@ -87,12 +78,10 @@ def command(
     previews: bool,
     frames: int,
     fps: int,
-    truncation: float,
-    resolution: int | None,
-    precision: Literal["fp32", "bf16"],
     device: str,
     threads: int | None,
     output: Path | None,
+    **drawing: Any,
 ) -> None:
     """Draw a film that walks from face to face at constant speed and ends where it began; MODEL as for `sample`.
 
@@ -121,63 +110,30 @@ def command(
 
     path = output or DEFAULT_FILM
     wanted = seeds_of(seeds, seed, count, DEFAULT_COUNT if model2 is None else DEFAULT_FACES)
-    if not previews and model2 is None:
-        if len(wanted) < 2:
-            raise click.UsageError("--seeds, --count: a walk needs two faces or more.")
-        if frames < len(wanted):
-            raise click.UsageError(
-                f"--frames {frames}: fewer than the {len(wanted)} faces; each takes a frame at least."
-            )
     check_film(path, fps)
     apply_threads(threads)
+    if previews:
+        from animepggan.report.previews import film_of, previews_of
 
-    def film() -> Film:
-        from animepggan.sampling.draw import draw
-        from animepggan.sampling.latents import latents_of
-
-        if previews:
-            from animepggan.report.previews import film_of, previews_of
-
-            assert model is not None
-            files = previews_of(Path(model).expanduser())
-            return Film(film_of(files), len(files), {"previews": files})
-        warn_where_emulated(console, precision, resolve_device(device))
+        assert model is not None
+        files = previews_of(Path(model).expanduser())
+        drawn, frames = film_of(files), len(files)
+        told: dict[str, object] = {"previews": files}
+    else:
+        warn_where_emulated(console, drawing["precision"], resolve_device(device))
         opened = open_model(console, model, device)
-        loaded = opened.loaded
-        faces = list(latents_of(wanted, loaded.generator.latent_dim))
-        told = summary(opened, wanted, resolution, truncation, precision)
-        if model2 is None:
-            from animepggan.sampling.walk import walk
-
-            walked = walk(faces, frames)
-            drawn = draw(loaded, walked, truncation=truncation, precision=precision, resolution=resolution)
-            return Film(drawn, frames, told)
-
-        from animepggan.sampling.blend import blend as blended
-        from animepggan.sampling.blend import check_pair, there_and_back
-        from animepggan.sampling.grid import grid
-
-        second = open_model(console, model2, device)
-        lowest, highest = blend or (4, loaded.generator.resolution)
-        check_pair(loaded, second.loaded)
-        if lowest > loaded.generator.resolution:
-            raise click.UsageError(f"--blend {lowest}-{highest}: the models have {loaded.generator.resolution} px.")
-
-        def sheets() -> Iterator[NDArray[np.uint8]]:
-            for share in there_and_back(frames):
-                here = blended(loaded, second.loaded, share, lowest=lowest, highest=highest)
-                pictures = draw(here, faces, truncation=truncation, precision=precision, resolution=resolution)
-                yield grid(list(pictures))
-
-        return Film(sheets(), frames, {**told, "model2": second.spec, "blend": [lowest, highest]})
-
-    made = film()
-    with console.bar(made.count, "frame", "interpolate") as bar:
+        told = summary(opened, wanted, **drawing)
+        second = None
+        if model2 is not None:
+            second = open_model(console, model2, device)
+            told |= {"model2": second.spec, "blend": blend or (4, opened.resolution)}
+        drawn = opened.interpolate(wanted, second, frames=frames, blend=blend, **drawing)
+    with console.bar(frames, "frame", "interpolate") as bar:
 
         def counted() -> Iterator[NDArray[np.uint8]]:
-            for frame in made.frames:
+            for frame in drawn:
                 bar.update()
                 yield frame
 
         write_film(counted(), path, fps)
-    console.result(str(path), {"file": path, "frames": made.count, "fps": fps, **made.told})
+    console.result(str(path), {"file": path, "frames": frames, "fps": fps, **told})

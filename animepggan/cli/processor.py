@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from pathlib import Path
@@ -31,11 +30,6 @@ def name() -> str:
     """As its maker calls it, where that is told."""
     found = re.search(r"^model name\s*:\s*(.*)$", _cpuinfo(), re.MULTILINE)
     return found.group(1) if found else platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpuinfo() -> str:

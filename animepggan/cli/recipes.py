@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from animepggan.cli.common import Console, common_options
 from animepggan.errors import RecipeError, ResourceError
-
-if TYPE_CHECKING:
-    from animepggan.recipe import Found
 
 
 @click.group()
@@ -46,14 +41,14 @@ def show(console: Console, name: str, resolved: bool) -> None:
     """Print a recipe as its file is, or with every default filled in."""
     from animepggan import recipe
 
-    found = _find(console, name)
+    path = _find(console, name)
     if resolved:
-        full = recipe.load(found.path)
-        data = {"path": str(found.path), "recipe": full.recipe.model_dump(mode="json"), "origins": full.origins}
+        full = recipe.load(path)
+        data = {"path": str(path), "recipe": full.recipe.model_dump(mode="json"), "origins": full.origins}
         console.result(recipe.dump(full, describe=True).rstrip("\n"), data)
     else:
-        text = recipe.read(found.path)
-        console.result(text.rstrip("\n"), {"path": str(found.path), "text": text})
+        text = recipe.read(path)
+        console.result(text.rstrip("\n"), {"path": str(path), "text": text})
 
 
 @command.command()
@@ -64,13 +59,20 @@ def show(console: Console, name: str, resolved: bool) -> None:
 def copy(console: Console, name: str, destination: Path | None, force: bool) -> None:
     """Copy a recipe to DEST (a file or a folder), to be edited; by default into the current folder."""
     from animepggan import recipe
+    from animepggan.disk import write_text
 
-    found = _find(console, name)
-    text = recipe.read(found.path)
-    target = destination or Path(found.path.name)
+    path = _find(console, name)
+    text = recipe.read(path)
+    target = destination or Path(path.name)
     if target.is_dir():
-        target /= found.path.name
-    _write(target, text, force=force)
+        target /= path.name
+    if os.path.lexists(target) and not force:
+        raise RecipeError(f"{target} exists; give another DEST, or --force to overwrite it")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, text)
+    except OSError as error:
+        raise ResourceError(f"{target} cannot be written: {error.strerror or error}") from None
     console.result(str(target), {"path": str(target)})
 
 
@@ -85,7 +87,7 @@ def validate(console: Console, names: tuple[str, ...]) -> None:
     errors: list[str] = []
     for name in names:
         try:
-            recipe.load(_find(console, name).path)
+            recipe.load(_find(console, name))
             wrong = []
         except RecipeError as error:
             wrong = str(error).splitlines()
@@ -108,25 +110,10 @@ def schema(console: Console) -> None:
     console.result(json.dumps(data, indent=2), data)
 
 
-def _find(console: Console, name: str) -> Found:
+def _find(console: Console, name: str) -> Path:
     from animepggan import recipe
 
     found = recipe.find(name)
     if found.fell_back:
         console.say(f"{name} is no file here: taking the recipe {found.path.stem} that comes with the program")
-    return found
-
-
-def _write(target: Path, text: str, *, force: bool) -> None:
-    """Write `text` to `target`, whole or not at all; RecipeError if it exists and `force` is not given."""
-    if os.path.lexists(target) and not force:
-        raise RecipeError(f"{target} exists; give another DEST, or --force to overwrite it")
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8", newline="")
-        part.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise ResourceError(f"{target} cannot be written: {error.strerror or error}") from None
+    return found.path

@@ -81,7 +81,8 @@ def _items(data: bytes, start: int, end: int) -> Iterator[memoryview]:
     offset_size, length_size, base_size, index_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15, sizes & 15
     wide = 4 if version == 2 else 2
     count, at = _number(data, at + 6, wide), at + 6 + wide
-    left = len(data)  # items do not overlap
+    seen: set[tuple[int, int]] = set()  # tiles of a grid that are equal may be stored once
+    left = len(data)  # and others do not overlap
     for _ in range(count):
         item, at = _number(data, at, wide), at + wide
         method = 0
@@ -96,7 +97,8 @@ def _items(data: bytes, start: int, end: int) -> Iterator[memoryview]:
             at += index_size if version else 0
             offset, at = base + _number(data, at, offset_size), at + offset_size
             length, at = _number(data, at, length_size) or len(data), at + length_size
-            if item in coded:
+            if item in coded and (offset, length) not in seen:
+                seen.add((offset, length))
                 pieces.append(data[offset : offset + min(length, left + 1)])
                 left -= len(pieces[-1])
         if left < 0:

@@ -10,18 +10,20 @@ import hashlib
 import io
 import logging
 import os
+import re
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
-from animepggan.corpus import avif, jpeg
+from animepggan.corpus import avif
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 MAX_PIXELS = 85_000_000  # width times height; below Pillow's own warning
@@ -30,25 +32,24 @@ MAX_SIDE = 32_768  # pixels
 # Pillow logs some damage as an error, which without a handler would go to the terminal; it comes as an exception, too.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-_ORIENTATION = 0x0112  # the Exif tag
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _REASONS = {
     "truncated": "cut off",
     "could not create decoder object": "damaged or cut off",  # all that is said of a WebP
     "decompressed data too large": "too large: text or a profile that unpacks to over 1 MiB",
+    "premature end of jpeg file": "cut off",
+    "premature end of data segment": "damaged: its data ends before its pixels do",
+    "extraneous bytes before marker 0xd9": "damaged: its pixels end before its data does",
+    "corrupt jpeg data": "damaged: a part of its pixels makes no sense",
+    "unsupported marker type": "damaged: a marker among its pixels",
 }
-"""Pillow's words in ours."""
+"""Pillow's and libjpeg's words in ours; the first that fits."""
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  # TIFF tags
 _MAX_BYTES = 256 << 20  # of a file that is looked over before it is decoded
 _AVIF = (b"avif", b"avis", b"mif1", b"msf1")  # brands that its opener takes
+MAX_SCANS = 100  # of a JPEG: each goes over all pixels, so a small file of thousands takes hours; encoders make ten
+_SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
+_LOST = re.compile("Premature end|Corrupt JPEG data|Unsupported marker type")
+_HARMLESS = re.compile(r": \d\d? extraneous bytes before marker 0x(d9|c[0-2]|db|e.|fe)")  # some cameras leave a few
 _INVISIBLE = 3  # of 255; what the roundings of a profile that says sRGB come to
 
 
@@ -70,7 +71,7 @@ def open_picture(stream: BinaryIO, *, background: tuple[int, int, int] = (255, 2
     """Decode a picture as a whole, at the size that it has. Raises as `decode` does."""
     with _words_for_damage(), _open(stream) as file:
         mode, transparent = file.mode, file.has_transparency_data
-        return Picture(_to_rgb(_upright(file), file, background), str(file.format), mode, transparent)
+        return Picture(_to_rgb(_upright(file, stream), file, background), str(file.format), mode, transparent)
 
 
 def decode(stream: BinaryIO, *, resolution: int, background: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -81,7 +82,7 @@ def decode(stream: BinaryIO, *, resolution: int, background: tuple[int, int, int
     MemoryError.
     """
     with _words_for_damage(), _open(stream) as file:
-        upright = _upright(file)
+        upright = _upright(file, stream)
         width, height = upright.size
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
@@ -110,35 +111,54 @@ def _words_for_damage() -> Iterator[None]:
 
 
 def _open(stream: BinaryIO) -> ImageFile.ImageFile:
-    """The decoded file, refused by its header when it is too large."""
+    """The file, not decoded yet, refused by its header when it is too large."""
     _refuse_large_webp(stream)
     _refuse_large_avif(stream)
-    dealt = _look_over_jpeg(stream)
-    image = Image.open(dealt or stream, formats=FORMATS)
+    image = Image.open(stream, formats=FORMATS)
     try:
         _refuse_large(*image.size)
         if image.format == "TIFF":  # a tile is decoded as a whole, however little of it is inside the picture
             _refuse_large(_number(image, _TILE_WIDTH), _number(image, _TILE_LENGTH), "tiles of ")
         _scale_transparent_color(image)
-        _load(image, dealt)
     except BaseException:
         image.close()
         raise
     return image
 
 
-def _load(image: ImageFile.ImageFile, dealt: jpeg.Dealt | None) -> None:
-    if dealt is None:
-        image.load()
-        return
+def _upright(file: ImageFile.ImageFile, stream: BinaryIO) -> Image.Image:
+    """All pixels of the file, turned as its Exif orientation says."""
+    image = _jpeg(file, stream) if file.format in ("JPEG", "MPO") else None
+    if image is None:
+        file.load()
+        image = file
+    # Asked for after loading: some files keep their orientation behind the pixels, and TIFFs are turned while loading.
+    with suppress(Exception):  # damaged Exif data is no reason to lose the picture, whatever it raises
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def _jpeg(file: ImageFile.ImageFile, stream: BinaryIO) -> Image.Image | None:
+    """The pixels of a JPEG; ValueError where some are lost, None where Pillow has to decode it.
+
+    libjpeg makes up what it cannot read and warns; Pillow passes over its warnings, simplejpeg raises them. It knows
+    fewer layouts of colors than Pillow, and some warnings are of no damage.
+    """
+    stream.seek(0)
+    data = _whole(stream)
+    if len(_SCAN.findall(data)) > MAX_SCANS:
+        raise DecodeError("too many scans")
     try:
-        image.load()
-    except OSError as error:
-        if "truncated" not in str(error):
+        pixels = simplejpeg.decode_jpeg(data, "GRAY" if file.mode == "L" else file.mode)
+    except ValueError as error:
+        if _LOST.match(str(error)) and not _HARMLESS.search(str(error)):
             raise
-        raise DecodeError("damaged: its data ends before its pixels do") from error  # its end marker is there
-    if not dealt.asked:
-        raise DecodeError("damaged: its pixels end before its data does")
+        return None
+    if file.mode == "CMYK":  # of which some are stored upside down
+        return None
+    image = Image.fromarray(pixels.squeeze(2) if file.mode == "L" else pixels)
+    image.info = file.info
+    return image
 
 
 def _refuse_large(width: int, height: int, what: str = "") -> None:
@@ -164,26 +184,10 @@ def _whole(stream: BinaryIO) -> bytes:
     return _head(stream, size)
 
 
-def _look_over_jpeg(stream: BinaryIO) -> jpeg.Dealt | None:
-    """What to decode in place of a JPEG; None: the stream."""
-    if _head(stream, 3) != b"\xff\xd8\xff":
-        return None
-    try:
-        return jpeg.look_over(_whole(stream))
-    except jpeg.Damaged as error:
-        raise DecodeError(str(error)) from error
-
-
 def _number(image: Image.Image, tag: int) -> int:
     """The value of a TIFF's tag, 0 where it has none."""
     value = getattr(image, "tag_v2", {}).get(tag, 0)
     return int(value[0] if isinstance(value, tuple) else value)
-
-
-def _upright(image: ImageFile.ImageFile) -> Image.Image:
-    # Asked for after loading: some files keep their orientation behind the pixels, and TIFFs are turned while loading.
-    turn = _TRANSPOSE.get(_orientation(image))
-    return image.transpose(turn) if turn is not None else image
 
 
 def _refuse_large_webp(stream: BinaryIO) -> None:
@@ -222,13 +226,6 @@ def _scale_transparent_color(image: ImageFile.ImageFile) -> None:
         image.info["transparency"] = color * (85 if layout == "L;2" else 17)
     elif isinstance(color, tuple) and layout == "RGB;16B":
         image.info["transparency"] = tuple(value >> 8 for value in color)
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged Exif data is no reason to lose the picture
-        return 1
 
 
 def _to_rgb(image: Image.Image, file: ImageFile.ImageFile, background: tuple[int, int, int]) -> Image.Image:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from animepggan.corpus.names import json_line, printable
+from animepggan.disk import replacing, write_text
 from animepggan.errors import DataError
 
 Status = Literal["keep", "copy", "near", "stranger", "bad"]
@@ -57,17 +58,13 @@ def write(path: Path, rows: Iterable[Row], *, base: str) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     write_lines(path, map(asdict, rows))
-    partial = _source_file(path).with_suffix(".partial")
-    partial.write_text(json_line({"spec": _relative(base, path.parent)}), encoding="utf-8")
-    partial.replace(_source_file(path))
+    write_text(_source_file(path), json_line({"spec": _relative(base, path.parent)}))
 
 
 def write_lines(path: Path, values: Iterable[dict[str, Any]]) -> None:
     """Write JSON lines of any kind to `path`, whole or not at all, so that no name in them harms a terminal."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(map(json_line, values))
-    partial.replace(path)
 
 
 def read(path: Path) -> Iterator[tuple[int, Row]]:

@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from safetensors.torch import save_file
 
+from animepggan.disk import locked, replacing
 from animepggan.errors import HubError, ModelError
 from animepggan.features import ARCHITECTURE, Backbone, file_digest, from_file, open_backbone
 
@@ -67,10 +67,11 @@ def packaged(cache: Path, *, device: torch.device | str = "cpu") -> Backbone:
             "install the extra `curate`, or give --backbone FILE.safetensors"
         ) from error
     path = cache / "backbones" / f"{PACKAGED_ARCHITECTURE}-{PACKAGED_SHA256[:12]}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if not path.exists():
-            convert(Path(str(package.locate_file(PACKAGED_FILE))), path)
+    if not path.exists():  # a cache that is full may be one that cannot be written
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_suffix(".lock")):
+            if not path.exists():
+                convert(Path(str(package.locate_file(PACKAGED_FILE))), path)
     return from_file(path, origin=f"{PACKAGE} {package.version}", revision=PACKAGED_SHA256, device=device)
 
 
@@ -90,9 +91,8 @@ def convert(pickled: Path, path: Path) -> None:
     for (name, mine), (their_name, tensor) in zip(ours.items(), theirs.items(), strict=True):
         assert mine.shape == tensor.shape, (name, their_name)  # the sha256 is known: it fits, or timm has changed
         renamed[name] = tensor.contiguous()
-    partial = path.with_name(path.name + ".partial")
-    save_file(renamed, partial, metadata={ARCHITECTURE: PACKAGED_ARCHITECTURE})
-    partial.replace(path)
+    with replacing(path) as partial:
+        save_file(renamed, partial, metadata={ARCHITECTURE: PACKAGED_ARCHITECTURE})
 
 
 def _first_line(error: Exception) -> str:

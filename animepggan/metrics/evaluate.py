@@ -3,7 +3,7 @@
     reference = prepare(data, embedder=backbone, seed=0)
     measures = evaluate(pictures, reference, seed=0).measures
 
-Nothing here draws, prints or reads files: `cli.evaluate` and `run` do.
+Nothing here draws or reads picture files: `evaluation` and `report.measures` do.
 """
 
 from __future__ import annotations
@@ -18,16 +18,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from animepggan.bar import Bar, silent
+from animepggan.corpus.difference import difference
+from animepggan.corpus.facts import thumbnails_of
+from animepggan.corpus.likeness import LOWEST_LIMIT
 from animepggan.corpus.names import printable
 from animepggan.errors import DataError
-from animepggan.metrics.clusters import held_out, one_of_each
 from animepggan.metrics.distances import Embeddings, frechet_distance, kernel_distance, require_fidelity
 from animepggan.metrics.diversity import cluster_diversity, ms_ssim
-from animepggan.metrics.likeness import NEAR, Gallery, thumbnails
 from animepggan.metrics.manifolds import LEAST, manifolds
 from animepggan.metrics.memorization import CALIBRATION, Memorization, Training
-from animepggan.metrics.pool import Bar, Embedder, Pool, embed, silent
+from animepggan.metrics.nearest import Gallery, thumbnails
+from animepggan.metrics.pool import Embedder, Pool, embed
 from animepggan.metrics.sliced_wasserstein import CHUNK, LOWEST, Clouds, clouds, distances
+from animepggan.metrics.split import held_out, one_of_each
 
 MOST = 10_000
 """Reference pictures that are embedded, unless more samples are measured."""
@@ -35,6 +39,7 @@ FEW = 50
 """Pictures below which the numbers say little."""
 LARGEST_SWD = 2048  # pictures a set
 SWD_BYTES = 1 << 30  # and of pixels
+CLOSEST = 4  # training pictures among which that is looked for which a reference picture is a near copy of
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,7 @@ def _calibrated(
     """How near new pictures come to the training pictures, and `order` without copies of these."""
     if not leave_one_out:
         new = gallery.find(data.thumbs[order])
-        copies = new.distances[:, 0] < NEAR
+        copies = _near_copies(data, order, trained, indices[new.neighbors[:, :CLOSEST]])
         left = order[~copies]
         if len(left) >= 2:
             if len(left) < len(order):
@@ -199,6 +204,19 @@ def _calibrated(
     if training.count < FEW:
         notes.append(f"copies are told by {training.count} clusters: below {FEW} the shares are rough")
     return training, order
+
+
+def _near_copies(data: Pool, order: NDArray[np.int64], trained: Pool, nearest: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the pictures `order` [n] of `data` are copies or near copies of training pictures, `nearest` [n, k]."""
+    found = np.empty(len(order), np.bool_)
+    for start in range(0, len(order), CHUNK):
+        part = slice(start, start + CHUNK)
+        count, k = nearest[part].shape
+        both = [data.pictures(order[part]), trained.pictures(nearest[part].ravel())]
+        pairs = np.stack([np.repeat(np.arange(count), k), count + np.arange(count * k)], axis=1)
+        apart = difference(np.concatenate([thumbnails_of(pictures) for pictures in both]), pairs)
+        found[part] = (apart <= LOWEST_LIMIT).reshape(count, k).any(axis=1)
+    return found
 
 
 def evaluate(

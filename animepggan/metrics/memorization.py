@@ -13,11 +13,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from animepggan.metrics.likeness import NEAR, Gallery, Matches
+from animepggan.metrics.nearest import Gallery, Matches
 from animepggan.metrics.pool import Pool
 
 EXPECTED = 0.01
 """Share of new pictures below a threshold, by its construction."""
+COPIED = 0.25
+"""Distance below which a picture is a copy, however near to training pictures new ones come."""
 CALIBRATION = 1000  # new pictures that are compared, at most
 
 
@@ -56,7 +58,7 @@ class Training:
     @cached_property
     def known(self) -> NDArray[np.bool_]:
         """Which of the new pictures are fit to compare with: none that is a near copy after all."""
-        return self.new.distances[:, 0] >= NEAR
+        return self.new.distances[:, 0] >= COPIED
 
     @property
     def count(self) -> int:
@@ -80,11 +82,11 @@ class Training:
 
     def _threshold(self, distances: NDArray[np.float64]) -> float:
         if not self.count:
-            return NEAR
+            return COPIED
         return float(np.quantile(distances[self.known], EXPECTED, method="lower"))
 
     def judge(self, thumbs: NDArray[np.uint8]) -> Memorization:
-        """Compare pictures, as `likeness.thumbnails` makes them, with the training pictures."""
+        """Compare pictures, as `nearest.thumbnails` makes them, with the training pictures."""
         matches = self.gallery.find(thumbs)
         copied = matches.distances[:, 0] < self.copy_threshold
         return Memorization(matches, copied, copied | (matches.blended < self.blend_threshold))

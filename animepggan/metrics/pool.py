@@ -1,7 +1,6 @@
 """Real pictures to measure against: a corpus with its clusters, thumbnails and embeddings, each worked out once.
 
-What costs minutes is kept in a cache, by the pixels that it was made from: embeddings, and clusters that no
-corpus.jsonl gives.
+What costs minutes is kept in a cache: embeddings, and clusters that no corpus.jsonl gives.
 """
 
 from __future__ import annotations
@@ -11,29 +10,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
+from animepggan.bar import Bar, silent
 from animepggan.corpus import Corpus
+from animepggan.corpus.likeness import clusters_in, remembered
 from animepggan.corpus.pyramid import halve
-from animepggan.corpus.spec import Source, resolve
-from animepggan.metrics.clusters import clusters_of
+from animepggan.corpus.spec import Source
 from animepggan.metrics.distances import Embeddings
-from animepggan.metrics.likeness import Gallery, thumbnails
-
-Bar = Callable[[str, int, int], object]
-"""Called as bar(what is being done, done, total), often."""
+from animepggan.metrics.nearest import Gallery, thumbnails
 
 _CHUNK = 256  # pictures
-_EDITION = 1  # raised whenever the same pictures give other clusters
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """The bar that shows nothing."""
 
 
 class Embedder(Protocol):
@@ -68,7 +58,7 @@ class Pool:
 
     corpus: Corpus
     resolution: int  # pixels, at most the corpus' own
-    given: Sequence[int | None]  # clusters of a corpus.jsonl, a picture each; all None where there is none
+    labels: Sequence[int] | NDArray[np.int64] | None = None  # clusters, a picture each; None: `likeness.clusters_in`
     cache: Path | None = None  # folder; None: nothing is kept
     bar: Bar = silent
 
@@ -84,38 +74,12 @@ class Pool:
         say: Callable[[str], object] = lambda text: None,
     ) -> Pool:
         """Open a SPEC's pictures, decoded at `resolution`. Raises what `Corpus.load` raises."""
-        source = data if isinstance(data, Source) else resolve(data)
-
-        def progress(done: int, total: int) -> None:
-            bar("decode", done, total)
-
-        corpus = Corpus.load(
-            source,
-            resolution=resolution,
-            background=background,
-            progress=progress,
-            say=say,
-        )
-        return cls.of(corpus, source, cache=cache, bar=bar)
-
-    @classmethod
-    def of(
-        cls,
-        corpus: Corpus,
-        source: Source,  # what it was loaded from
-        *,
-        resolution: int | None = None,  # None: the corpus' own
-        cache: Path | None = None,
-        bar: Bar = silent,
-    ) -> Pool:
-        """The pictures of a corpus that is open already, a run's perhaps."""
-        known = {entry.name: entry.cluster for entry in source.entries if entry.cluster is not None}
-        given = [known.get(name) for name in corpus.names]
-        return cls(corpus, resolution or corpus.resolution, given, cache, bar)
+        corpus = Corpus.load(data, resolution=resolution, background=background, bar=bar, say=say)
+        return cls(corpus, resolution, None, cache, bar)
 
     def __len__(self) -> int:
         """How many pictures there are."""
-        return len(self.given)
+        return len(self.names)
 
     @property
     def spec(self) -> str:
@@ -138,7 +102,7 @@ class Pool:
 
     @cached_property
     def thumbs(self) -> NDArray[np.uint8]:
-        """All pictures as `likeness` compares them: uint8 [n, 64, 64, 3]."""
+        """All pictures as `nearest` compares them: uint8 [n, 64, 64, 3]."""
         parts = []
         for start in range(0, len(self), _CHUNK):
             indices = np.arange(start, min(start + _CHUNK, len(self)))
@@ -154,17 +118,9 @@ class Pool:
     @cached_property
     def clusters(self) -> NDArray[np.int64]:
         """A number for each picture, the same for copies and near copies: int64 [n]."""
-        if any(cluster is not None for cluster in self.given):
-            return clusters_of(self.gallery, self.given)
-        done = 0
-
-        def progress(more: int) -> None:
-            nonlocal done
-            done += more
-            self.bar("find copies", done, len(self))
-
-        key = _key(f"clusters {_EDITION}", self.thumbs)
-        return remembered(self.cache, "clusters", key, lambda: clusters_of(self.gallery, progress=progress))
+        if self.labels is not None:
+            return np.asarray(self.labels, np.int64)
+        return clusters_in(self.corpus, cache=self.cache, bar=self.bar)
 
     def embeddings(self, indices: NDArray[np.int64], embedder: Embedder, batch_size: int) -> Embeddings:
         """Of pictures by their place in `names`: float32 [n, dimension]."""
@@ -176,26 +132,3 @@ class Pool:
         for start in range(0, len(indices), _CHUNK):
             digest.update(self.pictures(indices[start : start + _CHUNK]).data)
         return remembered(self.cache, "embeddings", digest.hexdigest(), make)
-
-
-def _key(purpose: str, values: NDArray[Any]) -> str:
-    digest = hashlib.sha256(f"{purpose} {values.shape}\n".encode())
-    digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()
-
-
-def remembered(cache: Path | None, kind: str, key: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-    """What `make` gives, from the cache where it has been made before; any file there may be deleted."""
-    if cache is None:
-        return make()
-    path = cache / kind / f"{key[:32]}.safetensors"
-    try:
-        return load_file(path)["values"]
-    except (OSError, SafetensorError, KeyError):  # not there, or damaged: made anew
-        pass
-    values = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{id(values):x}.partial")
-    save_file({"values": np.ascontiguousarray(values)}, partial)
-    partial.replace(path)
-    return values

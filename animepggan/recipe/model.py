@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -33,6 +33,8 @@ LAYER = {"layer": True}
 """Validation context for a part of a recipe: keys are checked one by one, contradictions between keys are not."""
 
 NUMBER, MAP = "<number>", "<map>"  # what pydantic adds to the place of an error inside a number or a map
+
+Number = TypeVar("Number")
 
 _NAME = re.compile(r"[^\W_][^\s/\\:*?\"<>|]*")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -78,10 +80,6 @@ def _color(value: str) -> str:
     return value
 
 
-def _kind(value: object) -> str:
-    return MAP if isinstance(value, Mapping) else NUMBER
-
-
 Name = Annotated[str, AfterValidator(_name)]
 Text = Annotated[str, Field(min_length=1)]
 Color = Annotated[str, AfterValidator(_color), WithJsonSchema({"type": "string", "pattern": f"^{_COLOR.pattern}$"})]
@@ -103,17 +101,9 @@ ONE_OR_MORE = Field(min_length=1, json_schema_extra={"additionalProperties": Fal
 Kimg = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Images = Annotated[int, Field(ge=1)]
-KimgByResolution = Annotated[
-    Annotated[Kimg, Tag(NUMBER)] | Annotated[dict[MapKey, Kimg], ONE_OR_MORE, Tag(MAP)],
-    Discriminator(_kind),
-]
-RateByResolution = Annotated[
-    Annotated[Rate, Tag(NUMBER)] | Annotated[dict[MapKey, Rate], ONE_OR_MORE, Tag(MAP)],
-    Discriminator(_kind),
-]
-ImagesByResolution = Annotated[
-    Annotated[Images, Tag(NUMBER)] | Annotated[dict[MapKey, Images], ONE_OR_MORE, Tag(MAP)],
-    Discriminator(_kind),
+ByResolution = Annotated[
+    Annotated[Number, Tag(NUMBER)] | Annotated[dict[MapKey, Number], ONE_OR_MORE, Tag(MAP)],
+    Discriminator(lambda value: MAP if isinstance(value, Mapping) else NUMBER),
 ]
 
 
@@ -154,12 +144,12 @@ class NetworkOptions(_Strict):
 class ScheduleOptions(_Strict):
     """How long each stage lasts and what holds in it; kimg are thousands of real images shown."""
 
-    fade_kimg: KimgByResolution = Field(
+    fade_kimg: ByResolution[Kimg] = Field(
         default=800.0, description="length of the fade-in, kimg; the first stage has none"
     )
-    stabilize_kimg: KimgByResolution = Field(default=800.0, description="length of the stabilize phase, kimg")
-    batch_size: ImagesByResolution = Field(default=16, description="real images a step")
-    learning_rate: RateByResolution = Field(default=0.001, description="Adam's learning rate, both networks")
+    stabilize_kimg: ByResolution[Kimg] = Field(default=800.0, description="length of the stabilize phase, kimg")
+    batch_size: ByResolution[Images] = Field(default=16, description="real images a step")
+    learning_rate: ByResolution[Rate] = Field(default=0.001, description="Adam's learning rate, both networks")
     ramp_kimg: float = Field(
         default=0.0, ge=0, description="the learning rate rises linearly from 0 over the run's first so many kimg"
     )
@@ -398,16 +388,8 @@ def leaves(recipe: Recipe) -> dict[str, object]:
 
 def schedule_of(recipe: Recipe, *, first_resolution: int) -> Schedule:
     """The stages from `first_resolution` (4, or the base's resolution) to the recipe's; RecipeError if one is empty."""
-    options = recipe.schedule
-    return Schedule(
-        first_resolution=first_resolution,
-        last_resolution=recipe.resolution,
-        fade_kimg=options.fade_kimg,
-        stabilize_kimg=options.stabilize_kimg,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        ramp_kimg=options.ramp_kimg,
-    )
+    lengths = {name: value for name, value in recipe.schedule if name != "n_critic"}
+    return Schedule(first_resolution=first_resolution, last_resolution=recipe.resolution, **lengths)
 
 
 def schema() -> dict[str, Any]:

@@ -6,15 +6,15 @@ Each source is checked by itself, so that every message can say where its key st
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from animepggan.errors import ModelError, RecipeError
-from animepggan.recipe import document, shelf
-from animepggan.recipe.check import check, short, shown
+from animepggan.recipe import document, lookup
 from animepggan.recipe.document import KeyPath, Problem, dotted
 from animepggan.recipe.model import BY_RESOLUTION, LAYER, LEAVES, Recipe, contradictions, flatten, nest
+from animepggan.recipe.problems import problems_in, short, shown
 
 NEVER_INHERITED = frozenset(
     {"name", "data", "seed", "base", "max_bad"}
@@ -33,12 +33,10 @@ class _Value:
 
 @dataclass(frozen=True)
 class _Sources:
-    recipe: Mapping[str, _Value] = field(default_factory=dict)
-    command: Mapping[str, _Value] = field(default_factory=dict)
+    """What was given where, by dotted key."""
+
+    layers: Mapping[str, Mapping[str, _Value]] = field(default_factory=dict)  # by origin, the one that wins first
     entries: Mapping[str, Mapping[str, _Value]] = field(default_factory=dict)  # `--set schedule.batch_size.64=8`
-    base: Mapping[str, object] = field(default_factory=dict)
-    preset: Mapping[str, object] = field(default_factory=dict)
-    preset_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,16 +57,22 @@ class Resolved:
         not go together with the recipe's.
         """
         base = {key: value for key, value in flatten(base_values).items() if key not in NEVER_INHERITED}
-        problems = check(nest(base))
+        problems = problems_in(nest(base))
         if problems:
             lines = [f"the base's recipe: {dotted(path)}: {message}" for path, message in problems]
             raise ModelError("\n".join(lines))
-        return _resolve(self.file, replace(self._sources, base=base))
+        return self._over("base", base)
 
     def settled(self, name: str, values: Mapping[str, object]) -> Resolved:
         """With a preset laid between recipe and base: `values` by dotted keys, of the origin "preset `name`"."""
-        assert not check(nest(values)), "a preset is ours"
-        return _resolve(self.file, replace(self._sources, preset=values, preset_name=name))
+        assert not problems_in(nest(values)), "a preset is ours"
+        return self._over(f"preset {name}", values)
+
+    def _over(self, origin: str, values: Mapping[str, object]) -> Resolved:
+        """With one more layer; the base's is always the last."""
+        layers = {**self._sources.layers, origin: {key: _Value(value, self.file) for key, value in values.items()}}
+        layers["base"] = layers.pop("base", {})
+        return _resolve(self.file, _Sources(layers, self._sources.entries))
 
 
 def load(spec: str | Path, *, overrides: Sequence[str] = (), settings: Mapping[str, object] | None = None) -> Resolved:
@@ -77,13 +81,13 @@ def load(spec: str | Path, *, overrides: Sequence[str] = (), settings: Mapping[s
     `settings` are the values of other options (`{"seed": 3}` for `--seed 3`) by dotted key; they win over `overrides`,
     and None stands for an option that was not given. RecipeError holds everything that is wrong, a line each.
     """
-    path = shelf.find(spec).path
-    file = shelf.label(path)
-    read = document.parse(shelf.read(path))
+    path = lookup.find(spec).path
+    file = lookup.label(path)
+    read = document.parse(lookup.read(path))
     found = read.problems
     recipe: dict[str, _Value] = {}
     if isinstance(read.value, dict):
-        wrong = [Problem(_line_of(read.lines, key), dotted(key), message) for key, message in check(read.value)]
+        wrong = [Problem(_line_of(read.lines, key), dotted(key), message) for key, message in problems_in(read.value)]
         found = [*found, *(problem for problem in wrong if read.stopped is None or problem.line < read.stopped)]
         recipe = {
             key: _Value(value, f"{file}:{_line_of(read.lines, tuple(key.split('.')))}")
@@ -104,13 +108,13 @@ def load(spec: str | Path, *, overrides: Sequence[str] = (), settings: Mapping[s
         option = f"--{key.rpartition('.')[2].replace('_', '-')}"
         command[key] = _Value(value, option)
         entries.pop(key, None)
-        problems += [_line(option, dotted(path), message) for path, message in check(nest({key: value}))]
+        problems += [_line(option, dotted(path), message) for path, message in problems_in(nest({key: value}))]
     for key, leaf in LEAVES.items():
         if read.stopped is None and leaf.is_required() and (key,) not in read.lines and key not in command:
             problems.append(f"{file}: {key}: missing; every recipe has one")
     if problems:
         raise RecipeError("\n".join(problems))
-    return _resolve(file, _Sources(recipe, command, entries))
+    return _resolve(file, _Sources({"command line": command, "recipe": recipe}, entries))
 
 
 def _resolve(file: str, sources: _Sources) -> Resolved:
@@ -119,16 +123,10 @@ def _resolve(file: str, sources: _Sources) -> Resolved:
     origins = dict.fromkeys(LEAVES, "default")
     places: dict[str, str] = {}
     for key, leaf in LEAVES.items():
-        if key in sources.command:
-            values[key], origins[key] = sources.command[key].value, "command line"
-            places[key] = sources.command[key].place
-        elif key in sources.recipe:
-            values[key], origins[key] = sources.recipe[key].value, "recipe"
-            places[key] = sources.recipe[key].place
-        elif key in sources.preset:
-            values[key], origins[key] = sources.preset[key], f"preset {sources.preset_name}"
-        elif key in sources.base:
-            values[key], origins[key] = sources.base[key], "base"
+        for origin, layer in sources.layers.items():
+            if key in layer:
+                values[key], origins[key], places[key] = layer[key].value, origin, layer[key].place
+                break
         if key in sources.entries:
             values[key] = _with_entries(values.get(key, leaf.default), sources.entries[key])
             origins[key] = "command line"
@@ -160,7 +158,7 @@ def _override(text: str, command: dict[str, _Value], entries: dict[str, dict[str
     nested: Any = read.value
     for part in reversed(path):
         nested = {part: nested}
-    problems = check(nested)
+    problems = problems_in(nested)
     if problems:
         # The place names the key already, unless the error lies deeper, in a map given as the value.
         return [_line(place, dotted(where) if len(where) > len(path) else "", message) for where, message in problems]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 
+from animepggan.disk import write_text
 from animepggan.errors import RecipeError
 from animepggan.training import Progress
 from animepggan.training.plan import peak
@@ -22,16 +24,17 @@ def memory_mb() -> float:
 
 
 def read_log(folder: Path, images_seen: int) -> list[dict[str, Any]]:
-    """The lines of `folder`/log.jsonl up to `images_seen`, but for those that a crash cut short."""
+    """The lines of `folder`/log.jsonl up to `images_seen`; those that are damaged, as by a crash, are passed over."""
     path = folder / "log.jsonl"
     kept: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_bytes().split(b"\n") if path.is_file() else ():
         try:
             record = json.loads(line)
-            if record["images_seen"] <= images_seen:
-                kept.append(record)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, RecursionError):
             continue
+        seen = record.get("images_seen") if isinstance(record, dict) else None
+        if isinstance(seen, int) and seen <= images_seen:
+            kept.append(record)
     return kept
 
 
@@ -40,10 +43,7 @@ class Log:
 
     def __init__(self, folder: Path, images_seen: int, *, tensorboard: bool) -> None:
         path = folder / "log.jsonl"
-        kept = [json.dumps(record) for record in read_log(folder, images_seen)]
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        partial.replace(path)
+        write_text(path, "".join(json.dumps(record) + "\n" for record in read_log(folder, images_seen)))
         self._file = path.open("a", encoding="utf-8")
         self._writer = _tensorboard_writer(folder, images_seen) if tensorboard else None
         self._steps: list[Progress] = []
@@ -59,12 +59,13 @@ class Log:
         self._seconds += time.perf_counter() - self._since
         self._steps.append(progress)
 
-    def write(self, more: Mapping[str, Any]) -> dict[str, Any]:
-        """Write and return the line of the steps since the last, with `more` in it."""
+    def line(self, more: Mapping[str, Any]) -> dict[str, Any]:
+        """The line of the steps since the last, with `more` in it."""
         steps = self._steps
         progress, moment = steps[-1], steps[-1].moment
         generator_losses = [step.loss_generator for step in steps if step.loss_generator is not None]
-        record = {
+        self._steps, seconds, self._seconds = [], self._seconds, 0.0
+        return {
             "images_seen": progress.images_seen,
             "resolution": moment.resolution,
             "phase": moment.phase.name,
@@ -75,18 +76,20 @@ class Log:
             "gradient_penalty": _mean([step.gradient_penalty for step in steps]),
             "drift": _mean([step.drift for step in steps]),
             "learning_rate": moment.learning_rate,
-            "images_per_second": round(sum(step.moment.batch_size for step in steps) / max(self._seconds, 1e-9), 2),
+            "images_per_second": round(sum(step.moment.batch_size for step in steps) / max(seconds, 1e-9), 2),
             "memory_mb": round(memory_mb(), 1),
             **progress.methods,
             **more,
         }
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append a line; it is on the disk when this returns, since a checkpoint that follows may rely on it."""
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
+        os.fsync(self._file.fileno())
         if self._writer is not None:
             for key, value in _scalars(record):
-                self._writer.add_scalar(key, value, progress.images_seen)
-        self._steps, self._seconds = [], 0.0
-        return record
+                self._writer.add_scalar(key, value, record["images_seen"])
 
     def close(self) -> None:
         """Flush and close the files."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from animepggan.corpus import Corpus
+from animepggan.disk import replacing
 from animepggan.errors import ModelError
 from animepggan.sampling.draw import to_uint8
 from animepggan.sampling.grid import grid
@@ -81,6 +82,5 @@ def _save(pictures: list[np.ndarray], columns: int, side: int, path: Path) -> No
     factor = max(1, side // pictures[0].shape[0])
     enlarged = [picture.repeat(factor, axis=0).repeat(factor, axis=1) for picture in pictures]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}")
-    Image.fromarray(grid(enlarged, columns=columns)).save(partial, format="PNG")
-    partial.replace(path)
+    with replacing(path) as partial:
+        Image.fromarray(grid(enlarged, columns=columns)).save(partial, format="PNG")

@@ -17,6 +17,7 @@ from PIL import Image
 from animepggan.corpus.decode import open_picture
 from animepggan.corpus.spec import Bad, Entry
 from animepggan.corpus.sweep import sweep
+from animepggan.disk import replacing
 
 THUMBNAIL = 128  # pixels, the longer side
 
@@ -61,10 +62,8 @@ class Section:
 def write_sheet(path: Path, title: str, note: str, sections: Iterable[Section]) -> None:
     """Write a sheet to `path`, replacing it whole; of generated sections and rows one is held at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(_page(title, note, sections))
-    partial.replace(path)
 
 
 def _page(title: str, note: str, sections: Iterable[Section]) -> Iterator[str]:
@@ -102,13 +101,16 @@ def _figure(tile: Tile) -> str:
     return f'<figure{marked}><img src="data:image/webp;base64,{data}" alt="" loading="lazy">{caption}</figure>\n'
 
 
-def thumbnails(entries: Sequence[Entry], workers: int | None) -> Iterator[NDArray[np.uint8] | None]:
-    """[h, w, 3] of each picture file, in order; None of one that is gone by now."""
+def thumbnails(
+    entries: Sequence[Entry], places: Iterable[int], workers: int | None
+) -> dict[int, NDArray[np.uint8] | None]:
+    """[h, w, 3] of the picture files at these places among the entries; None of one that is gone by now."""
 
     def thumbnail(_: Entry, file: BinaryIO) -> NDArray[np.uint8]:
         image = open_picture(file).image
         image.thumbnail((THUMBNAIL, THUMBNAIL))
         return np.array(image)
 
-    for _, found in sweep(entries, thumbnail, workers=workers):
-        yield None if isinstance(found, Bad) else found
+    shown = sorted(set(places))
+    found = sweep([entries[place] for place in shown], thumbnail, workers=workers)
+    return {place: None if isinstance(made, Bad) else made for place, (_, made) in zip(shown, found, strict=True)}

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Pictures written where the user says, whole or not at all, with the errors in the user's words."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from animepggan import disk
 from animepggan.errors import RecipeError, ResourceError
 
 
@@ -23,17 +24,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     Folders above it are made. ResourceError where the disk is full, RecipeError where `path` cannot be such a file.
     """
-    partial = path.with_name(f".{path.name}.partial")
     with naming(path):
         if path.is_dir():
             raise RecipeError(f"{path}: is a folder; name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                yield file
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with disk.replacing(path) as partial, partial.open("wb") as file:
+            yield file
 
 
 @contextmanager

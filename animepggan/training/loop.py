@@ -2,8 +2,7 @@
 
 The loop changes the state and says what it did; logging, previews, checkpoints and bars are callers of it. Each step is
 a function of (recipe, seed, images_seen): see `schedule` for what holds and `streams` for what is drawn. What a step
-computes is written twice, plainly in `reference` and quickly in `fast`, which `captured` replays on a GPU; the state
-says which one it is trained by.
+computes is written twice, plainly in `reference` and quickly in `fast`; the state says which one it is trained by.
 """
 
 from __future__ import annotations
@@ -110,7 +109,7 @@ def step(
     """One discriminator step and, every `n_critic`-th time, one generator step; see `run`."""
     recipe = state.recipe
     images_seen, batch_size, alpha = moment.images_seen, moment.batch_size, moment.alpha
-    written: Any = reference if state.reference else state.captured or fast
+    written: Any = reference if state.reference else fast
     steps_of_phase = (images_seen - moment.phase.start) // batch_size + 1
     trains_generator = steps_of_phase % recipe.schedule.n_critic == 0
     shared = recipe.objective.shared_latents and trains_generator

@@ -14,7 +14,6 @@ from animepggan.networks import Architecture, build_discriminator, build_generat
 from animepggan.networks.layers import Equalized
 from animepggan.recipe import Recipe
 from animepggan.streams import stream
-from animepggan.training.captured import Captured
 from animepggan.training.regularizers import Scores, frozen_layers
 
 
@@ -62,8 +61,7 @@ class Adam(torch.optim.Adam):
 class State:
     """The networks at the resolution now trained, their optimisers, and `images_seen`.
 
-    `reference` asks for the plain step, `capture` for the fast one as CUDA graphs; the tensors and what becomes of them
-    are the same in all three.
+    `reference` asks for the plain step in place of the fast one; the tensors are the same.
     """
 
     def __init__(
@@ -73,13 +71,11 @@ class State:
         device: torch.device,
         *,
         reference: bool = False,
-        capture: bool = False,
         base_resolution: int | None = None,  # pixels, of the base that the networks come from; None: from none
     ) -> None:
         self.recipe = recipe
         self.device = device
         self.reference = reference
-        self.capture = capture
         self.base_resolution = base_resolution
         self.memory_format = torch.contiguous_format if reference else torch.channels_last
         self.images_seen = 0
@@ -108,7 +104,6 @@ class State:
 
     def _build(self, resolution: int) -> None:
         architecture = architecture_of(self.recipe, resolution)
-        self.captured = Captured() if self.capture else None  # of these networks
         self.generator = build_generator(architecture)
         self.generator_ema = build_generator(architecture).requires_grad_(False)
         self.discriminator = build_discriminator(architecture)

@@ -12,9 +12,7 @@ import click
 from animepggan.cli.common import Console, common_options, output_option
 
 if TYPE_CHECKING:
-    from animepggan.corpus.faces.crop import Summary
-    from animepggan.corpus.faces.detector import Detector
-    from animepggan.corpus.faces.rows import Given
+    from animepggan.corpus.faces.crop import CropSummary
     from animepggan.corpus.spec import Source
     from animepggan.report.sheet import Section
 
@@ -101,9 +99,7 @@ def command(
     """
     import signal
 
-    from animepggan.corpus.faces.crop import Options, crop
-    from animepggan.corpus.faces.detector import choose, open_detector
-    from animepggan.corpus.faces.rows import Given
+    from animepggan.corpus.faces.crop import crop
     from animepggan.corpus.names import printable
     from animepggan.corpus.spec import resolve
     from animepggan.errors import DataError, Interrupted
@@ -113,31 +109,26 @@ def command(
             "--landmarks says where the faces are: leave --detector out.", click.get_current_context()
         )
     source = resolve(spec)
-    folder = output or Path("data", f"{source.name}-faces")
-    finder: Detector | Given
-    if landmarks is not None:
-        finder = Given(landmarks)
-    elif detector is not None:
-        finder = open_detector(detector, smallest=min_face, largest_tilt=max_tilt)
-    else:
-        finder = choose(smallest=min_face, largest_tilt=max_tilt)
-    console.say(f"faces by {finder.identity}")
-    options = Options(size, loose, min_face, max_tilt, confidence)
     try:
-        with console.bar(len(source), "picture", "faces") as bar:
+        with console.bars() as bar:
             summary = crop(
                 source,
-                folder,
-                options,
-                finder,
+                output,
+                size=size,
+                loose=loose,
+                min_face=min_face,
+                max_tilt=max_tilt,
+                confidence=confidence,
+                detector=detector,
+                landmarks=landmarks,
                 workers=workers,
                 restart=restart,
-                progress=lambda done, _: bar.update(done - bar.n),
+                bar=bar,
             )
     except KeyboardInterrupt as error:
-        raise Interrupted(
-            f"interrupted: what is done is kept in {printable(str(folder))}; the same command goes on", signal.SIGINT
-        ) from error
+        raise Interrupted("interrupted: what is done is kept; the same command goes on", signal.SIGINT) from error
+    folder = summary.output
+    console.say(f"faces by {summary.detector}")
     sheet = folder / SHEET
     if summary.done or summary.removed or not sheet.is_file():
         from animepggan.report.sheet import write_sheet
@@ -168,7 +159,7 @@ def command(
     )
 
 
-def _note(summary: Summary) -> str:
+def _note(summary: CropSummary) -> str:
     """What came of it, on one line."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in summary.reasons.items())
     rejected = f"{summary.rejected} rejected" + (f" ({reasons})" if reasons else "")
@@ -178,7 +169,7 @@ def _note(summary: Summary) -> str:
     )
 
 
-def _sections(source: Source, summary: Summary) -> Iterator[Section]:
+def _sections(source: Source, summary: CropSummary) -> Iterator[Section]:
     """The crops, the most doubtful first, and what was left out."""
     import heapq
 

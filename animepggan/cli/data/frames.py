@@ -14,9 +14,7 @@ from animepggan.cli.common import Console, common_options, output_option
 from animepggan.errors import DataError
 
 if TYPE_CHECKING:
-    from animepggan.corpus.frames import Taken
-
-DEFAULT_FOLDER = Path("data/stills")
+    from animepggan.corpus.scenes import Taken
 
 PIPELINE = """\b
 From episodes to a character, face by face:
@@ -69,7 +67,7 @@ def _check_every(_: click.Context, __: click.Parameter, every: float) -> float:
 @click.option(
     "--quality", metavar="Q", type=click.IntRange(1, 100), help="Of jpeg, 1 to 100.  [default: 95]", default=None
 )
-@output_option(f"{DEFAULT_FOLDER}")
+@output_option("data/stills")
 @common_options
 def command(
     console: Console,
@@ -94,32 +92,33 @@ def command(
     if end is not None and end <= (start or 0):
         raise click.UsageError("--end is not after --start.")
 
-    from animepggan.corpus.frames import Wanted, open_job
-    from animepggan.corpus.spec import Bad
+    from animepggan.corpus.frames import DEFAULT_OUTPUT, frames
 
-    folder = output or DEFAULT_FOLDER
-    wanted = Wanted(every, start or 0.0, end, file_format, 95 if quality is None else quality)
-    taken: list[Taken] = []
-    unreadable: list[Bad] = []
-    with open_job(videos, folder, wanted) as job, console.bar(math.ceil(job.seconds), "s", "frames") as bar:
-        for result in job.run(bar.update):
-            if isinstance(result, Bad):
-                unreadable.append(result)
-                console.warn(f"nothing taken from {result}")
-            else:
-                taken.append(result)
-                _tell(console, result)
-    if not taken:
+    with console.bars("s") as bar:
+        summary = frames(
+            videos,
+            output or DEFAULT_OUTPUT,
+            every=every,
+            start=start or 0.0,
+            end=end,
+            format=file_format,
+            quality=95 if quality is None else quality,
+            bar=bar,
+        )
+    for bad in summary.unreadable:
+        console.warn(f"nothing taken from {bad}")
+    for taken in summary.videos:
+        _tell(console, taken)
+    if not summary.videos:
         raise DataError("no video could be read; the lines above say why")
-    stills = sum({video.name: video.stills for video in taken}.values())
-    console.say(f"{stills} stills of {len(taken)} video{'s' * (len(taken) > 1)}")
+    console.say(f"{summary.stills} stills of {len(summary.videos)} video{'s' * (len(summary.videos) > 1)}")
     console.result(
-        str(folder),
+        str(summary.output),
         {
-            "folder": folder,
-            "stills": stills,
-            "videos": [{**asdict(video), "stills": video.stills} for video in taken],
-            "unreadable": [{"name": bad.name, "reason": bad.reason} for bad in unreadable],
+            "folder": summary.output,
+            "stills": summary.stills,
+            "videos": [{**asdict(video), "stills": video.stills} for video in summary.videos],
+            "unreadable": [{"name": bad.name, "reason": bad.reason} for bad in summary.unreadable],
         },
     )
 

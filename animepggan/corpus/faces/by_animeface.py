@@ -80,7 +80,7 @@ class AnimeFace:
         _test(self._once)
 
     def find(self, image: Image.Image) -> list[Face]:
-        return votes.find(image, self._once, smallest=self._smallest, largest_tilt=self._largest_tilt)
+        return votes.find_faces(image, self._once, smallest=self._smallest, largest_tilt=self._largest_tilt)
 
     def _once(self, pixels: NDArray[np.uint8]) -> list[Face]:
         if min(pixels.shape[:2]) < _LEAST:

@@ -79,10 +79,7 @@ def _package() -> Any:
 
 
 def _weights(spec: str) -> Path:
-    local = hub.cached(hub.parse(spec), [_WEIGHTS])
-    if local is None:
-        local = hub.resolve(spec, allow_patterns=[_WEIGHTS], wanted="weights")
-    path = local.path / _WEIGHTS
+    path = hub.resolve(spec, allow_patterns=[_WEIGHTS], wanted="weights").path / _WEIGHTS
     if not path.is_file():
         raise HubError(f"{spec}: there is no {_WEIGHTS}\ntake --detector animeface")
     return path

@@ -64,7 +64,7 @@ class _Pose:
         return x - half, y - half, x + half, y + half
 
 
-def find(image: Image.Image, find_once: FindOnce, *, smallest: float, largest_tilt: float) -> list[Face]:
+def find_faces(image: Image.Image, find_once: FindOnce, *, smallest: float, largest_tilt: float) -> list[Face]:
     """The faces of an RGB picture at least about `smallest` pixels wide, tilted up to about `largest_tilt` degrees.
 
     A score is the mean of what the looks at a face gave, 0 where it was not seen. The weakest are left in, for the

@@ -52,6 +52,21 @@ class Clusters:
         picked: NDArray[Any] = self.members[self.starts[:-1]]
         return picked
 
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The number of each picture's cluster."""
+        labels = np.empty(len(self.members), np.int64)
+        labels[self.members] = np.repeat(np.arange(len(self)), np.diff(self.starts))
+        return labels
+
+    def among(self, chosen: NDArray[np.int64]) -> Clusters | None:
+        """What is left of them in a part of their pictures."""
+        before = np.concatenate([[0.0], self.shares[:-1]])
+        before[self.starts[:-1]] = np.arange(len(self))
+        weights = np.empty(len(self.members))
+        weights[self.members] = self.shares - before
+        return Clusters.of(self.labels[chosen].tolist(), weights[chosen].tolist())
+
     def pick(self, clusters: NDArray[Any], draws: NDArray[Any]) -> NDArray[Any]:
         """A member of each of these clusters, by weight; `draws` are uniform in [0, 1)."""
         found = np.searchsorted(self.shares, clusters + draws.astype(np.float64), side="right")

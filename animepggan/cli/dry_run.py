@@ -1,0 +1,146 @@
+"""`--dry-run`: the plan of a run as a table."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from animepggan.cli.common import Console
+
+if TYPE_CHECKING:
+    from animepggan.recipe import Resolved
+    from animepggan.training.plan import Accelerator, StagePlan
+    from animepggan.transfer import Base
+
+GPU_FLOPS = 1e16
+"""Runs of more operations than this are shown with what they take on GPUs."""
+PRECISIONS = ("fp32", "bf16")
+
+
+def print_plan(
+    console: Console, resolved: Resolved, base: Base | None, options: Mapping[str, Any], *, probe: bool
+) -> None:
+    """Print stages, images, batch sizes, parameters, disk, and the estimated time and memory."""
+    from animepggan.device import device_of
+    from animepggan.training.plan import ACCELERATORS, plan
+    from animepggan.transfer import first_resolution
+
+    recipe = resolved.recipe
+    device, precision = device_of(options["device"]), options["precision"]
+    if probe:
+        console.say("measuring a few steps (--no-probe leaves this out)")
+    stages = plan(
+        recipe,
+        first_resolution=first_resolution(base),
+        device=device,
+        precision=precision,
+        probe=probe,
+        reference=options["reference"],
+    )
+    header = "stage|fade kimg|stabilize kimg|batch|learning rate|G params|D params|memory|time"
+    rows = [header.split("|")]
+    for stage in stages:
+        images = {phase.name: (phase.end - phase.start) / 1000 for phase in stage.stage.phases}
+        rows.append(
+            [
+                f"{stage.stage.resolution} px",
+                f"{images['fade']:g}" if "fade" in images else "-",
+                f"{images['stabilize']:g}" if "stabilize" in images else "-",
+                str(stage.batch_size),
+                f"{stage.stage.phases[-1].learning_rate:g}",
+                f"{stage.count.parameters['generator']:,}",
+                f"{stage.count.parameters['discriminator']:,}",
+                _size(stage.memory_bytes),
+                _duration(stage.seconds),
+            ]
+        )
+    last = stages[-1]
+    # Every stage's end is kept, and of the last kind in between the newest few and the best.
+    between = recipe.checkpoints.keep + (recipe.measures.every_kimg > 0)
+    disk = sum(stage.checkpoint_bytes for stage in stages) + between * last.checkpoint_bytes
+    seconds = None if last.seconds is None else sum(stage.seconds or 0.0 for stage in stages)
+    free = shutil.disk_usage(Path.cwd()).free
+    total = last.stage.end
+    costs = [] if seconds is None else [f"about {_duration(seconds)}"]
+    costs.append(f"{_size(max(stage.memory_bytes for stage in stages))} of memory")
+    costs.append(f"{_size(disk)} of disk ({_size(free)} free here)")
+    console.result(
+        f"{resolved.file}, data {recipe.data}, {precision} on {device}\n{_table(rows)}\n"
+        f"{total / 1000:g} kimg in all: {', '.join(costs)}{_on_gpus(stages)}",
+        {
+            "recipe": resolved.file,
+            "data": recipe.data,
+            "total_images": total,
+            "seconds": seconds,
+            "disk_bytes": disk,
+            "gpus": {
+                gpu.name: {each: _total(stages, gpu, each) for each in PRECISIONS}
+                | {"memory_bytes": int(gpu.memory), "fits": _fits(stages, gpu)}
+                for gpu in ACCELERATORS
+            },
+            "stages": [
+                {
+                    "resolution": stage.stage.resolution,
+                    "images": stage.stage.end - stage.stage.start,
+                    "batch_size": stage.batch_size,
+                    "generator_parameters": stage.count.parameters["generator"],
+                    "discriminator_parameters": stage.count.parameters["discriminator"],
+                    "flops_per_image": stage.flops_per_image,
+                    "memory_bytes": stage.memory_bytes,
+                    "checkpoint_bytes": stage.checkpoint_bytes,
+                    "seconds": stage.seconds,
+                }
+                for stage in stages
+            ],
+        },
+    )
+
+
+def _table(rows: list[list[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def _on_gpus(stages: list[StagePlan]) -> str:
+    """For runs that nobody waits for on a CPU: the least that they take on GPUs, by published peaks."""
+    from animepggan.training.plan import ACCELERATORS
+
+    if sum(stage.flops_per_image * (stage.stage.end - stage.stage.start) for stage in stages) < GPU_FLOPS:
+        return ""
+    rows = [["at least, on", *(f"{stage.stage.resolution} px" for stage in stages), "in all", "memory"]]
+    for gpu in ACCELERATORS:
+        for precision in PRECISIONS:
+            if _total(stages, gpu, precision) is None:
+                continue
+            times = [_duration(stage.seconds_on(gpu, precision)) for stage in stages]
+            fits = "fits" if _fits(stages, gpu) else "too small"
+            rows.append([f"{gpu.name} {precision}", *times, _duration(_total(stages, gpu, precision)), fits])
+    return (
+        "\nbounds from published peaks, nothing measured: expect a few times as long, most of all at low resolutions\n"
+        + _table(rows)
+    )
+
+
+def _total(stages: list[StagePlan], gpu: Accelerator, precision: str) -> float | None:
+    seconds = [stage.seconds_on(gpu, precision) for stage in stages]
+    return None if None in seconds else sum(each or 0.0 for each in seconds)
+
+
+def _fits(stages: list[StagePlan], gpu: Accelerator) -> bool:
+    return all(stage.count.weight_bytes + stage.count.kept < gpu.memory for stage in stages)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 72 * 3600 else f"{seconds / 86400:.0f} days"

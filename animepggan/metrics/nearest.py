@@ -1,0 +1,212 @@
+"""The training pictures nearest to a drawn one, and the best blend of two of them, by which memorization is told.
+
+Whether two real pictures are near copies is for `corpus.likeness`. Here thousands of drawn pictures are compared with
+all of a training set, and mixtures count, so the comparison is linear: pictures are brought to 64 px, blurred a little,
+moved by up to 2 px against each other, and their mean is taken off. `distance` is the sine of the angle between two
+such remainders, the share of what sets a picture apart from the mean picture that the other one does not explain.
+0: a copy; 1: nothing in common. A flat or blurred picture, near everything by plain differences, is near nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+SIDE = 64  # pixels
+SHIFT = 2  # pixels of SIDE that a copy may be moved by, along each axis
+STAY = 0.05  # by how much moving has to fit better than not moving: the fainter half of a blend fits badly anywhere
+CROP = SIDE - 2 * SHIFT
+SHORTLIST = 16  # pictures that are looked at closely, chosen at SIDE / 4: the nearest to a query,
+LEADS, PARTNERS = 4, 4  # and for each of the first LEADS the PARTNERS nearest to what it leaves unexplained
+_BLUR = 1.0  # deviation in pixels of SIDE: a shift by half a pixel, ringing and slight blur stay small
+_CHUNK = 256  # pictures
+_BLOCK = 8  # queries whose shortlists are held at once: of more, memory is asked for and returned all the time
+
+
+@dataclass(frozen=True)
+class Matches:
+    """For each of n queries the pictures of a gallery most like it, and the best blend of two of them."""
+
+    neighbors: NDArray[np.int64]  # [n, k], nearest first
+    distances: NDArray[np.float64]  # [n, k], 0 to 1; 1 also where there was no more to compare with
+    pair: NDArray[np.int64]  # [n, 2]: A and B of the best blend a * A + (1 - a) * B, of the k neighbors
+    share: NDArray[np.float64]  # [n]: a, 0 to 1; 1 where no blend explains more than A alone
+    blended: NDArray[np.float64]  # [n]: the distance to that blend, at most that to the nearest picture
+
+
+def thumbnails(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pictures [n, h, w, 3] of any side as they are compared: uint8 [n, 64, 64, 3]."""
+    reduced = np.empty((len(pictures), SIDE, SIDE, 3), np.uint8)
+    for start in range(0, len(pictures), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        values = torch.from_numpy(np.array(pictures[part])).permute(0, 3, 1, 2).float()
+        if values.shape[-2:] != (SIDE, SIDE):
+            values = functional.interpolate(values, (SIDE, SIDE), mode="bicubic", antialias=True)
+        values = _blurred(values).round().clamp(0, 255).to(torch.uint8)
+        reduced[part] = values.permute(0, 2, 3, 1).numpy()
+    return reduced
+
+
+def _blurred(values: Tensor) -> Tensor:
+    reach = round(3 * _BLUR)
+    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1.0) / _BLUR) ** 2)
+    taps = (taps / taps.sum()).expand(3, 1, 1, -1)
+    padded = functional.pad(values, (reach,) * 4, mode="replicate")
+    return functional.conv2d(functional.conv2d(padded, taps, groups=3), taps.transpose(2, 3), groups=3)
+
+
+class Gallery:
+    """Pictures to find like ones among: 15 KB each."""
+
+    def __init__(self, thumbs: NDArray[np.uint8]) -> None:  # of `thumbnails`
+        if not len(thumbs):
+            raise ValueError("a gallery of no pictures")
+        self.thumbs = thumbs
+        chunks = list(_chunks(len(thumbs)))
+        total = sum(torch.from_numpy(thumbs[part]).sum(dim=0, dtype=torch.int64) for part in chunks)
+        assert isinstance(total, Tensor)
+        self.mean = (total / len(thumbs)).float()  # [64, 64, 3]
+        self._coarse = torch.cat([self._directions(thumbs[part]) for part in chunks])
+
+    def __len__(self) -> int:
+        return len(self.thumbs)
+
+    def find(
+        self,
+        thumbs: NDArray[np.uint8],  # of `thumbnails`, the queries
+        *,
+        groups: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    ) -> Matches:
+        """The nearest pictures of each query. `groups` holds a number a query and a number a picture of the gallery:
+        those of one number are not compared (a picture with itself, a member with its cluster).
+        """
+        parts = []
+        for part in _chunks(len(thumbs)):
+            apart = None
+            if groups is not None:
+                own, theirs = torch.from_numpy(groups[0][part]), torch.from_numpy(groups[1])
+                apart = own[:, None] == theirs
+            chosen, hidden = self._shortlist(self._directions(thumbs[part]), apart)
+            for start in range(0, len(chosen), _BLOCK):
+                block = slice(start, start + _BLOCK)
+                queries = thumbs[part][block]
+                parts.append(self._look(queries, chosen[block], hidden[block]))
+        joined = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+        return Matches(*joined)
+
+    def _shortlist(self, directions: Tensor, apart: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What to look at closely for queries [b, 768]: pictures [b, k], and which of them do not count."""
+
+        def nearest(to: Tensor, count: int) -> Tensor:
+            alike = to @ self._coarse.T
+            if apart is not None:
+                alike.masked_fill_(apart, -torch.inf)
+            return alike.topk(min(count, len(self)), dim=1).indices
+
+        chosen = [nearest(directions, SHORTLIST)]
+        for lead in chosen[0][:, :LEADS].T:
+            other = self._coarse[lead]
+            left = directions - (directions * other).sum(dim=1, keepdim=True) * other
+            chosen.append(nearest(left, PARTNERS))
+        pictures = torch.cat(chosen, dim=1)
+        earlier = torch.ones(pictures.shape[1], pictures.shape[1], dtype=torch.bool).tril(-1)
+        hidden = ((pictures[:, :, None] == pictures[:, None, :]) & earlier).any(dim=2)
+        if apart is not None:
+            hidden |= apart.gather(1, pictures)
+        return pictures, hidden
+
+    def _directions(self, thumbs: NDArray[np.uint8]) -> Tensor:
+        """At a quarter of the side, less the mean, of length 1: [n, 768]."""
+        values = (torch.from_numpy(thumbs).float() - self.mean).permute(0, 3, 1, 2)
+        return functional.normalize(functional.avg_pool2d(values, 4).flatten(1), dim=1)
+
+    def _look(self, queries: NDArray[np.uint8], chosen: Tensor, hidden: Tensor) -> tuple[NDArray[np.generic], ...]:
+        """Compare queries [b, 64, 64, 3] with their shortlists [b, k] at full side, each picture moved to fit best.
+
+        What is `hidden` [b, k] counts as unlike. The fields of Matches.
+        """
+        count, k = chosen.shape
+        steps = 2 * SHIFT + 1
+        asked = torch.from_numpy(queries).float() - self.mean
+        others = torch.from_numpy(self.thumbs[chosen.numpy()]).float()  # [b, k, 64, 64, 3]
+        # Moving the query against the middle of the others is a product; moving the others is one for each of them.
+        moved = asked.unfold(1, CROP, 1).unfold(2, CROP, 1)  # [b, steps, steps, 3, CROP, CROP]
+        moved = moved.permute(0, 1, 2, 4, 5, 3).reshape(count, steps * steps, -1)
+        middle = (others - self.mean)[:, :, SHIFT:-SHIFT, SHIFT:-SHIFT].reshape(count, k, -1)
+        fits = functional.normalize(moved, dim=2) @ functional.normalize(middle, dim=2).transpose(1, 2)
+        fits[:, steps * steps // 2] += STAY
+        best = fits.argmax(dim=1)  # [b, k]
+        mean = self.mean[SHIFT:-SHIFT, SHIFT:-SHIFT]
+        aligned = torch.empty(count, k, CROP * CROP * 3)
+        for step in np.unique(best.numpy()).tolist():
+            down, right = 2 * SHIFT - step // steps, 2 * SHIFT - step % steps
+            here = best == step
+            aligned[here] = (others[here][:, down : down + CROP, right : right + CROP] - mean).flatten(1)
+        target = asked[:, SHIFT:-SHIFT, SHIFT:-SHIFT].reshape(count, -1, 1)
+        gram = (aligned @ aligned.transpose(1, 2)).double()
+        along = (aligned @ target).double()[:, :, 0]
+        length = target.double().square().sum(dim=(1, 2))  # squared
+        single = _explained_by_one(gram, along).masked_fill(hidden, 0)
+        double, weight = _explained_by_two(gram, along)
+        double.masked_fill_(hidden[:, :, None] | hidden[:, None, :], 0)
+        return _matches(chosen, single, double, weight, length)
+
+
+def _explained_by_one(gram: Tensor, along: Tensor) -> Tensor:
+    """How much of |x|^2 the best multiple (not below 0) of each picture explains: [b, k]."""
+    lengths = gram.diagonal(dim1=1, dim2=2)
+    return along.clamp_min(0).square() / lengths.clamp_min(1e-9)
+
+
+def _explained_by_two(gram: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
+    """How much of |x|^2 the best sum p * A + q * B explains where p, q > 0, else 0; and p / (p + q): [b, k, k]."""
+    lengths = gram.diagonal(dim1=1, dim2=2)
+    products = lengths[:, :, None] * lengths[:, None, :]
+    determinant = products - gram.square()
+    apart = determinant > 1e-4 * products.clamp_min(1e-9)  # two that are the same picture make no blend
+    p = along[:, :, None] * lengths[:, None, :] - along[:, None, :] * gram
+    p = torch.where(apart, p / torch.where(apart, determinant, 1), 0)
+    q = p.transpose(1, 2)
+    inside = (p > 0) & (q > 0)
+    explained = torch.where(inside, p * along[:, :, None] + q * along[:, None, :], 0)
+    return explained, torch.where(inside, p / (p + q), 1)
+
+
+def _matches(
+    chosen: Tensor, single: Tensor, double: Tensor, weight: Tensor, length: Tensor
+) -> tuple[NDArray[np.generic], ...]:
+    def distance(explained: Tensor) -> Tensor:
+        left = 1 - explained / length.clamp_min(1e-9).reshape(-1, *[1] * (explained.ndim - 1))
+        return left.clamp(0, 1).sqrt()
+
+    rows = torch.arange(len(chosen))
+    order = single.argsort(dim=1, descending=True, stable=True)
+    neighbors = chosen.gather(1, order)
+    k = chosen.shape[1]
+    flat = double.flatten(1).argmax(dim=1)
+    first, second = flat // k, flat % k
+    blend, share = double[rows, first, second], weight[rows, first, second]
+    swap = share < 0.5  # A is the one there is more of
+    first, second = torch.where(swap, second, first), torch.where(swap, first, second)
+    share = torch.where(swap, 1 - share, share)
+    alone = blend <= single.max(dim=1).values
+    pair = torch.stack([chosen[rows, first], chosen[rows, second]], dim=1)
+    pair = torch.where(alone[:, None], neighbors[:, [0, min(1, k - 1)]], pair)
+    blended = torch.maximum(blend, single.max(dim=1).values)
+    return (
+        neighbors.numpy(),
+        distance(single.gather(1, order)).numpy(),
+        pair.numpy(),
+        torch.where(alone, 1, share).numpy(),
+        distance(blended).numpy(),
+    )
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    return (slice(start, start + _CHUNK) for start in range(0, count, _CHUNK))

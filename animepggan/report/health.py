@@ -1,0 +1,106 @@
+"""Notice when a run goes wrong, from the lines of its log: what to warn of, and the variety of what it draws.
+
+Too high a learning rate shows in the log long before anyone looks at the previews: the gradient penalty or the scores
+are many times what they were, or every latent gives the same picture. The run goes on; its user decides.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from animepggan.corpus import Corpus
+from animepggan.recipe import Recipe
+from animepggan.report.measures import value_of
+from animepggan.streams import stream
+from animepggan.training import State
+
+PICTURES = 16
+"""So many drawn pictures are compared with so many real ones."""
+CHUNK_PIXELS = 1 << 16
+LINES = 16
+"""Lines of the log that a running median goes over."""
+FIRST = 3
+"""Lines that a median needs at least."""
+WELL = 4
+"""Lines in a row without a fault after which it may be warned of again."""
+TIMES = 10.0
+"""A number is out of bounds at so many times its running median,"""
+LEAST = {"gradient_penalty": 5.0, "wasserstein": 30.0}
+"""and above this: a run that settles has small medians."""
+VARIETY = 0.25
+"""Below this share of the variety of real pictures, those drawn are nearly one."""
+
+CALLED = {"gradient_penalty": "the gradient penalty", "wasserstein": "the distance between the scores"}
+ADVICE = (
+    "look at previews/: the learning rate may be too high; begin anew with --restart --set schedule.learning_rate=LOWER"
+)
+
+
+class Health:
+    """What is wrong with a run by the lines of its log alone: a resumed run goes on as if it had not stopped."""
+
+    def __init__(self, recipe: Recipe, records: Iterable[Mapping[str, Any]] = ()) -> None:
+        # A flat discriminator pays the whole weight of the penalty; only one that is too steep pays more.
+        weight = recipe.objective.gradient_penalty if recipe.objective.name == "wgan-gp" else None
+        self._flat = {"gradient_penalty": weight}
+        self._usual: dict[str, deque[float]] = {key: deque(maxlen=LINES) for key in LEAST}
+        self._ill: dict[str, int] = {}  # by fault, how many lines without it are still to come until it is over
+        self._resolution: int | None = None
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Mapping[str, Any]) -> list[str]:
+        """Take in the log's next line; a warning each of what goes wrong there and did not just before."""
+        if record.get("resolution") != self._resolution:  # scores and penalties start anew with a stage
+            self._resolution = record.get("resolution")
+            for values in self._usual.values():
+                values.clear()
+        wrong = self._wrong(record)
+        warnings = [
+            f"{record.get('images_seen', 0) / 1000:g} kimg: {wrong[fault]}; {ADVICE}"
+            for fault in wrong
+            if fault not in self._ill
+        ]
+        self._ill = {fault: left - 1 for fault, left in self._ill.items() if left > 1} | dict.fromkeys(wrong, WELL)
+        return warnings
+
+    def _wrong(self, record: Mapping[str, Any]) -> dict[str, str]:
+        """What is wrong by one line, by fault; a number out of bounds leaves the median as it was."""
+        wrong = {}
+        for key, values in self._usual.items():
+            value = abs(value_of(record, key) or 0.0)
+            known = [*([median(values)] if len(values) >= FIRST else []), *filter(None, [self._flat.get(key)])]
+            if known and value > max(LEAST[key], TIMES * min(known)):
+                wrong[key] = f"{CALLED[key]} is {value:.3g}, where {min(known):.3g} is usual"
+            elif value:  # R1 is not taken at every step
+                values.append(value)
+        variety = value_of(record, "variety")
+        if variety is not None and variety < VARIETY:
+            wrong["variety"] = f"the pictures drawn are nearly one: they differ {variety:.0%} as much as real ones do"
+        return wrong
+
+
+@torch.no_grad()
+def variety(state: State, corpus: Corpus) -> float | None:
+    """How much pictures drawn from a few fixed latents differ from one another, relative to real ones; None where those
+    do not differ.
+    """
+    recipe, side = state.recipe, state.resolution
+    latents = torch.randn(PICTURES, recipe.latent_dim, generator=stream("previews", recipe.seed))
+    few = max(1, CHUNK_PIXELS // side**2)
+    drawn = [
+        state.generator(chunk.to(state.device), state.alpha).clamp(-1, 1).cpu() for chunk in torch.split(latents, few)
+    ]
+    of_real = spread(corpus.batch(0, PICTURES, resolution=side, seed=recipe.seed, mirror=recipe.mirror))
+    return round(spread(torch.cat(drawn)) / of_real, 4) if of_real else None
+
+
+def spread(pictures: Tensor) -> float:
+    """Root mean square of the differences of pictures [n, 3, h, w] from their mean."""
+    return pictures.float().var(dim=0, correction=0).mean().sqrt().item()
