@@ -5,6 +5,7 @@ All are made here. Each is loaded among good pictures, with threads and without:
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import os
@@ -390,7 +391,15 @@ def with_exif(body: bytes) -> bytes:
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 8) + b"Exif\0\0" + body + data[2:]
 
 
+THREE_TO_ONE = (  # a JPEG whose colors are stored at a third of the width, by cjpeg
+    "c-s4a<NpH&0WUXCHwH#V1_nkTWcYuZ!5PS-41f$_q}Y%H41ydCK*-E!$iO7X$SlbC{|JL9*r_Oh3n(lifG)}a5@p0HDu^k1i-Cuk5oimuAcH+aa{>GR"
+    "n*a+t7@7"
+)
 ODD: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "a jpg whose colors are stored at a third of the width": (
+        "x.jpg",
+        lambda: zlib.decompress(base64.b85decode(THREE_TO_ONE)),
+    ),
     "one pixel": ("x.png", lambda: sizes(1, 1)),
     "one pixel high": ("x.png", lambda: sizes(3000, 1)),
     "one pixel wide": ("x.png", lambda: sizes(1, 3000)),
