@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from animepggan.corpus import Corpus
 from animepggan.recipe import Recipe, Resolved, load, schedule_of
@@ -177,6 +177,13 @@ def listing(folder: Path) -> set[str]:
 
 def names(paths: Sequence[Path]) -> list[str]:
     return [path.name for path in paths]
+
+
+def watched(network: nn.Module) -> list[tuple[Tensor, float, Tensor]]:
+    """What each pass of the plain step through `network` takes, its alpha and what it gives, from here on."""
+    calls: list[tuple[Tensor, float, Tensor]] = []
+    network.register_forward_hook(lambda _, taken, given: calls.append((*taken, given)))
+    return calls
 
 
 def gradients_of(state: State) -> dict[str, dict[str, Tensor | None]]:

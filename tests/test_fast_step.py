@@ -13,8 +13,10 @@ from networks import tiny
 from torch import Tensor, nn
 
 from animepggan.networks import Discriminator, Generator, build_discriminator, build_generator
+from animepggan.networks.minimal import TILES
 from animepggan.recipe.model import ObjectiveOptions
-from animepggan.training import convolution, fast, reference
+from animepggan.training import fast, reference
+from animepggan.training.fast import convolution
 
 LATENTS = 8
 TOLERANCE = 1e-10  # of each tensor's norm, in float64
@@ -126,7 +128,7 @@ def test_the_generators_pictures_and_gradient_are_the_plain_ones(resolution: int
 def minimal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Minimal filtering, in more than one part, for layers of any width."""
     monkeypatch.setattr(convolution, "WIDE", 1)
-    monkeypatch.setattr(convolution, "TILES", 8)
+    monkeypatch.setitem(TILES, 2, 8)
 
 
 @pytest.mark.usefixtures("minimal")
@@ -137,37 +139,6 @@ def test_minimal_filtering_has_the_plain_gradients(resolution: int, fused_down: 
     for alpha in alphas(resolution):
         assert apart(learn(reference, judge, alpha)[1], learn(fast, judge, alpha)[1]) == []
         assert apart(draw(reference, drawer, alpha)[1], draw(fast, drawer, alpha)[1]) == []
-
-
-@pytest.mark.usefixtures("minimal")
-@pytest.mark.parametrize("resample", [None, "up", "down"])
-@pytest.mark.parametrize("sides", [(4, 4), (8, 16)])
-def test_minimal_filtering_computes_what_torch_does(
-    resample: convolution.Resample, sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.manual_seed(0)
-    weight = torch.randn(5, 3, 3, 3, dtype=torch.float64)
-    features = torch.randn(7, 3, *sides, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
-    monkeypatch.setattr(convolution, "TILES", 32)
-    minimal = convolution.product(weight, torch.float64, resample, 1)
-    assert isinstance(minimal, convolution.Minimal)
-    direct = convolution.Direct(weight, torch.float64, resample, 1)
-    bias = torch.randn(5, dtype=torch.float64)
-    outputs = direct.forward(features, bias)
-    assert close(outputs, minimal.forward(features, bias))
-    delta = torch.randn_like(outputs)
-    assert close(direct.by_inputs(delta, features), minimal.by_inputs(delta, features))
-    pairs = [(delta, features), (outputs, 2 * features)]
-    assert close(direct.by_weight(pairs), minimal.by_weight(pairs))
-
-
-def test_minimal_filtering_is_for_wide_layers_in_full_precision() -> None:
-    weight = torch.zeros(convolution.WIDE, convolution.WIDE, 3, 3)
-    assert isinstance(convolution.product(weight, torch.float32, None, 1), convolution.Minimal)
-    for narrow in (weight[1:], weight[:, 1:]):
-        assert isinstance(convolution.product(narrow, torch.float32, None, 1), convolution.Direct)
-    assert isinstance(convolution.product(weight, torch.bfloat16, None, 1), convolution.Direct)
-    assert isinstance(convolution.product(weight[:, :, :1, :1], torch.float32, None, 0), convolution.Direct)
 
 
 @pytest.mark.parametrize("fused_down", [True, False])
@@ -185,16 +156,6 @@ def test_scores_have_the_plain_derivatives(fused_down: bool, trained: bool) -> N
             found.append({"scores": scores.detach(), "inputs": inputs.grad} | gradients(network))
         assert apart(*found) == []
         assert (found[1]["blocks.4.conv0.weight"] is not None) == trained
-
-
-def test_the_reference_is_the_networks_own_function() -> None:
-    for resolution, alpha in ((4, 1.0), (16, 0.3), (16, 1.0)):
-        for fused_down in (True, False):
-            judge, real = discriminator(resolution, fused_down=fused_down), pictures(resolution)[0]
-            assert close(judge(real, alpha), reference.discriminate(judge, real, alpha, "fp32"), 1e-12)
-        for norm in ("after", "before"):
-            drawer, latents = generator(resolution, norm=norm), torch.randn(3, LATENTS, dtype=torch.float64)
-            assert close(drawer(latents, alpha), reference.generate(drawer, latents, alpha, "fp32"), 1e-12)
 
 
 def test_a_discriminator_that_is_flat_has_a_finite_gradient() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,18 +18,18 @@ from animepggan import cli
 from animepggan.networks import build_discriminator, build_generator
 from animepggan.recipe import Recipe, load, schedule_of, shipped
 from animepggan.schedule import Moment, Schedule
+from animepggan.training import estimate as probing
+from animepggan.training.estimate import ACCELERATORS, StagePlan, count_step, estimate
 from animepggan.training.loop import step
-from animepggan.training.plan import ACCELERATORS, StagePlan, count_step, plan
 from animepggan.training.state import State, architecture_of
 
-probing = sys.modules[plan.__module__]  # `training.plan` is the function
 NAMES = [path.stem for path in shipped() if path.stem != "paper"]
 """The paper's has a test of its own."""
 NEAR_TWINS = ("anime-128", "anime-64", "yui-few")
 
 
 def planned(given: Recipe, probe: bool = False) -> list[StagePlan]:
-    return plan(given, first_resolution=4, device=CPU, precision="fp32", probe=probe)
+    return estimate(given, first_resolution=4, device=CPU, precision="fp32", probe=probe)
 
 
 def dry_run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, str]:

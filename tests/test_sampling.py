@@ -25,11 +25,10 @@ from animepggan.disk import replacing
 from animepggan.errors import ModelError, RecipeError
 from animepggan.networks import Generator
 from animepggan.sampling.draw import draw, mean_features, to_uint8
-from animepggan.sampling.fold import fold
+from animepggan.sampling.fold import WideConvolution, fold
 from animepggan.sampling.grid import columns_for, grid
 from animepggan.sampling.latents import latent_of, latents_of
 from animepggan.sampling.seeds import SEED_LIMIT, parse_seeds, seeds_from
-from animepggan.sampling.wide import WideConvolution
 
 
 def pictures(model: Loaded, seeds: Any, **options: Any) -> NDArray[np.uint8]:

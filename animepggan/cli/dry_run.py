@@ -11,7 +11,7 @@ from animepggan.cli.common import Console
 
 if TYPE_CHECKING:
     from animepggan.recipe import Resolved
-    from animepggan.training.plan import Accelerator, StagePlan
+    from animepggan.training.estimate import Accelerator, StagePlan
     from animepggan.transfer import Base
 
 GPU_FLOPS = 1e16
@@ -24,14 +24,14 @@ def print_plan(
 ) -> None:
     """Print stages, images, batch sizes, parameters, disk, and the estimated time and memory."""
     from animepggan.device import device_of
-    from animepggan.training.plan import ACCELERATORS, plan
+    from animepggan.training.estimate import ACCELERATORS, estimate
     from animepggan.transfer import first_resolution
 
     recipe = resolved.recipe
     device, precision = device_of(options["device"]), options["precision"]
     if probe:
         console.say("measuring a few steps (--no-probe leaves this out)")
-    stages = plan(
+    stages = estimate(
         recipe,
         first_resolution=first_resolution(base),
         device=device,
@@ -105,7 +105,7 @@ def _table(rows: list[list[str]]) -> str:
 
 def _on_gpus(stages: list[StagePlan]) -> str:
     """For runs that nobody waits for on a CPU: the least that they take on GPUs, by published peaks."""
-    from animepggan.training.plan import ACCELERATORS
+    from animepggan.training.estimate import ACCELERATORS
 
     if sum(stage.flops_per_image * (stage.stage.end - stage.stage.start) for stage in stages) < GPU_FLOPS:
         return ""

@@ -14,13 +14,13 @@ import torch
 from animepggan.disk import write_text
 from animepggan.errors import RecipeError
 from animepggan.training import Progress
-from animepggan.training.plan import peak
+from animepggan.training.estimate import peak_memory
 
 
 def memory_mb() -> float:
     """The most memory that this process has held: on the GPU where one is used, resident otherwise; 10^6 bytes."""
     on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return peak(torch.device("cuda" if on_gpu else "cpu")) / 1e6
+    return peak_memory(torch.device("cuda" if on_gpu else "cpu")) / 1e6
 
 
 def read_log(folder: Path, images_seen: int) -> list[dict[str, Any]]:

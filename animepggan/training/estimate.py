@@ -10,7 +10,6 @@ arithmetic at the published peak, or as moving its tensors at the published band
 
 from __future__ import annotations
 
-import resource
 import statistics
 import sys
 import time
@@ -19,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -151,7 +151,7 @@ class _Noise:
         return torch.rand(batch_size, 3, resolution, resolution) * 2 - 1
 
 
-def plan(
+def estimate(
     recipe: Recipe,
     *,
     first_resolution: int,
@@ -164,7 +164,7 @@ def plan(
     schedule = schedule_of(recipe, first_resolution=first_resolution)
     plans = []
     rate: float | None = None  # floating-point operations a second
-    base, grown = peak(device), 0  # bytes: the process before any step, and what the probed steps have added
+    base, grown = peak_memory(device), 0  # bytes: the process before any step, and what the probed steps have added
     for stage in schedule.stages:
         batch_size = stage.phases[-1].batch_size
         count = count_step(recipe, stage.resolution, batch_size)
@@ -178,7 +178,7 @@ def plan(
                 of_step = _seconds_of_step(state, schedule, phase, precision)
                 seconds += of_step * (phase.end - phase.start) / phase.batch_size
             rate = count.flops / of_step
-            grown = max(grown, peak(device) - base)
+            grown = max(grown, peak_memory(device) - base)
             counted = grown
         elif rate is not None:
             seconds = count.flops / batch_size / rate * (stage.end - stage.start)
@@ -291,9 +291,13 @@ def _seconds_of_step(state: State, schedule: Schedule, phase: Phase, precision: 
     return usual + (with_penalty - usual) / objective.r1_every
 
 
-def peak(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> int:
     """The most memory that this process has held, bytes: on the GPU where that is the device, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # what Windows lacks, and psutil elsewhere
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
