@@ -16,5 +16,5 @@ Say = Callable[[str], object]
 """Called with a line or two for a person to read."""
 
 
-def unheard(text: str) -> None:
+def unheard(told: object) -> None:
     """The listener that does nothing."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from animepggan.bar import Bar, silent
-from animepggan.corpus.check import Report
-from animepggan.corpus.curation import Curation, curation_of
+from animepggan.bar import Bar, Say, silent, unheard
+from animepggan.corpus.curation import Curation, Report, curation_of, report_of
 from animepggan.corpus.description import write, write_lines
 from animepggan.corpus.facts import SEEN, Describer
 from animepggan.corpus.names import printable
@@ -43,12 +41,12 @@ def check(
 
     Raises DataError where there are no pictures, ModelError and HubError where a backbone that was named cannot be had.
     """
-    source = _source(data)
+    source = data if isinstance(data, Source) else resolve(str(data))
     if not source.entries and not source.skipped:
         raise no_pictures(source.spec, source.skipped)
     folder = None if output is None else _folder(output)
     chosen, unseen = _backbone(backbone, len(source), device)
-    report = Report(curation_of(source, chosen, workers=workers, scratch=folder, bar=bar), unseen)
+    report = report_of(curation_of(source, chosen, workers=workers, scratch=folder, bar=bar), unseen)
     if folder is not None:
         write_lines(folder / "bad.jsonl", report.unusable())
         write_check(folder / "sheet.html", report, workers)
@@ -67,7 +65,7 @@ def curate(
     workers: int | None = None,
     device: str = "auto",
     bar: Bar = silent,
-    say: Callable[[str], object] = lambda text: None,
+    say: Say = unheard,
 ) -> Curation:
     """Find copies, near copies and strangers in the SPEC `data`, and describe them in `output`/corpus.jsonl, which
     training takes as its data; `output`/sheet.html shows them. Nothing is deleted.
@@ -80,7 +78,7 @@ def curate(
 
     Raises DataError where no picture can be used, ModelError and HubError where there is no backbone.
     """
-    source = _source(data)
+    source = data if isinstance(data, Source) else resolve(str(data))
     if not source.entries:
         raise no_pictures(source.spec, source.skipped)
     folder = _folder(output)
@@ -103,10 +101,6 @@ def curate(
     write(folder / "corpus.jsonl", curation.rows(), base=source.base)
     write_curation(folder / "sheet.html", curation, workers)
     return curation
-
-
-def _source(data: str | Path | Source) -> Source:
-    return data if isinstance(data, Source) else resolve(str(data))
 
 
 def _folder(output: str | Path) -> Path:

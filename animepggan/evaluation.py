@@ -22,17 +22,15 @@ from animepggan.disk import cache_folder
 from animepggan.errors import DataError, HubError, ModelError, RecipeError
 from animepggan.hub import parse
 from animepggan.interop.backbones import choose
-from animepggan.metrics import evaluate as metrics
-from animepggan.metrics.distances import require_fidelity
-from animepggan.metrics.pool import Embedder, Pool
-from animepggan.metrics.store import room
+from animepggan.metrics.embeddings import require_fidelity
+from animepggan.metrics.pictures import Embedder, RealPictures, room
+from animepggan.metrics.quality import MOST, make_reference, measure
 from animepggan.model import Model, load
 from animepggan.report.scores import Evaluated
 from animepggan.sampling.draw import Precision
 from animepggan.sampling.seeds import seeds_from
 
-DEFAULT_COUNT = 1000
-"""Pictures that are drawn of a model."""
+DEFAULT_COUNT = 1000  # pictures that are drawn of a model
 MAX_BAD = 0.01  # share of a folder's pictures
 LOOKED_AT = 32  # pictures of a set whose sides are asked
 OF_MODELS = ("config.json", "generator_ema.safetensors", "checkpoints", "recipe.yaml")  # what a model's folder holds
@@ -113,52 +111,43 @@ def evaluate(
     else:
         chosen = _of_pictures(str(subject), source, count, seed, resolution)
 
-    def pool(spec: str | Source) -> Pool:
-        return Pool.load(
-            spec,
-            resolution=chosen.resolution,
-            background=chosen.background,
-            cache=cache_folder(),
-            bar=bar,
-            say=say,
-        )
+    def opened(spec: str | Source) -> RealPictures:
+        side, color = chosen.resolution, chosen.background
+        return RealPictures.load(spec, resolution=side, background=color, cache=cache_folder(), bar=bar, say=say)
 
-    against = pool(source)
+    against = opened(source)
     trained, memorization = None, True
-    if (spec := train or chosen.trained_on) not in (None, str(data)):
-        assert spec is not None
+    if (spec := train or chosen.trained_on or str(data)) != str(data):
         try:
-            trained = pool(spec)
+            trained = opened(spec)
         except (DataError, HubError) as error:
             if train is not None:
                 raise
             memorization = False
-            first = str(error).splitlines()[0]
-            note(
-                f"what the model was trained on is not here ({first}): copies are not looked for\nname it: --train SPEC"
-            )
-    reference = metrics.prepare(
+            why = f"what the model was trained on is not here ({str(error).splitlines()[0]})"
+            note(f"{why}: copies are not looked for\nname it: --train SPEC")
+    reference = make_reference(
         against,
         train=trained,
         embedder=embedder,
         hold_out=hold_out,
         memorization=memorization,
-        most=max(metrics.MOST, chosen.count),
+        most=max(MOST, chosen.count),
         seed=seed,
         batch_size=batch_size,
     )
     pictures, names = _gathered(chosen, bar, note)
-    found = metrics.evaluate(pictures, reference, seed=seed, bar=bar)
-    for text in found.measures.notes:
+    measures, memorized = measure(pictures, reference, seed=seed, bar=bar)
+    for text in measures.notes:
         note(text)
     return Evaluated(
-        measures=replace(found.measures, notes=tuple(notes)),
+        measures=replace(measures, notes=tuple(notes)),
         subject=chosen.spec,
         name=re.sub(r"[^\w.-]+", "-", f"{chosen.name}-{against.corpus.name}").strip("-."),
         how=chosen.how,
         pictures=pictures,
         names=names,
-        memorization=found.memorization,
+        memorization=memorized,
         training=reference.training,
     )
 
@@ -221,7 +210,8 @@ def _of_pictures(spec: str, data: Source, count: int | None, seed: int, resoluti
 
 def _gathered(subject: _Subject, bar: Bar, note: Say) -> tuple[Pictures, Sequence[str]]:
     """All pictures and their names, less a few bad ones; DataError where these are too many."""
-    store, names = room(subject.count, subject.resolution), list[str]()
+    store = room(subject.count, subject.resolution)
+    names: list[str] = []
     bad: list[Bad] = []
     for name, picture in subject.pictures:
         if isinstance(picture, Bad):

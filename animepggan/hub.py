@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from animepggan.errors import AnimepgganError, HubError, ResourceError
 
@@ -159,8 +159,9 @@ def _ask(parsed: HubSpec) -> str | None:
     try:
         HfApi().repo_info(parsed.repo, repo_type=parsed.kind, revision=parsed.revision, timeout=_TIMEOUT)
     except Exception as error:
-        if _is_final(error):
-            raise
+        status = _status(error)
+        if status is not None and 400 <= status < 500 and status not in (408, 429):
+            raise  # the hub said no, rather than nothing or "later"
         return _first_line(error)
     return None
 
@@ -173,25 +174,21 @@ def _snapshot(parsed: HubSpec, patterns: Sequence[str], *, local_only: bool) -> 
     if parsed.subfolder:
         exact = glob.escape(parsed.subfolder)
         allow = [f"{exact}/{pattern}" for pattern in patterns]
-        name = parsed.subfolder.rpartition("/")[2]
-        if any(fnmatchcase(name, pattern) for pattern in (*patterns, "*.safetensors")):
+        if _matches(parsed.subfolder.rpartition("/")[2], (*patterns, "*.safetensors")):
             allow.append(exact)
-    folder: str = snapshot_download(
-        parsed.repo,
-        repo_type=parsed.kind,
-        revision=parsed.revision,
-        allow_patterns=allow,
-        local_files_only=local_only,
-    )
-    return Path(folder)
+    where: dict[str, Any] = {"repo_type": parsed.kind, "revision": parsed.revision, "local_files_only": local_only}
+    return Path(snapshot_download(parsed.repo, allow_patterns=allow, **where))
 
 
 def _holds(path: Path, patterns: Sequence[str]) -> bool:
     """Whether `path` is a file, or a folder with a file in it that matches."""
     return path.is_file() or any(
-        any(fnmatchcase(file.relative_to(path).as_posix(), pattern) for pattern in patterns) and file.is_file()
-        for file in path.rglob("*")
+        _matches(file.relative_to(path).as_posix(), patterns) and file.is_file() for file in path.rglob("*")
     )
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @contextmanager
@@ -207,30 +204,10 @@ def _quiet_client() -> Iterator[None]:
         client_logging.set_verbosity(before)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and what caused it, outermost first."""
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__ or link.__context__
-
-
 def _status(error: BaseException) -> int | None:
     """The HTTP status behind `error`, if an answer came at all."""
     code = getattr(getattr(error, "response", None), "status_code", None)
     return code if isinstance(code, int) else None
-
-
-def _is_final(error: BaseException) -> bool:
-    """Whether the hub said no, rather than nothing or "later"."""
-    status = _status(error)
-    return status is not None and 400 <= status < 500 and status not in (408, 429)
-
-
-def _is_disk_full(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return "No space left on device" in str(error)  # how the download helper in Rust says it
 
 
 def _first_line(error: BaseException) -> str:
@@ -242,34 +219,35 @@ def _first_line(error: BaseException) -> str:
 def _explain(parsed: HubSpec, error: Exception, silence: str | None) -> AnimepgganError:
     from huggingface_hub import errors
 
-    links = list(_chain(error))
-    if any(_is_disk_full(link) for link in links):
-        return ResourceError(
-            f"{parsed}: the disk is full\nfree some space, or move the hub's cache to another disk with HF_HOME=/path"
-        )
     what = f"{parsed.kind} {parsed.repo}"
+    links: list[BaseException] = [error]  # and what caused it
+    while (cause := links[-1].__cause__ or links[-1].__context__) is not None:
+        links.append(cause)
+    for link in links:
+        full = getattr(link, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left on device" in str(link):  # how the download helper in Rust says it
+            return ResourceError(
+                f"{parsed}: the disk is full\n"
+                "free some space, or move the hub's cache to another disk with HF_HOME=/path"
+            )
     for link in links:
         status = _status(link)
         if isinstance(link, errors.GatedRepoError):
-            return HubError(
-                f"{parsed}: {what} is gated: accept its terms on its page at the hub,\n"
-                "then log in with `hf auth login` and run this again"
-            )
-        if isinstance(link, errors.RevisionNotFoundError):
-            return HubError(
-                f"{parsed}: {what} has no revision {parsed.revision or 'main'}\ncheck the branch, tag or commit"
-            )
+            told = f"{what} is gated: accept its terms on its page at the hub,"
+            cure = "then log in with `hf auth login` and run this again"
+        elif isinstance(link, errors.RevisionNotFoundError):
+            told = f"{what} has no revision {parsed.revision or 'main'}"
+            cure = "check the branch, tag or commit"
         # The hub answers 401 to strangers for what does not exist, lest they learn what is private.
-        if isinstance(link, errors.RepositoryNotFoundError) or status in (401, 404):
-            return HubError(
-                f"{parsed}: the hub has no {what}, or it is private\n"
-                "check the name; for a private one log in with `hf auth login`"
-            )
-        if status == 403:
-            return HubError(
-                f"{parsed}: the hub gives no access to {what} (HTTP 403)\n"
-                "log in with `hf auth login`, with a token that may read it"
-            )
+        elif isinstance(link, errors.RepositoryNotFoundError) or status in (401, 404):
+            told = f"the hub has no {what}, or it is private"
+            cure = "check the name; for a private one log in with `hf auth login`"
+        elif status == 403:
+            told = f"the hub gives no access to {what} (HTTP 403)"
+            cure = "log in with `hf auth login`, with a token that may read it"
+        else:
+            continue
+        return HubError(f"{parsed}: {told}\n{cure}")
     if silence is not None:
         return HubError(
             f"{parsed}: the hub is out of reach ({silence}) and the cache does not hold all of it\n"

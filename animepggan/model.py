@@ -12,20 +12,24 @@ import torch
 from numpy.typing import NDArray
 
 from animepggan import __version__
-from animepggan.checkpoint import WEIGHTS, Loaded, find, load_generator, read_tensors, verify, write_folder
-from animepggan.checkpoint.files import MANIFEST
+from animepggan.checkpoint import (
+    MANIFEST,
+    WEIGHTS,
+    Loaded,
+    find_model,
+    load_generator,
+    read_tensors,
+    verify,
+    write_folder,
+)
 from animepggan.device import device_of
 from animepggan.errors import ModelError, RecipeError
 from animepggan.sampling.blend import blend as blended
 from animepggan.sampling.blend import check_pair, there_and_back
 from animepggan.sampling.draw import Precision, draw
 from animepggan.sampling.grid import grid
-from animepggan.sampling.latents import latents_of
+from animepggan.sampling.latents import closed_walk, latents_of
 from animepggan.sampling.seeds import check_seeds
-from animepggan.sampling.walk import walk
-
-Picture = NDArray[np.uint8]
-"""[h, w, 3], RGB, 0 to 255."""
 
 
 def load(model: str | Path | None = None, *, device: str = "auto") -> Model:
@@ -42,7 +46,7 @@ def load(model: str | Path | None = None, *, device: str = "auto") -> Model:
     RecipeError for a device that is not here.
     """
     where = device_of(device)
-    found = find(None if model is None else str(model))
+    found = find_model(None if model is None else str(model))
     if (found.path / MANIFEST).is_file():
         verify(found.path, ("generator_ema",))
     return Model(load_generator(found.path, where), found.path, found.spec if found.commit else None, found.commit)
@@ -124,8 +128,8 @@ class Model:
         truncation: float = 1.0,
         precision: Precision = "fp32",
         resolution: int | None = None,
-    ) -> Iterator[Picture]:
-        """A picture a seed, uint8 [h, w, 3], in order and drawn as they are asked for: for more than memory holds."""
+    ) -> Iterator[NDArray[np.uint8]]:
+        """A picture a seed, uint8 [h, w, 3], RGB, in order and drawn as asked for: for more than memory holds."""
         latents = latents_of(check_seeds(seeds), self.latent_dim)
         return draw(self.loaded, latents, truncation=truncation, precision=precision, resolution=resolution)
 
@@ -152,7 +156,7 @@ class Model:
         truncation: float = 1.0,
         precision: Precision = "fp32",
         resolution: int | None = None,
-    ) -> Iterator[Picture]:
+    ) -> Iterator[NDArray[np.uint8]]:
         """`frames` pictures, uint8 [h, w, 3], that end where they began and are drawn as they are asked for.
 
         They walk from the face of each seed to the next at constant speed. With `to`, a model of the same architecture,
@@ -172,14 +176,14 @@ class Model:
                 raise RecipeError("--seeds, --count: a walk needs two faces or more")
             if frames < len(faces):
                 raise RecipeError(f"--frames {frames}: fewer than the {len(faces)} faces; each takes a frame at least")
-            way = walk(faces, frames)
+            way = closed_walk(faces, frames)
             return draw(self.loaded, way, truncation=truncation, precision=precision, resolution=resolution)
         check_pair(self.loaded, to.loaded)
         lowest, highest = blend or (4, self.resolution)
         if not lowest <= highest or lowest > self.resolution:
             raise RecipeError(f"--blend {lowest}-{highest}: the models have {self.resolution} px")
 
-        def sheets() -> Iterator[Picture]:
+        def sheets() -> Iterator[NDArray[np.uint8]]:
             for share in there_and_back(frames):
                 here = blended(self.loaded, to.loaded, share, lowest=lowest, highest=highest)
                 yield grid(list(draw(here, faces, truncation=truncation, precision=precision, resolution=resolution)))

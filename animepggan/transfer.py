@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from animepggan.checkpoint import WEIGHTS, FoundModel, find, load_networks, look_up, read_config, verify
+from animepggan.checkpoint import WEIGHTS, FoundModel, find_model, load_networks, look_up, read_config, verify
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe
 from animepggan.training.state import State, architecture_of
@@ -80,11 +80,9 @@ class Base:
 
     def recipe_values(self) -> dict[str, Any]:
         """The recipe that the base was trained by, with the architecture that it has now."""
-        values = dict(self.config["provenance"]["recipe"])
-        architecture = dict(self.config["architecture"])
-        for key in ("resolution", "latent_dim"):
-            values[key] = architecture.pop(key)
-        return {**values, "network": architecture}
+        network = dict(self.config["architecture"])
+        of_recipe = {key: network.pop(key) for key in ("resolution", "latent_dim")}
+        return {**self.config["provenance"]["recipe"], **of_recipe, "network": network}
 
 
 def first_resolution(base: Base | None) -> int:
@@ -112,21 +110,19 @@ def preset_values(preset: Preset, base: Base) -> dict[str, object]:
 
 def open_base(spec: str) -> Base:
     """Find, fetch if it is on the hub, and verify a base; ModelError where it lacks a network that training needs."""
-    found = find(spec, weights=WEIGHTS)
+    found = find_model(spec, weights=WEIGHTS)
     if found.path.is_file():
         raise ModelError(
             f"{spec}: a lone weights file can be sampled but not fine-tuned: the discriminator is missing\n"
             "give the whole checkpoint folder"
         )
     config = read_config(found.path)
-    provenance = config.get("provenance")
-    if not isinstance(provenance, dict) or not isinstance(provenance.get("recipe"), dict):
+    if not isinstance(look_up(config, "provenance", "recipe"), dict):
         raise ModelError(f"{found.path}: damaged: config.json does not tell the recipe that the model was trained by")
-    for name in WEIGHTS:
-        if not (found.path / f"{name}.safetensors").is_file():
-            raise ModelError(
-                f"{found.path}: {name}.safetensors is missing; fine-tuning needs all of {', '.join(WEIGHTS)}"
-            )
+    if missing := [name for name in WEIGHTS if not (found.path / f"{name}.safetensors").is_file()]:
+        raise ModelError(
+            f"{found.path}: {missing[0]}.safetensors is missing; fine-tuning needs all of {', '.join(WEIGHTS)}"
+        )
     verify(found.path, WEIGHTS)
     return Base(found, config)
 
@@ -183,11 +179,10 @@ def anchor(state: State, base: Mapping[str, nn.Module]) -> None:
     """Give the state the weights of the base's networks, for l2sp to pull to."""
     for role in ("generator", "discriminator"):
         ours = dict(state.networks[role].named_parameters())
-        with torch.no_grad():
-            state.anchors[role] = {
-                name: torch.empty_like(ours[name], requires_grad=False).copy_(value)
-                for name, value in base[role].named_parameters()
-            }
+        state.anchors[role] = {
+            name: torch.empty_like(ours[name], requires_grad=False).copy_(value.detach())
+            for name, value in base[role].named_parameters()
+        }
 
 
 def check_unmoved(base: Base, known: object) -> None:
@@ -197,11 +192,10 @@ def check_unmoved(base: Base, known: object) -> None:
     resolution.
     """
     now = base.provenance
-    moved = [key for key in ("commit", "images_seen") if now[key] != look_up(known, key)]
-    if moved:
-        key = moved[0]
-        raise ModelError(
-            f"{base.found.spec}: the base has moved on since the run started from it: "
-            f"{key} was {look_up(known, key)} and is {now[key]}\n"
-            "l2sp and extend need it as it was then: name that checkpoint or revision with --base, and --allow base"
-        )
+    for key in ("commit", "images_seen"):
+        if now[key] != look_up(known, key):
+            raise ModelError(
+                f"{base.found.spec}: the base has moved on since the run started from it: "
+                f"{key} was {look_up(known, key)} and is {now[key]}\n"
+                "l2sp and extend need it as it was then: name that checkpoint or revision with --base, and --allow base"
+            )

@@ -29,7 +29,7 @@ from animepggan.corpus.demo.scenes import Scene
 from animepggan.corpus.demo.sets import Kind, Picture, general, of_heroine
 from animepggan.corpus.demo.styles import GENERAL
 from animepggan.corpus.faces.by_animeface import AnimeFace
-from animepggan.corpus.faces.cutting import CropOptions
+from animepggan.corpus.faces.crop import CropOptions
 from animepggan.corpus.faces.face import overlap
 from animepggan.corpus.facts import SEEN
 from animepggan.corpus.spec import resolve

@@ -32,10 +32,9 @@ from PIL import Image
 
 from animepggan.corpus import Corpus
 from animepggan.corpus.demo import cached, draw
-from animepggan.corpus.pyramid.build import write_index
+from animepggan.corpus.pyramid.build import BUDGET, write_index
 from animepggan.corpus.pyramid.cache import place_of
-from animepggan.corpus.pyramid.shard import Chunk, Shape, Shard, encode, file_of, parts_of, write_shard
-from animepggan.corpus.pyramid.space import BUDGET
+from animepggan.corpus.pyramid.shard import Chunk, Shape, Shard, file_of, parts_of, webp_of, write_shard
 from animepggan.corpus.spec import Entry, Source, resolve
 from animepggan.recipe import load, schedule_of
 from animepggan.training import State
@@ -139,7 +138,7 @@ def encoded(spec: str | None, folder: Path) -> None:
     for name, save in {
         "PNG, effort 1": lambda picture: saved(picture, "PNG", compress_level=1),
         "PNG, effort 6": lambda picture: saved(picture, "PNG", compress_level=6),
-        "WebP, as stored": encode,
+        "WebP, as stored": webp_of,
         "WebP, effort 4": lambda picture: saved(picture, "WEBP", lossless=True, method=4),
     }.items():
         writing: list[float] = []
@@ -211,7 +210,7 @@ def make_index(source: Source, count: int, *, clusters: bool = False) -> None:
         )
         for number in range(count)
     ]
-    folder = place_of(source, Shape(4, True, (255, 255, 255)))
+    folder = place_of(source, Shape(4))
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     shards = []
@@ -225,7 +224,7 @@ def make_index(source: Source, count: int, *, clusters: bool = False) -> None:
 
 def open_million(listing: str) -> None:
     """In a process of its own: JSON of what it took."""
-    small = Source.of([Entry("a.png", lambda: io.BytesIO(encode(np.zeros((4, 4, 3), np.uint8))), 1)])
+    small = Source.of([Entry("a.png", lambda: io.BytesIO(webp_of(np.zeros((4, 4, 3), np.uint8))), 1)])
     Corpus.load(small, resolution=4).batch(0, 1, resolution=4, seed=0, mirror=True)  # what any corpus loads
     before = resident()
     start = time.perf_counter()

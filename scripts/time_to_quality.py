@@ -33,7 +33,7 @@ from animepggan.corpus import Corpus
 from animepggan.corpus.demo import cached, draw
 from animepggan.disk import cache_folder
 from animepggan.interop.backbones import PACKAGED, choose
-from animepggan.metrics.distances import kernel_distance
+from animepggan.metrics.embeddings import kernel_distance
 from animepggan.recipe import load, schedule_of
 from animepggan.training import State
 from animepggan.training import run as train

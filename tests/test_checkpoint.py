@@ -23,11 +23,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_hub import COMMIT, fill_cache
 
+import animepggan.checkpoint
 from animepggan.checkpoint import (
     WEIGHTS,
     checkpoints_of,
-    files,
-    find,
+    find_model,
     load_generator,
     load_networks,
     read_config,
@@ -66,7 +66,7 @@ def edit(path: Path, change: Callable[[Any], Any]) -> None:
 def sign(folder: Path) -> None:
     """Make the manifest true again."""
     entries = {
-        path.name: {"size": path.stat().st_size, "sha256": files.sha256_of(path)}
+        path.name: {"size": path.stat().st_size, "sha256": animepggan.checkpoint.sha256_of(path)}
         for path in folder.iterdir()
         if path.name != "manifest.json"
     }
@@ -155,7 +155,7 @@ def test_a_folder_with_nothing_but_the_averaged_generator_is_enough_to_draw(fold
     for name in NAMES - {"generator_ema.safetensors"}:
         (folder / name).unlink()
     assert load_generator(folder).alpha == 1.0
-    assert find(str(folder)).path == folder
+    assert find_model(str(folder)).path == folder
 
 
 def test_half_precision_weights_are_read_as_float32(folder: Path) -> None:
@@ -415,9 +415,9 @@ def failing_at(count: int, failure: Callable[..., object], real: Callable[..., A
 @pytest.mark.parametrize(
     ("where", "name", "times"),
     [
-        (files, "save_file", 4),
+        (animepggan.checkpoint, "save_file", 4),
         (Path, "write_text", 2),
-        (files, "sha256_of", 5),
+        (animepggan.checkpoint, "sha256_of", 5),
         (os, "fsync", 6),
         (Path, "rename", 1),
         (Path, "mkdir", 2),
@@ -463,7 +463,7 @@ def test_errors_of_safetensors_itself_are_told_too(tmp_path: Path, monkeypatch: 
         def fail(*_: object, text: str = text, **__: object) -> None:
             raise SafetensorError(text)
 
-        monkeypatch.setattr(files, "save_file", fail)
+        monkeypatch.setattr(animepggan.checkpoint, "save_file", fail)
         with pytest.raises(ResourceError, match=told):
             write(tmp_path / "stage-0004")
         assert not list(tmp_path.iterdir())
@@ -518,7 +518,7 @@ def test_a_place_that_may_not_be_written_to(tmp_path: Path, monkeypatch: pytest.
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(files, "save_file", refuse)
+    monkeypatch.setattr(animepggan.checkpoint, "save_file", refuse)
     with pytest.raises(ResourceError, match="Read-only file system"):
         write(tmp_path / "stage-0004")
 
@@ -539,10 +539,10 @@ def test_what_a_killed_process_left_is_cleared_and_nothing_else(tmp_path: Path) 
 def test_a_checkpoint_a_file_and_a_run_are_found(tmp_path: Path) -> None:
     run = copied(trained(), tmp_path / "run")
     stage = run / "checkpoints" / "stage-0004"
-    assert find(str(stage)).path == stage
+    assert find_model(str(stage)).path == stage
     lone = stage / "generator_ema.safetensors"
-    assert find(str(lone)).path == lone
-    found = find(str(run))
+    assert find_model(str(lone)).path == lone
+    found = find_model(str(run))
     assert found.path == run / "checkpoints" / "stage-0008"
     assert found.spec == str(run)
     assert found.commit is None
@@ -552,14 +552,14 @@ def test_the_newest_of_a_run_is_the_one_that_saw_most_images(tmp_path: Path) -> 
     run = copied(trained(), tmp_path / "run")
     assert runs.names(checkpoints_of(run)) == ["stage-0004", "images-000000048", "images-000000060", "stage-0008"]
     shutil.rmtree(run / "checkpoints" / "stage-0008")
-    assert find(str(run)).path.name == "images-000000060"
+    assert find_model(str(run)).path.name == "images-000000060"
     # What is incomplete or in the making is none.
     (run / "checkpoints" / "images-000000060" / "manifest.json").unlink()
     shutil.copytree(run / "checkpoints" / "stage-0004", run / "checkpoints" / ".stage-0008.partial")
-    assert find(str(run)).path.name == "images-000000048"
+    assert find_model(str(run)).path.name == "images-000000048"
     # One whose config cannot be read is the oldest.
     (run / "checkpoints" / "images-000000048" / "config.json").write_text("[" * 10_000)
-    assert find(str(run)).path.name == "stage-0004"
+    assert find_model(str(run)).path.name == "stage-0004"
 
 
 def test_without_a_name_the_last_saved_under_runs_is_found(tmp_path: Path) -> None:
@@ -572,11 +572,11 @@ def test_without_a_name_the_last_saved_under_runs_is_found(tmp_path: Path) -> No
     for checkpoint in checkpoints_of(one) + checkpoints_of(two):
         saved(checkpoint, "2026-01-02T03:04:05.000000+00:00")
     saved(two / "checkpoints" / "stage-0004", "2026-01-02T03:04:05.000001+00:00")
-    found = find(None, runs=tmp_path / "runs")
+    found = find_model(None, runs=tmp_path / "runs")
     assert found.path == two / "checkpoints" / "stage-0004"
     assert found.spec == str(found.path)
     (found.path / "config.json").write_text("[]")
-    assert find(None, runs=tmp_path / "runs").path.name == "stage-0008"
+    assert find_model(None, runs=tmp_path / "runs").path.name == "stage-0008"
 
 
 def test_what_is_no_model_is_told(tmp_path: Path) -> None:
@@ -592,11 +592,11 @@ def test_what_is_no_model_is_told(tmp_path: Path) -> None:
         ("~nobody-of-this-name/model", "cannot be looked up"),
     ):
         with pytest.raises(ModelError, match=told) as caught:
-            find(model)
+            find_model(model)
         assert len(str(caught.value).splitlines()) <= 3
     for place in (tmp_path / "empty", tmp_path / "nowhere"):
         with pytest.raises(ModelError, match="no MODEL given and no checkpoint under"):
-            find(None, runs=place)
+            find_model(None, runs=place)
 
 
 def test_a_model_of_the_hub_is_found_in_a_filled_cache(
@@ -610,10 +610,10 @@ def test_a_model_of_the_hub_is_found_in_a_filled_cache(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for spec in ("hub:alice/base", "hub:alice/base@main:stage-0008", f"hub:alice/base@{COMMIT}"):
-        found = find(spec, weights=WEIGHTS)
+        found = find_model(spec, weights=WEIGHTS)
         assert (found.spec, found.commit) == (spec, COMMIT)
         verify(found.path, WEIGHTS)
         assert load_generator(found.path).generator.resolution == 8
     with pytest.raises(AnimepgganError) as caught:
-        find("hub:alice/other")
+        find_model("hub:alice/other")
     assert caught.value.exit_code == 5

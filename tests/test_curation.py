@@ -195,7 +195,7 @@ def test_whitening_few_pictures_is_whitening_by_all_directions() -> None:
     """A set smaller than the embedding takes a shorter way to the same distances, outside of what it spans as well."""
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(9, 12)) * np.geomspace(2, 0.2, 12)
-    mean, matrix = strangers._fit(rows)
+    mean, matrix = strangers.fit(rows)
     centered = rows - rows.mean(axis=0)
     variances, directions = np.linalg.eigh(centered.T @ centered / 9)
     expected = directions / np.sqrt(variances.clip(0) + variances.clip(0).mean())
@@ -209,7 +209,7 @@ def test_whitening_few_pictures_is_whitening_by_all_directions() -> None:
 
 
 def test_the_limit_is_the_set_s_own_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strangers, "limit", lambda clusters, keep: len(clusters) + 0.5)
+    monkeypatch.setattr(strangers, "limit", lambda clusters, keep: len(clusters.embeddings) + 0.5)
     pictures = {"a.png": scene(0), "b.png": scene(1), "copy.png": scene(1), "near.png": changed(scene(1), "reencoded")}
     source = Source.of(entry(name, picture) for name, picture in pictures.items())
     assert curation_of(source, Colors(), workers=0).stranger_limit == 2.5

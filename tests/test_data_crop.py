@@ -22,9 +22,8 @@ from PIL import Image
 from animepggan.cli import main
 from animepggan.cli.data.crop import command
 from animepggan.corpus.faces import crop as job
-from animepggan.corpus.faces.crop import CropSummary, crop
-from animepggan.corpus.faces.cutting import CropOptions, name_of, reject_reason
-from animepggan.corpus.faces.drawn import drawn_face
+from animepggan.corpus.faces.by_animeface import drawn_face
+from animepggan.corpus.faces.crop import CropOptions, CropSummary, crop, name_of, reject_reason
 from animepggan.corpus.faces.face import Face, Landmarks
 from animepggan.errors import BusyError, DataError, ModelError
 
@@ -514,7 +513,7 @@ def test_an_interrupt_says_how_to_go_on(drawn: Path, tmp_path: Path) -> None:
     assert len(rows(tmp_path / "out" / "crops.jsonl")) == 3
 
 
-def leave(_: object) -> None:
+def leave(*_: object) -> None:
     """What a worker is told to do instead of its work."""
     os._exit(9)
 

@@ -26,9 +26,8 @@ from animepggan.sampling.blend import blend
 from animepggan.sampling.draw import draw
 from animepggan.sampling.film import check_film, write_film
 from animepggan.sampling.grid import grid
-from animepggan.sampling.latents import latents_of
+from animepggan.sampling.latents import closed_walk, latents_of
 from animepggan.sampling.palette import palette_of
-from animepggan.sampling.walk import walk
 from animepggan.streams import stream
 
 Picture = NDArray[np.uint8]
@@ -340,7 +339,7 @@ def test_interpolate_walks_through_its_seeds(model: Path, tmp_path: Path, capsys
     assert durations == [100.0] * 12
     own = loaded()
     faces = list(latents_of([5, 1, 9], own.generator.latent_dim))
-    expected = list(draw(own, walk(faces, 12), truncation=0.7))
+    expected = list(draw(own, closed_walk(faces, 12), truncation=0.7))
     corners = list(draw(own, faces, truncation=0.7))
     for one, other in zip(shown, expected, strict=True):
         assert np.abs(one.astype(int) - other).max() <= 1

@@ -33,7 +33,7 @@ from safetensors import safe_open
 
 from animepggan.corpus import Corpus, description
 from animepggan.corpus.decode import decode
-from animepggan.corpus.pyramid import Clusters, Pyramid, halve, open_pyramid, shard
+from animepggan.corpus.pyramid import ClusterTable, Pyramid, Shape, halve, open_pyramid, shard
 from animepggan.corpus.spec import Entry, Source, resolve
 from animepggan.errors import DataError, RecipeError, ResourceError
 from animepggan.streams import stream
@@ -433,7 +433,7 @@ def test_any_history_ends_in_the_same_corpus(
 BUILD = """
     import sys, time
     from dataclasses import replace
-    from animepggan.corpus.pyramid import open_pyramid, shard
+    from animepggan.corpus.pyramid import Shape, open_pyramid, shard
     from animepggan.corpus.spec import resolve
     shard.LEAST, shard.MOST = 8, 1 << 20
     source, count = resolve(sys.argv[1]), 0
@@ -445,7 +445,7 @@ BUILD = """
             return entry.open()
         return replace(entry, open=opening)
     watched = replace(source, find=lambda: map(slow, source.entries))
-    pyramid = open_pyramid(watched, side=16, workers=2, say=lambda text: print(text, flush=True))
+    pyramid = open_pyramid(watched, Shape(16), workers=2, say=lambda text: print(text, flush=True))
     print(count, pyramid.identity[0])
 """
 
@@ -886,7 +886,7 @@ def test_clusters_of_one_are_no_clusters(tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.sampled_from([None, 1, 2, 3]), st.floats(0.1, 10)), min_size=1, max_size=20), st.data())
 def test_a_drawn_member_is_of_its_cluster(pictures: list[tuple[int | None, float]], data: st.DataObject) -> None:
     labels, weights = [label for label, _ in pictures], [weight for _, weight in pictures]
-    clusters = Clusters.of(labels, weights)
+    clusters = ClusterTable.of(labels, weights)
     groups: dict[Any, list[int]] = {}
     for place, label in enumerate(labels):
         groups.setdefault(("own", place) if label is None else label, []).append(place)
@@ -901,11 +901,11 @@ def test_a_drawn_member_is_of_its_cluster(pictures: list[tuple[int | None, float
         before = sum(weights[member] for member in group[: group.index(picked)]) / sum(weights[m] for m in group)
         after = before + weights[picked] / sum(weights[member] for member in group)
         assert before - 1e-6 <= draw <= after + 1e-6
-    assert [groups[key][0] for key in groups] == clusters.first.tolist()
+    assert [groups[key][0] for key in groups] == clusters.members[clusters.starts[:-1]].tolist()
 
 
 def test_draws_at_the_edges() -> None:
-    clusters = Clusters.of([1, 2, 1, 2, 2], [1.0, 1e308, 1.0, 1e308, 1e308])
+    clusters = ClusterTable.of([1, 2, 1, 2, 2], [1.0, 1e308, 1.0, 1e308, 1e308])
     assert clusters is not None
     draws = {0.0: (0, 1), 0.25: (0, 1), 0.5: (2, 3), 0.75: (2, 4), np.nextafter(np.float32(1), np.float32(0)): (2, 4)}
     for draw, members in draws.items():
@@ -956,7 +956,7 @@ def test_opening_needs_no_torch() -> None:
 
 def test_a_pyramid_alone_can_be_read(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "set", 4)
-    pyramid = open_pyramid(resolve(str(root)), side=16)
+    pyramid = open_pyramid(resolve(str(root)), Shape(16))
     assert isinstance(pyramid, Pyramid)
     assert (len(pyramid), pyramid.sides, pyramid.bad_count) == (4, [16, 8, 4], 0)
     assert np.array_equal(pyramid.take(np.array([2, 0]), 16), wanted_pixels(root, ["002.png", "000.png"]))

@@ -21,7 +21,8 @@ from PIL import Image
 from runs import copied, corpus, killed, listing, opened, position, resolve, same, status, train, trained
 from test_checkpoint import edit, flip, sign
 
-from animepggan.checkpoint import checkpoints_of, files, find, verify
+import animepggan.checkpoint
+from animepggan.checkpoint import checkpoints_of, find_model, verify
 from animepggan.corpus import Corpus
 from animepggan.errors import (
     AnimepgganError,
@@ -36,7 +37,7 @@ from animepggan.errors import (
 from animepggan.recipe import load
 from animepggan.report.log import Log
 from animepggan.run.checkpoints import crosses
-from animepggan.run.loop import Stopper
+from animepggan.run.run import Stopper
 
 KEPT = ["stage-0004", "images-000000048", "images-000000060", "stage-0008"]
 
@@ -621,7 +622,7 @@ def no_space(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [(files, "save_file"), (Log, "write"), (Image.Image, "save")],
+    [(animepggan.checkpoint, "save_file"), (Log, "write"), (Image.Image, "save")],
     ids=["checkpoint", "log", "preview"],
 )
 def test_a_disk_that_fills_up_loses_nothing(
@@ -798,7 +799,7 @@ def test_half_a_checkpoint_is_passed_over(tmp_path: Path) -> None:
     half = folder / "checkpoints" / "images-000000099"
     shutil.copytree(folder / "checkpoints" / "images-000000036", half)
     (half / "config.json").unlink()
-    assert find(str(folder)).path.name == "images-000000036"
+    assert find_model(str(folder)).path.name == "images-000000036"
     with opened(folder, resolve()) as run:
         assert run.state.images_seen == 36
         list(run.train())

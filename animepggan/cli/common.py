@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TextIO, TypeVar
 
 import click
 
+from animepggan.cli import processor
 from animepggan.corpus.names import escape
 
 if TYPE_CHECKING:
@@ -29,10 +30,37 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Parameters = ParamSpec("Parameters")
 
 COMMON_OPTIONS = ("--json", "--debug", "--quiet")
-DEBUG = "animepggan.debug"
-"""Key of `click.Context.meta` under which `main` finds whether `--debug` was given."""
-NO_BACKBONE = "none"
-"""What `--backbone` takes for measuring or looking without one."""
+DEBUG = "animepggan.debug"  # key of `click.Context.meta` under which `main` finds whether `--debug` was given
+
+
+class Verbs(click.Group):
+    """A group whose commands are modules with a click command named `command`, imported only when they are called."""
+
+    def __init__(self, *arguments: Any, load: Callable[[str], Any], verbs: dict[str, str], **options: Any) -> None:
+        super().__init__(*arguments, **options | {"subcommand_metavar": "VERB ..."})
+        self.load = load  # name -> its module
+        self.verbs = verbs  # name -> the line that stands for it in the help, in the help's order
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.verbs)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        return self.load(name).command if name in self.verbs else None
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(self.verbs.items()))
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = arguments[0]
+        if name not in self.verbs and not context.resilient_parsing:
+            from difflib import get_close_matches
+
+            near = "".join(f" Did you mean '{verb}'?" for verb in get_close_matches(name, self.verbs, n=1))
+            raise click.UsageError(f"No such verb '{name}'.{near}", context)
+        return super().resolve_command(context, arguments)
 
 
 def spelled_out(text: str) -> str:
@@ -67,7 +95,6 @@ class Console:
 
     json: bool = False
     quiet: bool = False
-    debug: bool = False
 
     def result(self, text: str, data: object) -> None:
         """Print what the verb was asked for, once: `text`, or with `--json` the JSON of `data`.
@@ -131,6 +158,17 @@ def _remember_debug(context: click.Context, _: click.Parameter, debug: bool) -> 
     return debug
 
 
+def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Add click options, which stand in the help in this order."""
+
+    def add(function: Command) -> Command:
+        for decorate in reversed(decorators):
+            function = decorate(function)
+        return function
+
+    return add
+
+
 def common_options(function: Callable[Concatenate[Console, Parameters], None]) -> Callable[Parameters, None]:
     """Add `--json`, `--debug` and `--quiet`; the function gets a `Console` as its first argument.
 
@@ -138,36 +176,24 @@ def common_options(function: Callable[Concatenate[Console, Parameters], None]) -
     """
 
     @functools.wraps(function)
-    def with_console(*arguments: Any, as_json: bool, debug: bool, quiet: bool, **options: Any) -> None:
+    def with_console(*arguments: Any, as_json: bool, debug: bool, quiet: bool, **given: Any) -> None:
         if quiet:  # the hub's client draws bars of its own, and reads this when it is first imported
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        function(Console(json=as_json, quiet=quiet, debug=debug), *arguments, **options)
+        function(Console(json=as_json, quiet=quiet), *arguments, **given)
 
-    decorated: Any = with_console
-    for decorate in (
-        click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
-        click.option(
-            "--debug",
-            is_flag=True,
-            is_eager=True,  # an error in the options after it shows its traceback too
-            callback=_remember_debug,
-            help="Show the traceback of an error.",
-        ),
+    # Eager, so that an error in the options after it shows its traceback too.
+    debugging: Any = {"is_flag": True, "is_eager": True, "callback": _remember_debug}
+    return options(
         click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document."),
-    ):
-        decorated = decorate(decorated)
-    return decorated  # type: ignore[no-any-return]  # click adds the options to the signature when it calls
+        click.option("--debug", help="Show the traceback of an error.", **debugging),
+        click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
+    )(with_console)  # type: ignore[return-value]  # click adds the options to the signature when it calls
 
 
 def output_option(default_text: str) -> Callable[[Command], Command]:
     """Add `-o/--output PATH`, passed as `output: Path | None`; `default_text` says in the help what None stands for."""
-    return click.option(
-        "-o",
-        "--output",
-        metavar="PATH",
-        type=click.Path(path_type=Path),
-        help=f"Where the result goes.  [default: {default_text}]",
-    )
+    text = f"Where the result goes.  [default: {default_text}]"
+    return click.option("-o", "--output", metavar="PATH", type=click.Path(path_type=Path), help=text)
 
 
 def _check_device(_: click.Context, __: click.Parameter, device: str) -> str:
@@ -176,22 +202,13 @@ def _check_device(_: click.Context, __: click.Parameter, device: str) -> str:
     return device
 
 
-def device_options(function: Command) -> Command:
-    """Add `--device` (passed as `device: str`, for `resolve_device`) and `--threads` (`threads: int | None`)."""
-    with_threads = click.option(
-        "--threads",
-        metavar="N",
-        type=click.IntRange(min=1),
-        help="CPU threads of one operation.  [default: all cores]",
-    )(function)
-    return click.option(
-        "--device",
-        metavar="NAME",
-        default="auto",
-        show_default=True,
-        callback=_check_device,
-        help="auto (a GPU if there is one), cpu, cuda, cuda:N or mps.",
-    )(with_threads)
+DEVICE: Any = {"metavar": "NAME", "default": "auto", "callback": _check_device}
+POSITIVE, NATURAL = click.IntRange(min=1), click.IntRange(min=0)
+device_options = options(
+    click.option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:N or mps.", **DEVICE),
+    click.option("--threads", metavar="N", type=POSITIVE, help="CPU threads of one operation.  [default: all cores]"),
+)
+"""Adds `--device` (passed as `device: str`, for `resolve_device`) and `--threads` (`threads: int | None`)."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -205,18 +222,15 @@ def resolve_device(name: str) -> torch.device:
         raise click.BadParameter(f"{error}.", param_hint="--device") from error
 
 
-def make_folder(folder: Path) -> Path:
-    """`folder`, made where it is not there; BadParameter for --output where it is a file."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise click.BadParameter(f"{folder} is a file; name a folder.", param_hint="--output") from error
-    return folder
-
-
 def apply_threads(threads: int | None) -> None:
     """Let torch use `threads` CPU threads for one operation; None leaves its own choice."""
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def check_device(console: Console, device: str, precision: str) -> None:
+    """Refuse a device that is not there, and warn where bf16 would be slower than fp32, not faster."""
+    if resolve_device(device).type == "cpu" and precision == "bf16" and not processor.has_bfloat16():
+        console.warn("this processor has no bfloat16: --precision bf16 is emulated, several times slower than fp32")

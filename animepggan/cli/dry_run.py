@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from animepggan.training.estimate import Accelerator, StagePlan
     from animepggan.transfer import Base
 
-GPU_FLOPS = 1e16
-"""Runs of more operations than this are shown with what they take on GPUs."""
+GPU_FLOPS = 1e16  # runs of more operations than this are shown with what they take on GPUs
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -31,69 +30,56 @@ def print_plan(
     device, precision = device_of(options["device"]), options["precision"]
     if probe:
         console.say("measuring a few steps (--no-probe leaves this out)")
+    first, reference = first_resolution(base), options["reference"]
     stages = estimate(
-        recipe,
-        first_resolution=first_resolution(base),
-        device=device,
-        precision=precision,
-        probe=probe,
-        reference=options["reference"],
+        recipe, first_resolution=first, device=device, precision=precision, probe=probe, reference=reference
     )
     header = "stage|fade kimg|stabilize kimg|batch|learning rate|G params|D params|memory|time"
     rows = [header.split("|")]
-    for stage in stages:
-        images = {phase.name: (phase.end - phase.start) / 1000 for phase in stage.stage.phases}
-        rows.append(
-            [
-                f"{stage.stage.resolution} px",
-                f"{images['fade']:g}" if "fade" in images else "-",
-                f"{images['stabilize']:g}" if "stabilize" in images else "-",
-                str(stage.batch_size),
-                f"{stage.stage.phases[-1].learning_rate:g}",
-                f"{stage.count.parameters['generator']:,}",
-                f"{stage.count.parameters['discriminator']:,}",
-                _size(stage.memory_bytes),
-                _duration(stage.seconds),
-            ]
+    described = []
+    for each in stages:
+        stage, parameters = each.stage, each.count.parameters
+        kimg = {phase.name: f"{(phase.end - phase.start) / 1000:g}" for phase in stage.phases}
+        row = [f"{stage.resolution} px", kimg.get("fade", "-"), kimg.get("stabilize", "-"), str(each.batch_size)]
+        row += [f"{stage.phases[-1].learning_rate:g}"]
+        row += [f"{parameters['generator']:,}", f"{parameters['discriminator']:,}"]
+        rows.append([*row, _size(each.memory_bytes), _duration(each.seconds)])
+        described.append(
+            {
+                "resolution": stage.resolution,
+                "images": stage.end - stage.start,
+                "batch_size": each.batch_size,
+                "generator_parameters": parameters["generator"],
+                "discriminator_parameters": parameters["discriminator"],
+                "flops_per_image": each.flops_per_image,
+                "memory_bytes": each.memory_bytes,
+                "checkpoint_bytes": each.checkpoint_bytes,
+                "seconds": each.seconds,
+            }
         )
     last = stages[-1]
     # Every stage's end is kept, and of the last kind in between the newest few and the best.
     between = recipe.checkpoints.keep + (recipe.measures.every_kimg > 0)
-    disk = sum(stage.checkpoint_bytes for stage in stages) + between * last.checkpoint_bytes
-    seconds = None if last.seconds is None else sum(stage.seconds or 0.0 for stage in stages)
-    free = shutil.disk_usage(Path.cwd()).free
-    total = last.stage.end
+    disk = sum(each.checkpoint_bytes for each in stages) + between * last.checkpoint_bytes
+    seconds = _sum(each.seconds for each in stages)
     costs = [] if seconds is None else [f"about {_duration(seconds)}"]
-    costs.append(f"{_size(max(stage.memory_bytes for stage in stages))} of memory")
-    costs.append(f"{_size(disk)} of disk ({_size(free)} free here)")
+    costs.append(f"{_size(max(each.memory_bytes for each in stages))} of memory")
+    costs.append(f"{_size(disk)} of disk ({_size(shutil.disk_usage(Path.cwd()).free)} free here)")
     console.result(
         f"{resolved.file}, data {recipe.data}, {precision} on {device}\n{_table(rows)}\n"
-        f"{total / 1000:g} kimg in all: {', '.join(costs)}{_on_gpus(stages)}",
+        f"{last.stage.end / 1000:g} kimg in all: {', '.join(costs)}{_on_gpus(stages)}",
         {
             "recipe": resolved.file,
             "data": recipe.data,
-            "total_images": total,
+            "total_images": last.stage.end,
             "seconds": seconds,
             "disk_bytes": disk,
             "gpus": {
-                gpu.name: {each: _total(stages, gpu, each) for each in PRECISIONS}
+                gpu.name: {name: _sum(each.seconds_on(gpu, name) for each in stages) for name in PRECISIONS}
                 | {"memory_bytes": int(gpu.memory), "fits": _fits(stages, gpu)}
                 for gpu in ACCELERATORS
             },
-            "stages": [
-                {
-                    "resolution": stage.stage.resolution,
-                    "images": stage.stage.end - stage.stage.start,
-                    "batch_size": stage.batch_size,
-                    "generator_parameters": stage.count.parameters["generator"],
-                    "discriminator_parameters": stage.count.parameters["discriminator"],
-                    "flops_per_image": stage.flops_per_image,
-                    "memory_bytes": stage.memory_bytes,
-                    "checkpoint_bytes": stage.checkpoint_bytes,
-                    "seconds": stage.seconds,
-                }
-                for stage in stages
-            ],
+            "stages": described,
         },
     )
 
@@ -112,20 +98,18 @@ def _on_gpus(stages: list[StagePlan]) -> str:
     rows = [["at least, on", *(f"{stage.stage.resolution} px" for stage in stages), "in all", "memory"]]
     for gpu in ACCELERATORS:
         for precision in PRECISIONS:
-            if _total(stages, gpu, precision) is None:
-                continue
-            times = [_duration(stage.seconds_on(gpu, precision)) for stage in stages]
-            fits = "fits" if _fits(stages, gpu) else "too small"
-            rows.append([f"{gpu.name} {precision}", *times, _duration(_total(stages, gpu, precision)), fits])
-    return (
-        "\nbounds from published peaks, nothing measured: expect a few times as long, most of all at low resolutions\n"
-        + _table(rows)
-    )
+            times = [stage.seconds_on(gpu, precision) for stage in stages]
+            if (total := _sum(times)) is not None:
+                fits = "fits" if _fits(stages, gpu) else "too small"
+                rows.append([f"{gpu.name} {precision}", *map(_duration, times), _duration(total), fits])
+    note = "bounds from published peaks, nothing measured: expect a few times as long, most of all at low resolutions"
+    return f"\n{note}\n{_table(rows)}"
 
 
-def _total(stages: list[StagePlan], gpu: Accelerator, precision: str) -> float | None:
-    seconds = [stage.seconds_on(gpu, precision) for stage in stages]
-    return None if None in seconds else sum(each or 0.0 for each in seconds)
+def _sum(times: Iterable[float | None]) -> float | None:
+    """Seconds in all; None where one is not known."""
+    times = list(times)
+    return None if None in times else sum(filter(None, times))
 
 
 def _fits(stages: list[StagePlan], gpu: Accelerator) -> bool:

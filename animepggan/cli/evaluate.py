@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from animepggan.cli.common import Console, apply_threads, common_options, output_option, resolve_device
-from animepggan.cli.processor import warn_where_emulated
+from animepggan.cli.common import POSITIVE, Console, apply_threads, check_device, common_options, output_option
 from animepggan.cli.sample import drawing_options, open_model
 
 if TYPE_CHECKING:
@@ -30,17 +29,13 @@ if TYPE_CHECKING:
     help="Measure against N clusters of --data only, or a share of them (0.2): those it was not trained on.",
 )
 @click.option(
-    "--count",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="How many pictures.  [default: 1000 of a model, all of a folder]",
+    "--count", metavar="N", type=POSITIVE, help="How many pictures.  [default: 1000 of a model, all of a folder]"
 )
 @click.option(
     "--seed",
     metavar="S",
     type=click.IntRange(0, (1 << 32) - 1),
     default=0,
-    show_default=True,
     help="Seeds S, S+1, ... are drawn; the measures' own draws follow from it too.",
 )
 @click.option(
@@ -52,22 +47,14 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-size",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=POSITIVE,
     default=32,
-    show_default=True,
     help="Pictures that the backbone looks at at once.",
 )
 @drawing_options
 @output_option("evaluations/NAME, after what is measured")
 @common_options
-def command(
-    console: Console,
-    /,
-    subject: str,
-    threads: int | None,
-    output: Path | None,
-    **options: Any,
-) -> None:
+def command(console: Console, /, subject: str, threads: int | None, output: Path | None, **options: Any) -> None:
     """Measure how good a model's pictures are, or those of a folder.
 
     MODEL_OR_FOLDER is a model, of which pictures are drawn, or a folder, an archive or another SPEC of pictures. They
@@ -83,7 +70,7 @@ def command(
     apply_threads(threads)
     measured: Model | str = subject
     if is_model(subject):
-        warn_where_emulated(console, options["precision"], resolve_device(options["device"]))
+        check_device(console, options["device"], options["precision"])
         measured = open_model(console, subject, options["device"])
     with console.bars() as bar:
         found = evaluate(measured, bar=bar, say=console.say, warn=console.warn, **options)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from animepggan.cli.common import Console, apply_threads, common_options, output_option, resolve_device
-from animepggan.cli.processor import warn_where_emulated
+from animepggan.cli.common import NATURAL, POSITIVE, Console, apply_threads, check_device, common_options, output_option
 from animepggan.cli.sample import drawing_options, open_model, seeds_of, summary
 
 if TYPE_CHECKING:
@@ -40,10 +39,10 @@ def _check_blend(_: click.Context, __: click.Parameter, text: str | None) -> tup
 @click.option(
     "--count",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=POSITIVE,
     help=f"Or so many of them.  [default: {DEFAULT_COUNT}; with MODEL2 {DEFAULT_FACES}]",
 )
-@click.option("--seed", metavar="S", type=click.IntRange(min=0), help="The first of these; S, S+1, ...  [default: 0]")
+@click.option("--seed", metavar="S", type=NATURAL, help="The first of these; S, S+1, ...  [default: 0]")
 @click.option(
     "--blend",
     metavar="LOW-HIGH",
@@ -51,18 +50,17 @@ def _check_blend(_: click.Context, __: click.Parameter, text: str | None) -> tup
     help="With MODEL2: only the layers of these resolutions, as in 4-16, go over to it.  [default: all]",
 )
 @click.option("--previews", is_flag=True, help="Of the run MODEL: its saved previews, in order.")
-@click.option(
-    "--frames", metavar="N", type=click.IntRange(min=2), default=60, show_default=True, help="Of the whole film."
-)
+@click.option("--frames", metavar="N", type=click.IntRange(min=2), default=60, help="Of the whole film.")
 @click.option(
     "--fps",
     metavar="N",
     type=click.IntRange(1, 100),
     default=20,
+    show_default=False,
     help=f"Frames a second; GIF: at most 50.  [default: 20; with --previews {PREVIEWS_FPS}]",
 )
 @drawing_options
-@output_option(f"{DEFAULT_FILM}")
+@output_option(str(DEFAULT_FILM))
 @common_options
 @click.pass_context
 def command(
@@ -100,8 +98,8 @@ def command(
         raise click.UsageError("--blend is for two models.")
     if previews:
         others = ["model2", "seeds", "count", "seed", "blend", "frames", "truncation", "resolution", "precision"]
-        if taken := [name for name in others if given(name)]:
-            raise click.UsageError(f"--previews shows pictures that are there already; leave {taken[0].upper()} out.")
+        if taken := next(filter(given, others), None):
+            raise click.UsageError(f"--previews shows pictures that are there already; leave {taken.upper()} out.")
         if model is None:
             raise click.UsageError("--previews: say of which run.")
         fps = fps if given("fps") else PREVIEWS_FPS
@@ -120,7 +118,7 @@ def command(
         drawn, frames = film_of(files), len(files)
         told: dict[str, object] = {"previews": files}
     else:
-        warn_where_emulated(console, drawing["precision"], resolve_device(device))
+        check_device(console, device, drawing["precision"])
         opened = open_model(console, model, device)
         told = summary(opened, wanted, **drawing)
         second = None

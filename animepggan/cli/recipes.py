@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import click
 
+from animepggan import recipe
 from animepggan.cli.common import Console, common_options
 from animepggan.errors import RecipeError, ResourceError
 
@@ -23,14 +25,9 @@ def command() -> None:
 @common_options
 def list_recipes(console: Console) -> None:
     """List the recipes that come with the program."""
-    from animepggan import recipe
-
-    rows = [(path.stem, recipe.title(path), path) for path in recipe.shipped()]
-    width = max(len(name) for name, _, _ in rows)
-    console.result(
-        "\n".join(f"{name:<{width}}  {title}" for name, title, _ in rows),
-        [{"name": name, "title": title, "path": str(path)} for name, title, path in rows],
-    )
+    rows = [{"name": path.stem, "title": recipe.title(path), "path": str(path)} for path in recipe.shipped()]
+    width = max(len(row["name"]) for row in rows)
+    console.result("\n".join(f"{row['name']:<{width}}  {row['title']}" for row in rows), rows)
 
 
 @command.command()
@@ -39,8 +36,6 @@ def list_recipes(console: Console) -> None:
 @common_options
 def show(console: Console, name: str, resolved: bool) -> None:
     """Print a recipe as its file is, or with every default filled in."""
-    from animepggan import recipe
-
     path = _find(console, name)
     if resolved:
         full = recipe.load(path)
@@ -58,7 +53,6 @@ def show(console: Console, name: str, resolved: bool) -> None:
 @common_options
 def copy(console: Console, name: str, destination: Path | None, force: bool) -> None:
     """Copy a recipe to DEST (a file or a folder), to be edited; by default into the current folder."""
-    from animepggan import recipe
     from animepggan.disk import write_text
 
     path = _find(console, name)
@@ -81,8 +75,6 @@ def copy(console: Console, name: str, destination: Path | None, force: bool) -> 
 @common_options
 def validate(console: Console, names: tuple[str, ...]) -> None:
     """Check recipes; every error of every file is shown, and the exit code is 2 if there is one."""
-    from animepggan import recipe
-
     reports: list[dict[str, object]] = []
     errors: list[str] = []
     for name in names:
@@ -102,17 +94,11 @@ def validate(console: Console, names: tuple[str, ...]) -> None:
 @common_options
 def schema(console: Console) -> None:
     """Print the JSON Schema of a recipe, so that an editor completes and checks it."""
-    import json
-
-    from animepggan import recipe
-
     data = recipe.schema()
     console.result(json.dumps(data, indent=2), data)
 
 
 def _find(console: Console, name: str) -> Path:
-    from animepggan import recipe
-
     found = recipe.find(name)
     if found.fell_back:
         console.say(f"{name} is no file here: taking the recipe {found.path.stem} that comes with the program")

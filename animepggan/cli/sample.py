@@ -2,58 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from animepggan.cli.common import (
+    NATURAL,
+    POSITIVE,
     Console,
     apply_threads,
+    check_device,
     common_options,
     device_options,
+    options,
     output_option,
-    resolve_device,
 )
-from animepggan.cli.processor import warn_where_emulated
 
 if TYPE_CHECKING:
     from animepggan.model import Model
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 DEFAULT_COUNT = 16
+DEFAULT_OUTPUT = Path("samples")
 
-
-def drawing_options(function: Command) -> Command:
-    """Add what says how pictures are drawn: `truncation`, `precision`, `resolution`, `device`, `threads`."""
-    for decorate in (
-        device_options,
-        click.option(
-            "--precision",
-            type=click.Choice(["fp32", "bf16"]),
-            default="fp32",
-            show_default=True,
-            help="bf16 is faster where the processor has it, and a little off.",
-        ),
-        click.option(
-            "--resolution",
-            metavar="PX",
-            type=click.IntRange(min=4),
-            help="Side of a picture, a power of two; below the model's own by averaging.  [default: the model's]",
-        ),
-        click.option(
-            "--truncation",
-            metavar="T",
-            type=click.FloatRange(0, 2),
-            default=1.0,
-            show_default=True,
-            help="Below 1: nearer to the mean face, cleaner and less varied.",
-        ),
-    ):
-        function = decorate(function)
-    return function
+drawing_options = options(
+    click.option(
+        "--truncation",
+        metavar="T",
+        type=click.FloatRange(0, 2),
+        default=1.0,
+        help="Below 1: nearer to the mean face, cleaner and less varied.",
+    ),
+    click.option(
+        "--resolution",
+        metavar="PX",
+        type=click.IntRange(min=4),
+        help="Side of a picture, a power of two; below the model's own by averaging.  [default: the model's]",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "bf16"]),
+        default="fp32",
+        help="bf16 is faster where the processor has it, and a little off.",
+    ),
+    device_options,
+)
+"""Adds what says how pictures are drawn: `truncation`, `resolution`, `precision`, `device`, `threads`."""
 
 
 def seeds_of(seeds: str | None, seed: int | None, count: int | None, default_count: int) -> Sequence[int]:
@@ -79,15 +74,11 @@ def open_model(console: Console, model: str | None, device: str) -> Model:
 
 @click.command()
 @click.argument("model", required=False)
-@click.option("--count", metavar="N", type=click.IntRange(min=1), help=f"How many.  [default: {DEFAULT_COUNT}]")
-@click.option(
-    "--seed", metavar="S", type=click.IntRange(min=0), help="The first seed; S, S+1, ... are drawn.  [default: 0]"
-)
+@click.option("--count", metavar="N", type=POSITIVE, help=f"How many.  [default: {DEFAULT_COUNT}]")
+@click.option("--seed", metavar="S", type=NATURAL, help="The first seed; S, S+1, ... are drawn.  [default: 0]")
 @click.option("--seeds", metavar="LIST", help="Just these: 1,5,9 or 3-7.")
 @click.option("--grid", "as_grid", is_flag=True, help="One sheet, grid.png, instead of single pictures.")
-@click.option(
-    "--columns", metavar="N", type=click.IntRange(min=1), help="Pictures a row of the sheet.  [default: near square]"
-)
+@click.option("--columns", metavar="N", type=POSITIVE, help="Pictures a row of the sheet.  [default: near square]")
 @drawing_options
 @output_option("samples/")
 @common_options
@@ -116,15 +107,16 @@ def command(
     if columns is not None and not as_grid:
         raise click.UsageError("--columns is for --grid.")
     wanted = seeds_of(seeds, seed, count, DEFAULT_COUNT)
-    folder = output or Path("samples")
-    if folder.suffix.lower() == ".png" and not as_grid:
+    folder = output or DEFAULT_OUTPUT
+    is_file = folder.suffix.lower() == ".png"
+    if is_file and not as_grid:
         raise click.UsageError(f"-o {folder}: pictures go into a folder; only --grid makes one file.")
 
-    from animepggan.sampling.files import replacing, write_png
+    from animepggan.sampling.files import output_file, write_png
     from animepggan.sampling.grid import grid
 
     apply_threads(threads)
-    warn_where_emulated(console, drawing["precision"], resolve_device(device))
+    check_device(console, device, drawing["precision"])
     opened = open_model(console, model, device)
     pictures = opened.draw(wanted, **drawing)
     texts = {**opened.texts, "truncation": str(drawing["truncation"]), "precision": drawing["precision"]}
@@ -136,13 +128,13 @@ def command(
                 drawn.append(picture)
             else:
                 files.append(folder / f"seed{number:06d}.png")
-                with replacing(files[-1]) as file:
+                with output_file(files[-1]) as file:
                     write_png(picture, file, {**texts, "seed": str(number)})
             bar.update()
     if as_grid:
-        files.append(folder if folder.suffix.lower() == ".png" else folder / "grid.png")
+        files.append(folder if is_file else folder / "grid.png")
         spelled = f"{wanted[0]}-{wanted[-1]}" if isinstance(wanted, range) else ",".join(map(str, wanted))
-        with replacing(files[-1]) as file:
+        with output_file(files[-1]) as file:
             write_png(grid(drawn, columns), file, {**texts, "seeds": spelled})
     console.result("\n".join(map(str, files)), {"files": files, **summary(opened, wanted, **drawing)})
 

@@ -42,18 +42,15 @@ def compressed(name: str) -> DataError:
 
 def list_archive(path: Path) -> Iterator[Item]:
     """The pictures in an archive, of an ending in ENDINGS; DataError where it is damaged."""
-    shown = printable(str(path))
     try:
         yield from _READERS[path.suffix.lower()](path)
     except OSError as error:
-        raise DataError(f"{shown}: {error.strerror or error}") from error
-    except tarfile.ReadError as error:
+        raise DataError(f"{printable(str(path))}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, tarfile.TarError, ValueError, struct.error, NotImplementedError, EOFError) as error:
         with path.open("rb") as file:
             magic = file.read(6)
-        if magic.startswith(_MAGIC):
+        if isinstance(error, tarfile.ReadError) and magic.startswith(_MAGIC):
             raise compressed(str(path)) from error
-        raise _damaged(path, error) from error
-    except (zipfile.BadZipFile, tarfile.TarError, ValueError, struct.error, NotImplementedError, EOFError) as error:
         raise _damaged(path, error) from error
 
 
@@ -62,29 +59,29 @@ def _damaged(path: Path, error: Exception) -> DataError:
     return DataError(f"{shown}: not a {kind}, or damaged: {printable(str(error))}")
 
 
-def _unfit_member(name: str, size: int) -> str | None:
+def _is_picture(name: str) -> bool:
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in re.split(r"[/\\]", name))
+    return not hidden and PurePosixPath(name).suffix.lower() in PICTURES
+
+
+def _item(name: str, size: int, regular: bool, read: Callable[[], BinaryIO], mark: object) -> Item:
+    """A member of an archive; `mark` is another when it has changed."""
+    if not regular:
+        return Bad(name, "not a regular file")
     if size <= 0:
-        return EMPTY if size == 0 else "damaged in its archive"
-    return f"larger than {_MAX_MEMBER >> 20} MiB" if size > _MAX_MEMBER else None
-
-
-def _hidden(name: str) -> bool:
-    return any(part.startswith(".") and part not in (".", "..") for part in re.split(r"[/\\]", name))
+        return Bad(name, EMPTY if size == 0 else "damaged in its archive")
+    if size > _MAX_MEMBER:
+        return Bad(name, f"larger than {_MAX_MEMBER >> 20} MiB")
+    return Entry(name, read, file_stamp(size, mark))
 
 
 def _zip(path: Path) -> Iterator[Item]:
     archive = zipfile.ZipFile(path)
     lock = threading.Lock()
     for info in archive.infolist():
-        name = info.filename
-        if info.is_dir() or _hidden(name) or PurePosixPath(name).suffix.lower() not in PICTURES:
-            continue
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        reason = _unfit_member(name, info.file_size) if kind in (0, stat.S_IFREG) else "not a regular file"
-        if reason:
-            yield Bad(name, reason)
-        else:
-            yield Entry(name, partial(_read_zip, archive, info, lock), file_stamp(info.file_size, info.CRC))
+        if _is_picture(info.filename) and not info.is_dir():
+            regular = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+            yield _item(info.filename, info.file_size, regular, partial(_read_zip, archive, info, lock), info.CRC)
 
 
 def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, lock: threading.Lock) -> BinaryIO:
@@ -111,16 +108,10 @@ def _tar(path: Path) -> Iterator[Item]:
     with tarfile.open(path, "r:") as archive:
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # a million of them would stay
-            name = member.name
-            if member.isdir() or _hidden(name) or PurePosixPath(name).suffix.lower() not in PICTURES:
-                continue
-            regular = member.isreg() and not member.issparse()
-            reason = _unfit_member(name, member.size) if regular else "not a regular file"
-            if reason:
-                yield Bad(name, reason)
-            else:
+            if _is_picture(member.name) and not member.isdir():
+                regular = member.isreg() and not member.issparse()
                 read = partial(_read_tar, path, member.offset_data, member.size)
-                yield Entry(name, read, file_stamp(member.size, member.mtime))
+                yield _item(member.name, member.size, regular, read, member.mtime)
         end = archive.offset  # a damaged header looks like the end to tarfile
     with path.open("rb") as file:
         file.seek(end)

@@ -1,12 +1,13 @@
-"""What a set of pictures holds that training should not see as often: copies, near copies, strangers. Nothing is
-deleted; what was found becomes the rows of a corpus description. `data.curate` is what one calls.
+"""What is in a set of pictures, above all what training should not see as often: copies, near copies, strangers.
+
+Nothing is deleted; what was found becomes the rows of a corpus description (`data.curate`) or a report (`data.check`).
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ from animepggan.corpus.likeness import Clusters, cluster
 from animepggan.corpus.names import printable
 from animepggan.corpus.spec import Bad, Entry, Source
 from animepggan.errors import DataError
+
+LONG = 2.0
+"""A picture whose sides differ by more loses over half of itself when it is cut square."""
+SIDES = (32, 64, 128, 256, 512, 1024)  # pixels; resolutions that a set may be too small for
+SUSPECTS = 24  # named in JSON and shown, whether over the limit or not
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,13 @@ class Curation:
     @property
     def strangers(self) -> list[int]:
         """The pictures left out of training, the most suspicious first: the clusters whose median is over the limit."""
-        found = [place for members in self.clusters.members if self._is_strange(members) for place in members]
-        return sorted(found, key=lambda place: (-self.scores[place], place))
+        if self.stranger_limit is None:
+            return []
+        found = set[int]()
+        for members in self.clusters.members:
+            if np.median([self.scores[place] for place in members]) > self.stranger_limit:
+                found |= set(members)
+        return [place for place in self.suspects if place in found]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -73,11 +84,6 @@ class Curation:
             "stranger_limit": self.stranger_limit,
             **{name.replace(" ", "_"): count for name, count in self.counts.items()},
         }
-
-    def _is_strange(self, members: list[int]) -> bool:
-        if self.stranger_limit is None:
-            return False
-        return float(np.median([self.scores[place] for place in members])) > self.stranger_limit
 
     def rows(self) -> Iterator[Row]:
         """A row a picture, in the order of the entries."""
@@ -105,8 +111,7 @@ class Curation:
             return "stranger", f"{score}; its cluster is judged as one" if place != head else score
         if place == head:
             return "keep", ""
-        first = self.clusters.copy_of.get(place)
-        if first is not None:
+        if (first := self.clusters.copy_of.get(place)) is not None:
             return "copy", f"the same pixels as {self.entries[first].name}"
         near = f"{self.clusters.distances[place]:.2f}, at most {self.clusters.near_limit:.2f}"
         return "near", f"near {self.entries[head].name}: a difference of {near}"
@@ -137,7 +142,7 @@ def curation_of(
             stranger_limit = None
         else:
             row = {place: index for index, place in enumerate(places)}
-            seen = strangers.Seen.of(opened.embeddings, opened.thumbnails)
+            seen = strangers.Seen(opened.embeddings, strangers.palettes(opened.thumbnails))
             # The strangers' neighborhood is made of clusters: copies of one picture are no neighbors of it.
             single = np.array(sorted(row[members[0]] for members in clusters.members), np.int64)
             known = [None if some is None else _seen(some, backbone, workers) for some in (keep, reject)]
@@ -162,4 +167,151 @@ def _seen(source: Source, backbone: Describer, workers: int | None) -> strangers
         opened = open_all(source.entries, Path(folder), backbone=backbone, workers=workers)
         if opened.embeddings is None:
             raise DataError(f"{printable(source.spec)} holds no example picture that can be used")
-        return strangers.Seen.of(opened.embeddings, opened.thumbnails)
+        return strangers.Seen(opened.embeddings, strangers.palettes(opened.thumbnails))
+
+
+# ---------------------------------------------------------------- for people to read
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `data.check` found. Indices are places in `entries`."""
+
+    curation: Curation
+    unseen: str  # why no backbone has looked for strangers; "" where one has
+    source: Source
+    entries: tuple[Entry, ...]  # the pictures, usable or not
+    facts: dict[int, Facts]  # of those that can be used
+    bad: list[Bad]  # opened and found unusable
+    skipped: list[Bad]  # left out unopened, for a fault of theirs
+    left_out: int  # how many pictures the description that was checked leaves out
+    copies: list[list[int]]  # groups of exactly the same pixels
+    near: list[list[int]]  # groups of near copies, of exact copies only the first
+    strangers: list[int]  # likely ones, the most suspicious first
+    flat: list[int]  # pictures of one color
+    long: list[int]  # pictures that lose over half of themselves when cut square, the longest first
+
+    @property
+    def bad_share(self) -> float:
+        """Unusable pictures among those opened, 0 to 1."""
+        return len(self.bad) / max(1, len(self.entries))
+
+    @property
+    def clean(self) -> bool:
+        """Whether there is nothing that a person should look at."""
+        return not any((self.bad, self.skipped, self.copies, self.near, self.strangers, self.flat, self.long))
+
+    def _sides(self) -> list[int]:
+        """The shorter sides in pixels, ascending."""
+        return sorted(min(facts.width, facts.height) for facts in self.facts.values())
+
+    def _counted(self, what: str) -> Counter[str]:
+        """Pictures by `format`, by color `mode` or by `shape`."""
+        return Counter(getattr(facts, what) for facts in self.facts.values())
+
+    def table(self) -> Iterator[tuple[str, str]]:
+        """What is in the set, by name; nothing where no picture can be used."""
+        if not self.facts:
+            return
+        sides = self._sides()
+        yield "formats", _told(self._counted("format"))
+        transparent = sum(facts.transparent for facts in self.facts.values())
+        yield "color modes", _told(self._counted("mode")) + (f"; {transparent:,} transparent" if transparent else "")
+        under = [(sum(one < side for one in sides), side) for side in SIDES]
+        counted = "".join(f", {count:,} under {side}" for count, side in under if 0 < count < len(sides))
+        yield "shorter side", f"{sides[0]} to {sides[-1]} px, median {sides[len(sides) // 2]}{counted}"
+        largest = max(self.facts.values(), key=lambda facts: facts.pixels)
+        yield "largest", f"{largest.width} x {largest.height} px"
+        yield "shapes", _told(self._counted("shape"))
+        if self.curation.backbone is None:
+            yield "strangers", printable(self.unseen, 160)
+        else:
+            likely = f"{len(self.strangers):,} likely" if self.strangers else "none likely"
+            yield "strangers", f"{likely}, with a score over {self.curation.stranger_limit:.1f}"
+            yield "seen with", printable(self.curation.backbone, 160)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+
+        def names(indices: Iterable[int]) -> list[str]:
+            return [self.entries[index].name for index in indices]
+
+        def scored(indices: Iterable[int]) -> list[dict[str, Any]]:
+            scores = self.curation.scores
+            return [{"name": self.entries[index].name, "score": round(scores[index], 3)} for index in indices]
+
+        sides = self._sides()
+        unusable = list(self.unusable())
+        return {
+            "spec": self.source.spec,
+            "commit": self.source.commit,
+            "pictures": len(self.entries),
+            "usable": len(self.facts),
+            "bad": unusable[: len(self.bad)],
+            "skipped": unusable[len(self.bad) :],
+            "left_out": self.left_out,
+            "formats": self._counted("format"),
+            "modes": self._counted("mode"),
+            "transparent": sum(facts.transparent for facts in self.facts.values()),
+            "shorter_side": {
+                "min": sides[0],
+                "median": sides[len(sides) // 2],
+                "max": sides[-1],
+                "under": {str(side): sum(one < side for one in sides) for side in SIDES},
+            }
+            if sides
+            else None,
+            "shapes": self._counted("shape"),
+            "copies": [names(group) for group in self.copies],
+            "look_alike": [names(group) for group in self.near],
+            "strangers": scored(self.strangers),
+            "suspects": scored(self.curation.suspects[:SUSPECTS]),
+            "stranger_limit": self.curation.stranger_limit,
+            "backbone": self.curation.backbone,
+            "one_color": names(self.flat),
+            "long": names(self.long),
+            "clean": self.clean,
+        }
+
+    def unusable(self) -> Iterator[dict[str, Any]]:
+        """A line of bad.jsonl for each file that cannot be used."""
+        for kind, found in (("bad", self.bad), ("skipped", self.skipped)):
+            for bad in found:
+                yield {"name": bad.name, "kind": kind, "reason": bad.reason}
+
+
+def _told(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counter.most_common())
+
+
+def report_of(curation: Curation, unseen: str) -> Report:
+    """What of a curation, and of the source, a person should look at; groups and strangers that a description has put
+    into clusters are known.
+    """
+    source, facts, clusters = curation.source, curation.facts, curation.clusters
+    entries = source.entries
+
+    def is_new(group: list[int]) -> bool:
+        known = {entries[index].cluster for index in group}
+        return len(known) > 1 or None in known
+
+    copies: dict[int, list[int]] = {}
+    for place, first in sorted(clusters.copy_of.items()):
+        copies.setdefault(first, [first]).append(place)
+    near = (sorted(set(members) - clusters.copy_of.keys()) for members in clusters.members)
+    skipped = [bad for bad in source.skipped if not bad.by_choice]
+    return Report(
+        curation,
+        unseen,
+        source,
+        entries,
+        facts,
+        bad=list(curation.bad.values()),
+        skipped=skipped,
+        left_out=len(source.skipped) - len(skipped),
+        copies=sorted(filter(is_new, copies.values())),
+        near=sorted(group for group in near if len(group) > 1 and is_new(group)),
+        strangers=[index for index in curation.strangers if entries[index].cluster is None],
+        flat=[index for index, known in facts.items() if known.flat],
+        long=sorted((index for index in facts if facts[index].ratio > LONG), key=lambda index: -facts[index].ratio),
+    )

@@ -44,26 +44,26 @@ def difference(thumbnails: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArr
     with torch.inference_mode():
         for start in range(0, len(pairs), _PAIRS):
             chunk = slice(start, start + _PAIRS)
-            first, second = (_tensor(thumbnails[pairs[chunk, side]]) for side in (0, 1))
+            pictures = (torch.from_numpy(np.ascontiguousarray(thumbnails[side])) for side in pairs[chunk].T)
+            first, second = (some.permute(0, 3, 1, 2).float().contiguous() for some in pictures)
             found[chunk] = _difference(first, second).numpy()
     return found
-
-
-def _tensor(pictures: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float().contiguous()
 
 
 def _difference(first: Tensor, second: Tensor) -> Tensor:
     """[p] from two [p, 3, SIDE, SIDE]; infinite where not even the rough shapes agree."""
     halves = [functional.avg_pool2d(picture.mean(dim=1, keepdim=True), 2) for picture in (first, second)]
-    place, agreement = _shift(*map(_edges, halves))
+    place, agreement = _shift(*(half - _soften(half, 4) for half in halves))  # their edges
     found = torch.full((len(first),), torch.inf)
     alike = torch.nonzero(agreement >= _AGREE)[:, 0]
     if len(alike):
         place = _align([_centered(_soften(half[alike])) for half in halves], place[alike], 4)
         one, other = (_soften(picture[alike]) for picture in (first, second))
         place = _align([_centered(each.mean(dim=1, keepdim=True)) for each in (one, other)], place, 3)
-        found[alike] = _quantile(_of_blocks(one, *_warp(other, place)))
+        blocks = _of_blocks(one, *_warp(other, place))
+        # Where hardly any block is seen, no likeness.
+        enough = blocks.isfinite().sum(dim=1) >= blocks.shape[1] // 2
+        found[alike] = torch.nanquantile(blocks, SAME, dim=1).masked_fill(~enough, torch.inf)
     return found
 
 
@@ -76,11 +76,6 @@ def _soften(pictures: Tensor, reach: int = 1) -> Tensor:
             (padded.narrow(axis, start, side) for start in range(1, 2 * reach + 1)), padded.narrow(axis, 0, side)
         )
     return pictures / (2 * reach + 1) ** 2
-
-
-def _edges(pictures: Tensor) -> Tensor:
-    """What is left without the mean of 9 x 9 pixels."""
-    return pictures - _soften(pictures, 4)
 
 
 def _centered(pictures: Tensor) -> Tensor:
@@ -145,7 +140,7 @@ def _align(pictures: list[Tensor], place: Tensor, steps: int) -> Tensor:
 
 
 def _of_blocks(first: Tensor, second: Tensor, seen: Tensor) -> Tensor:
-    """Root mean square differences of blocks, in units of noise: [p, blocks]; NaN where too little is seen.
+    """Root mean square differences of blocks, in units of noise: [p, blocks]; nan where too little is seen.
 
     The brightness and contrast of `second` are matched over the blocks that differ least.
     """
@@ -161,7 +156,6 @@ def _of_blocks(first: Tensor, second: Tensor, seen: Tensor) -> Tensor:
     w, wa, wb = blocks(weight), blocks(weight * first), blocks(weight * second)
     waa, wbb, wab = blocks(weight * first**2), blocks(weight * second**2), blocks(weight * first * second)
     chosen = counts
-    differences = w
     for _ in range(3):
         total = (w * chosen).sum(1, keepdim=True).clamp_min(1e-9)
         mean_a, mean_b = ((value * chosen).sum(1, keepdim=True) / total for value in (wa, wb))
@@ -173,10 +167,3 @@ def _of_blocks(first: Tensor, second: Tensor, seen: Tensor) -> Tensor:
         differences = (squares.clamp_min(0) / count.clamp_min(1)).sqrt().masked_fill(~counts, torch.nan)
         chosen = counts & (differences <= torch.nanquantile(differences, 0.6, dim=1, keepdim=True))
     return differences
-
-
-def _quantile(differences: Tensor) -> Tensor:
-    """The block at SAME of those seen; where hardly any is seen, no likeness."""
-    enough = differences.isfinite().sum(dim=1) >= differences.shape[1] // 2
-    found = torch.nanquantile(differences, SAME, dim=1)
-    return torch.where(enough, found, torch.full_like(found, torch.inf))

@@ -76,9 +76,6 @@ class Opened:
     embeddings: NDArray[np.float32] | None  # [n, d]; None: no backbone has looked
     bad: dict[int, Bad]  # what cannot be used, by place
 
-    def __len__(self) -> int:
-        return len(self.places)
-
 
 def open_all(
     entries: Sequence[Entry],
@@ -93,14 +90,8 @@ def open_all(
     def look(_: Entry, file: BinaryIO) -> tuple[Facts, NDArray[np.uint8], NDArray[np.uint8] | None]:
         picture = open_picture(file)
         image, pixels = picture.image, np.asarray(picture.image)
-        facts = Facts(
-            *image.size,
-            picture.format,
-            picture.mode,
-            picture.transparent,
-            flat=bool((pixels == pixels[0, 0]).all()),
-            digest=fingerprint(pixels),
-        )
+        flat = bool((pixels == pixels[0, 0]).all())
+        facts = Facts(*image.size, picture.format, picture.mode, picture.transparent, flat, fingerprint(pixels))
         if backbone is None:
             return facts, _thumbnail(image), None
         shown = image.resize((SEEN, SEEN), Image.Resampling.LANCZOS, box=_square(image), reducing_gap=3.0)
@@ -117,11 +108,11 @@ def open_all(
         if isinstance(found, Bad):
             bad[place] = found
         else:
-            thumbnails[len(places)] = found[1]
-            facts.append(found[0])
+            known, thumbnails[len(places)], shown = found
+            facts.append(known)
             places.append(place)
-            if found[2] is not None:
-                waiting.append(found[2])
+            if shown is not None:
+                waiting.append(shown)
         if backbone is not None and waiting and (len(waiting) == _BATCH or place + 1 == count):
             embeddings.append(backbone.describe(np.stack(waiting)))
             waiting.clear()

@@ -20,9 +20,8 @@ from animepggan.corpus.names import printable
 from animepggan.corpus.source import EMPTY, PICTURES, Bad, Entry, Item, file_stamp
 from animepggan.errors import DataError
 
-File = tuple[str, str, int, int, str | None]
-"""A file that was come by, unopened: name, ending, bytes, nanoseconds, why it is left out. A mere tuple: of a million
-files an object each would cost as much as asking the system for them."""
+File = tuple[str, str, int, int, str | None]  # a million objects would cost as much as asking the system for the files
+"""A file that was come by, unopened: name, ending, bytes, nanoseconds, why it is left out."""
 
 
 def walk(root: Path, *, trust_links: bool = False) -> Iterator[File]:
@@ -92,19 +91,15 @@ def list_folder(root: Path, *, prefer_archives: bool = False, trust_links: bool 
     for name in packed:
         if archives.is_mere_table(root / name):
             yield Bad(name, "a table without pictures")
-            continue
-        for item in archives.list_archive(root / name):
-            yield replace(item, name=f"{name}/{item.name}")
+        else:
+            yield from (replace(item, name=f"{name}/{item.name}") for item in archives.list_archive(root / name))
 
 
 def folder_stamp(root: Path, *, trust_links: bool = False) -> str:
-    """The stamp of a folder. In the order in which the system lists it, which stays while nothing changes: in any other
-    way of putting a million files together the sum takes longer than the listing.
-    """
+    """The stamp of a folder, in the order in which the system lists it: sorting would take longer than the listing."""
     digest = hashlib.blake2b(digest_size=16)
-    lines = (
-        f"{name}\0{size}\0{time}\0{reason}\0" for name, _, size, time, reason in walk(root, trust_links=trust_links)
-    )
+    files = walk(root, trust_links=trust_links)
+    lines = (f"{name}\0{size}\0{time}\0{reason}\0" for name, _, size, time, reason in files)
     while block := "".join(islice(lines, 1024)):
         digest.update(block.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

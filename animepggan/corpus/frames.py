@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import unicodedata
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from animepggan.bar import Bar, silent
@@ -25,12 +26,15 @@ from animepggan.corpus.job import Record, open_record
 from animepggan.corpus.names import printable
 from animepggan.corpus.scenes import Taken, pick_stills
 from animepggan.corpus.spec import Bad
+from animepggan.corpus.sweep import in_order
 from animepggan.corpus.video import ENDINGS, Video, VideoError, picture, pyav
 from animepggan.disk import replacing
 from animepggan.errors import DataError
 
 RECORD = "videos.jsonl"
 DEFAULT_OUTPUT = Path("data", "stills")
+
+Picture = Callable[[], NDArray[np.uint8]]
 
 _KEYS = {"name", "path", "fingerprint", "wanted"}  # of a row
 _SAMPLE = 1 << 20  # bytes at the start, the middle and the end of a file by which it is known again
@@ -49,29 +53,6 @@ class FramesSummary:
     def stills(self) -> int:
         """How many there are; a video that was given twice counts once."""
         return sum({video.name: video.stills for video in self.videos}.values())
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What is taken of each video, and how it is written."""
-
-    every: float  # seconds after a still until the next one is looked at; 0: only where scenes begin
-    start: float  # seconds
-    end: float | None
-    format: Literal["png", "jpeg"]
-    quality: int  # of JPEG
-
-    @property
-    def ending(self) -> str:
-        """Of the stills' names."""
-        return ".jpg" if self.format == "jpeg" else ".png"
-
-
-@dataclass(frozen=True)
-class _Item:
-    path: Path
-    fingerprint: str
-    seconds: float | None
 
 
 def frames(
@@ -100,14 +81,39 @@ def frames(
     if not found:
         shown = printable(", ".join(map(str, paths)))
         raise DataError(f"{shown}: no videos in there\nname the files, or folders that hold them")
+    wanted = {"every": every, "start": start, "end": end, "format": format, "quality": quality}
     summary = FramesSummary(Path(output).expanduser(), [], [])
     with open_record(summary.output / RECORD, "name") as record:
-        job = _Job(summary.output, _Wanted(every, start, end, format, quality), record, bar)
-        for result in job.run(found):
+        fingerprints: dict[Path, str] = {}
+        spans: dict[Path, float] = {}  # seconds to read, as far as the file says
+        for path in found:
+            try:
+                with Video(path) as video:
+                    fingerprints[path] = _fingerprint(path)
+                    spans[path] = max(0.0, min(video.seconds or 0.0, math.inf if end is None else end) - start)
+            except (VideoError, OSError) as error:
+                summary.unreadable.append(Bad(str(path), getattr(error, "strerror", None) or str(error)))
+        rows = {
+            path: {"name": name, "path": str(path.resolve()), "fingerprint": fingerprints[path], "wanted": wanted}
+            for path, name in _names(fingerprints, record).items()
+        }
+        total = math.ceil(sum(spans[path] for path, row in rows.items() if _done(path, row, record) is None))
+        read = 0.0
+
+        def tell(seconds: float) -> None:
+            nonlocal read
+            read += seconds
+            if total:
+                bar("frames", min(int(read), total - 1), total)
+
+        for path, row in rows.items():
+            result = _done(path, row, record) or _take(path, row, record, summary.output, tell)
             if isinstance(result, Bad):
                 summary.unreadable.append(result)
             else:
                 summary.videos.append(result)
+        if total:
+            bar("frames", total, total)
     return summary
 
 
@@ -123,80 +129,62 @@ def find_videos(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-class _Job:
-    """The videos of one start: what is known of them, and what is left to do."""
+def _begun(row: Mapping[str, Any], record: Record) -> dict[str, Any] | None:
+    """The last row of this very content with these very options, if no other row of its name came after it."""
+    last = record.get(row["name"]) or {}
+    return last if all(last.get(key) == row[key] for key in ("fingerprint", "wanted")) else None
 
-    def __init__(self, folder: Path, wanted: _Wanted, record: Record, bar: Bar) -> None:
-        self._folder, self._wanted, self._record, self._bar = folder, wanted, record, bar
-        self._read, self._total = 0.0, 0  # seconds
 
-    def run(self, videos: Sequence[Path]) -> Iterator[Taken | Bad]:
-        """A result a video in the order given, those that cannot be opened first."""
-        items: list[_Item] = []
-        for path in videos:
-            try:
-                with Video(path) as video:
-                    items.append(_Item(path, _fingerprint(path), video.seconds))
-            except (VideoError, OSError) as error:
-                yield Bad(str(path), getattr(error, "strerror", None) or str(error))
-        rows = {name: row for name in self._record.names() if (row := self._record.get(name)) and row.keys() >= _KEYS}
-        names = _names(items, rows)
-        todo = [item for item in items if self._done(item, names[item.path]) is None]
-        self._total = math.ceil(sum(map(self._span, todo)))
-        for item in items:
-            yield self._done(item, names[item.path]) or self._take(item, names[item.path])
-        if self._total:
-            self._bar("frames", self._total, self._total)
+def _done(path: Path, row: Mapping[str, Any], record: Record) -> Taken | None:
+    last = _begun(row, record)
+    with suppress(KeyError, TypeError):  # begun only, or damaged
+        return None if last is None else replace(Taken(**last["taken"]), video=str(path), before=True)
+    return None
 
-    def _span(self, item: _Item) -> float:
-        """Seconds to read, as far as the file says."""
-        end = min(item.seconds or 0.0, math.inf if self._wanted.end is None else self._wanted.end)
-        return max(0.0, end - self._wanted.start)
 
-    def _row(self, item: _Item, name: str) -> dict[str, Any] | None:
-        """The last row of this very content with these very options, if no other row of its name came after it."""
-        row = self._record.get(name) or {}
-        same = (row.get("fingerprint"), row.get("wanted")) == (item.fingerprint, asdict(self._wanted))
-        return row if same else None
+def _take(
+    path: Path, row: Mapping[str, Any], record: Record, folder: Path, tell: Callable[[float], object]
+) -> Taken | Bad:
+    """Take the stills of one video, and its row of the record when it is done; `tell` is told the seconds read."""
+    started, wanted = _begun(row, record) is not None, row["wanted"]
+    taken = Taken(str(path), row["name"])
+    if not started:
+        record.add(row)
 
-    def _done(self, item: _Item, name: str) -> Taken | None:
-        row = self._row(item, name)
-        with suppress(KeyError, TypeError):  # begun only, or damaged
-            return None if row is None else replace(Taken(**row["taken"]), video=str(item.path), before=True)
-        return None
+    def stills(video: Video) -> Iterator[tuple[Path, Mapping[str, Any], Picture]]:
+        at, last_file = wanted["start"], None
+        for time, shot in pick_stills(video.frames(wanted["start"], wanted["end"]), wanted["every"], taken):
+            tell(max(0.0, time - at))
+            at, taken.seconds = max(time, at), time
+            if shot is None:
+                continue
+            file = folder / f"{taken.name}-{time_name(time)}{'.jpg' if wanted['format'] == 'jpeg' else '.png'}"
+            # Of an earlier start that did not get to the end, what is there is whole.
+            if file != last_file and not (started and file.is_file()):
+                yield file, wanted, partial(picture, *shot, video.aspect)
+            last_file = file
 
-    def _take(self, item: _Item, name: str) -> Taken | Bad:
-        started, wanted = self._row(item, name) is not None, self._wanted
-        taken = Taken(str(item.path), name)
-        row = {
-            "name": name,
-            "path": str(item.path.resolve()),
-            "fingerprint": item.fingerprint,
-            "wanted": asdict(wanted),
-        }
-        if not started:
-            self._record.add(row)
-        try:
-            with Video(item.path) as video, _in_background() as soon:
-                at = wanted.start
-                last_file = None
-                for time, shot in pick_stills(video.frames(wanted.start, wanted.end), wanted.every, taken):
-                    self._read, at = self._read + max(0.0, time - at), max(time, at)
-                    if self._total:
-                        self._bar("frames", min(int(self._read), self._total - 1), self._total)
-                    taken.seconds = time
-                    path = self._folder / f"{name}-{time_name(time)}{wanted.ending}"
-                    # Of an earlier start that did not get to the end, what is there is whole.
-                    if shot is not None and path != last_file and not (started and path.is_file()):
-                        soon(_write, path, wanted, *shot, video.aspect)
-                    last_file = path if shot is not None else last_file
-                taken.damaged, taken.problem = video.damaged, video.problem
-        except VideoError as error:
-            return Bad(str(item.path), str(error))
-        if taken.seconds == 0 and not taken.stills:
-            return Bad(str(item.path), taken.problem or f"no frame{' from --start on' * (wanted.start > 0)}")
-        self._record.add({**row, "taken": asdict(taken)})
-        return taken
+    try:
+        with Video(path) as video:
+            for _ in in_order(stills(video), _write, None, ahead=2):  # few at a time: frames are large
+                pass
+            taken.damaged, taken.problem = video.damaged, video.problem
+    except VideoError as error:
+        return Bad(str(path), str(error))
+    if taken.seconds == 0 and not taken.stills:
+        return Bad(str(path), taken.problem or f"no frame{' from --start on' * (wanted['start'] > 0)}")
+    record.add({**row, "taken": asdict(taken)})
+    return taken
+
+
+def _write(still: tuple[Path, Mapping[str, Any], Picture]) -> None:
+    path, wanted, draw = still
+    image = Image.fromarray(draw())
+    with replacing(path) as new, new.open("wb") as file:
+        if wanted["format"] == "png":
+            image.save(file, "PNG", compress_level=3)  # more takes far longer and saves little
+        else:  # the colors of a video are stored at half its size: no second halving
+            image.save(file, "JPEG", quality=wanted["quality"], subsampling=0)
 
 
 def _fingerprint(path: Path) -> str:
@@ -209,37 +197,32 @@ def _fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _names(items: Sequence[_Item], rows: Mapping[str, Mapping[str, Any]]) -> dict[Path, str]:
+def _names(fingerprints: Mapping[Path, str], record: Record) -> dict[Path, str]:
     """A name for each video: its own, with its folder's before it where another has it, else with a part of its hash.
 
     A video that was here before keeps its name, wherever it is now and whatever became of it where it was.
     """
+    rows = {name: row for name in record.names() if (row := record.get(name)) and row.keys() >= _KEYS}
     by_content = {row["fingerprint"]: name for name, row in rows.items()}
     by_path = {row["path"]: name for name, row in rows.items()}
     names: dict[Path, str] = {}
-    fresh: dict[str, Path] = {}  # content -> the first file of it
-    for item in items:
-        known = by_content.get(item.fingerprint) or by_path.get(str(item.path.resolve()))
+    fresh: dict[str, list[str]] = {}  # content -> what it may be called
+    for path, content in fingerprints.items():
+        known = by_content.get(content) or by_path.get(str(path.resolve()))
         if known is not None:
-            names[item.path] = known
-        else:
-            fresh.setdefault(item.fingerprint, item.path)
-
-    def options(path: Path, fingerprint: str) -> list[str]:
-        stem = _clean(path.stem)
-        return [stem, _clean(f"{path.resolve().parent.name}-{path.stem}"), f"{stem}-{fingerprint[:8]}"]
-
+            names[path] = known
+        elif content not in fresh:
+            stem = _clean(path.stem)
+            fresh[content] = [stem, _clean(f"{path.resolve().parent.name}-{path.stem}"), f"{stem}-{content[:8]}"]
     used = {_folded(name) for name in rows}
-    wished = Counter(_folded(option) for print_, path in fresh.items() for option in set(options(path, print_)))
-    given: dict[str, str] = {}
-    for content, path in fresh.items():
-        tries = options(path, content)
+    wished = Counter(_folded(option) for options in fresh.values() for option in set(options))
+
+    def chosen(options: Sequence[str]) -> str:
         # Not the first come: in whatever order the files are named, each gets the same name.
-        free = (name for name in tries if _folded(name) not in used and wished[_folded(name)] == 1)
-        given[content] = next(free, tries[-1])
-    for item in items:
-        names.setdefault(item.path, given.get(item.fingerprint, ""))
-    return names
+        free = (name for name in options if _folded(name) not in used and wished[_folded(name)] == 1)
+        return next(free, options[-1])
+
+    return {path: names.get(path) or chosen(fresh[content]) for path, content in fingerprints.items()}
 
 
 def _folded(name: str) -> str:
@@ -258,32 +241,3 @@ def time_name(seconds: float) -> str:
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     return f"{minutes // 60:02d}h{minutes % 60:02d}m{rest // 1000:02d}.{rest % 1000:03d}s"
-
-
-@contextmanager
-def _in_background() -> Iterator[Callable[..., None]]:
-    """For work that threads do while frames are decoded; its error is raised by a later call, or at the end."""
-    count = os.cpu_count() or 1
-    pending: deque[Future[None]] = deque()
-    pool = ThreadPoolExecutor(count)
-
-    def soon(work: Callable[..., None], *arguments: object) -> None:
-        while len(pending) >= 2 * count:  # frames are large
-            pending.popleft().result()
-        pending.append(pool.submit(work, *arguments))
-
-    try:
-        yield soon
-        for future in pending:
-            future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _write(path: Path, wanted: _Wanted, *shot: Any) -> None:
-    image = Image.fromarray(picture(*shot))
-    with replacing(path) as partial, partial.open("wb") as file:
-        if wanted.format == "png":
-            image.save(file, "PNG", compress_level=3)  # more takes far longer and saves little
-        else:  # the colors of a video are stored at half its size: no second halving
-            image.save(file, "JPEG", quality=wanted.quality, subsampling=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,8 +24,7 @@ class Record:
     def __init__(self, file: BinaryIO, key: str) -> None:
         self._file, self._key = file, key
         self._places: dict[str, int] = {}
-        self.request: dict[str, Any] | None = None
-        """What the folder was made by (see `agree`)."""
+        self.request: dict[str, Any] | None = None  # what the folder was made by (see `agree`)
         at, text = 0, b"\n"
         file.seek(0)
         for text in file:
@@ -40,11 +39,9 @@ class Record:
             file.write(b"\n")
 
     def names(self) -> set[str]:
-        """The things that have a line."""
         return set(self._places)
 
     def get(self, name: str) -> dict[str, Any] | None:
-        """The last line of a thing."""
         if name not in self._places:
             return None
         self._file.seek(self._places[name])
@@ -52,19 +49,17 @@ class Record:
         return line
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Write a line."""
         self._places[line[self._key]] = self._write(line)
 
     def agree(self, folder: Path, request: Mapping[str, Any], advice: str) -> None:
         """Note what the folder is made by; ModelError with the difference and `advice` where it was something else."""
-        before = self.request
-        if before is None:
+        if self.request is None:
             self._write({_REQUEST: request})
-        elif before != request:
-            changed = [key for key in sorted({*before, *request}) if before.get(key) != request.get(key)]
-            diff = "; ".join(f"{key} {_shown(before.get(key))}, now {_shown(request.get(key))}" for key in changed)
-            raise ModelError(f"{printable(str(folder))} was made with other options: {diff}\n{advice}")
-        self.request = dict(request)
+            self.request = dict(request)
+        pairs = {key: (self.request.get(key), request.get(key)) for key in sorted({*self.request, *request})}
+        diff = [f"{key} {_shown(old)}, now {_shown(new)}" for key, (old, new) in pairs.items() if old != new]
+        if diff:
+            raise ModelError(f"{printable(str(folder))} was made with other options: {'; '.join(diff)}\n{advice}")
 
     def clear(self) -> None:
         """Forget everything."""
@@ -80,10 +75,8 @@ class Record:
 
 @contextmanager
 def open_record(path: Path, key: str) -> Iterator[Record]:
-    """The record at `path`, whose folder is made where it is missing and held against other processes.
-
-    BusyError where another process holds it, DataError where its folder is a file.
-    """
+    """The record at `path`, whose folder is made and held: BusyError where another process holds it, DataError where it
+    is a file."""
     folder = printable(str(path.parent))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,11 +85,6 @@ def open_record(path: Path, key: str) -> Iterator[Record]:
     busy = f"{folder}: another process writes there; wait for it, or choose another --output"
     with locked(path.with_name(".lock"), busy), path.open("a+b") as file:
         yield Record(file, key)
-
-
-def foreign(path: Path) -> Sequence[str]:
-    """The names of what stands beside a record and is not its lock."""
-    return sorted(entry.name for entry in path.parent.iterdir() if entry.name not in (path.name, ".lock"))
 
 
 def _shown(value: object) -> str:

@@ -77,15 +77,15 @@ def cluster(opened: Opened, *, near_limit: float | None = None, bar: Bar = silen
     groups = list(same.values())
     firsts = np.array([group[0] for group in groups], np.int64)
 
-    def preference(index: int) -> tuple[float, ...]:
+    def preference(index: int) -> tuple[int, bool, int]:
         facts = opened.facts[firsts[index]]
-        return float(len(groups[index])), float(facts.lossless), float(facts.pixels)
+        return -len(groups[index]), not facts.lossless, -facts.pixels
 
     pairs = _Pairs(opened.thumbnails, firsts, bar)
     pairs.compare_neighbors(list(range(len(firsts))))
-    differences = pairs.differences()
+    differences = np.fromiter(pairs.known.values(), np.float32, len(pairs.known))
     limit = valley(differences) if near_limit is None else near_limit
-    heads = _representatives(pairs, limit, preference)
+    heads = _representatives(pairs, len(firsts), limit, preference)
 
     places = opened.places.tolist()
     members: dict[int, list[int]] = defaultdict(list)
@@ -114,9 +114,6 @@ def valley(differences: NDArray[np.float32]) -> float:
     return float(max(LOWEST_LIMIT, _CAUTION * np.exp(grid[density.argmin()])))
 
 
-_Near = dict[int, set[int]]
-
-
 class _Pairs:
     """The differences of the pairs of pictures compared so far, each compared once."""
 
@@ -124,18 +121,15 @@ class _Pairs:
         self._thumbnails, self._rows = thumbnails, rows  # the pictures are those in these rows
         self._colors = _colors(thumbnails, rows)
         self._bar = bar
-        self._known: dict[tuple[int, int], float] = {}
-
-    def __len__(self) -> int:
-        return len(self._rows)
+        self.known: dict[tuple[int, int], float] = {}
 
     def compare(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Compare those that were not yet."""
-        new = sorted({(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]} - self._known.keys())
+        new = sorted({(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]} - self.known.keys())
         for start in range(0, len(new), _PAIRS):
             part = new[start : start + _PAIRS]
             found = difference(self._thumbnails, self._rows[np.array(part, np.int64)])
-            self._known.update(zip(part, found.tolist(), strict=True))
+            self.known.update(zip(part, found.tolist(), strict=True))
             self._bar("compare", start + len(part), len(new))
 
     def compare_neighbors(self, among: list[int]) -> None:
@@ -148,36 +142,32 @@ class _Pairs:
 
     def __call__(self, one: int, other: int) -> float:
         """The difference of two pictures; infinite where they were not compared, 0 of one with itself."""
-        return 0.0 if one == other else self._known.get((min(one, other), max(one, other)), math.inf)
+        return 0.0 if one == other else self.known.get((min(one, other), max(one, other)), math.inf)
 
-    def near(self, limit: float) -> _Near:
+    def near(self, limit: float) -> dict[int, set[int]]:
         """Who is a near copy of whom."""
-        found: _Near = defaultdict(set)
-        for (one, other), apart in self._known.items():
+        found: dict[int, set[int]] = defaultdict(set)
+        for (one, other), apart in self.known.items():
             if apart <= limit:
                 found[one].add(other)
                 found[other].add(one)
         return found
 
-    def differences(self) -> NDArray[np.float32]:
-        """All of them, in no order."""
-        return np.fromiter(self._known.values(), np.float32, len(self._known))
 
+def _representatives(
+    pairs: _Pairs, count: int, limit: float, preference: Callable[[int], tuple[int, bool, int]]
+) -> list[int]:
+    """The representative of each of `count` pictures, by index; of one without near copies itself.
 
-def _representatives(pairs: _Pairs, limit: float, preference: Callable[[int], tuple[float, ...]]) -> list[int]:
-    """The representative of each picture, by index; of one without near copies itself.
-
-    The picture with the most near copies represents them, then the next of those that nobody represents. Then the
-    representatives are compared with each other, their members with what is found near, and all is done again.
+    The picture with the most near copies (of equals the one with the least `preference`) represents them, then the next
+    of those that nobody represents. Then the representatives are compared with each other, their members with what is
+    found near, and all is done again.
     """
-    count = len(pairs)
     for _ in range(_ROUNDS):
         near = pairs.near(limit)
         heads: set[int] = set()
         free = set(range(count))
-        for index in sorted(
-            free, key=lambda index: (-len(near[index]), *(-value for value in preference(index)), index)
-        ):
+        for index in sorted(free, key=lambda index: (-len(near[index]), preference(index), index)):
             if index in free:
                 heads.add(index)
                 free -= near[index] | {index}

@@ -7,7 +7,7 @@ picture i of a run looks the same whatever the batch sizes, so a resumed run see
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import compress
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import ImageColor
 from torch import Tensor
 
-from animepggan.bar import Bar, silent
+from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.names import printable
-from animepggan.corpus.pyramid import Clusters, Pixels, digests_of, halve, identify, open_pyramid
+from animepggan.corpus.pyramid import ClusterTable, Pixels, Shape, digest_of, halve, identify, open_pyramid
 from animepggan.corpus.source import Bad, Source, first_of, no_pictures
 from animepggan.corpus.spec import resolve
 from animepggan.errors import DataError
@@ -31,11 +31,8 @@ from animepggan.streams import stream
 class Store(Protocol):
     """Where a corpus' pixels are: a pyramid, or memory."""
 
-    clusters: Clusters | None
-
-    @property
-    def sides(self) -> list[int]:
-        """Pixels, of each level, from the top one down."""
+    sides: list[int]  # pixels, of each level, from the top one down
+    clusters: ClusterTable | None
 
     def __len__(self) -> int:
         """How many pictures there are."""
@@ -50,14 +47,10 @@ class Store(Protocol):
 class InMemory:
     """Pictures that are in memory already."""
 
-    clusters: Clusters | None = None
-
     def __init__(self, pictures: Tensor) -> None:  # uint8 [n, 3, side, side]
         self.pictures = np.ascontiguousarray(pictures.permute(0, 2, 3, 1).numpy())
-
-    @property
-    def sides(self) -> list[int]:
-        return [self.pictures.shape[1]]
+        self.sides = [pictures.shape[2]]
+        self.clusters: ClusterTable | None = None
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -75,11 +68,8 @@ class _Part:
 
     def __init__(self, store: Store, chosen: NDArray[np.int64]) -> None:  # places, ascending, none twice
         self._whole, self._chosen = store, chosen
+        self.sides = store.sides
         self.clusters = None if store.clusters is None else store.clusters.among(chosen)
-
-    @property
-    def sides(self) -> list[int]:
-        return self._whole.sides
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -142,7 +132,7 @@ class Corpus:
         max_bad: float = 0.01,  # share of the pictures that may be unusable, 0 to 1
         workers: int | None = None,  # threads that decode; 0: the calling one; None: one a core
         bar: Bar = silent,  # of the pictures that have to be decoded
-        say: Callable[[str], object] = lambda text: None,  # told what has changed, and of waiting
+        say: Say = unheard,  # told what has changed, and of waiting
     ) -> Corpus:
         """Open the pictures of a SPEC (or a resolved Source); what is not in the cache yet is decoded first.
 
@@ -150,18 +140,19 @@ class Corpus:
         cache's disk is full or cannot be written, and whatever `spec.resolve` raises.
         """
         source = data if isinstance(data, Source) else resolve(data)
-        pyramid = open_pyramid(
-            source,
-            side=resolution + random_shift,
-            halved=not random_shift,
-            background=_color(background),
-            workers=workers,
-            bar=bar,
-            say=say,
-        )
-        total = len(pyramid) + pyramid.bad_count
-        if pyramid.bad_count > max_bad * total:
-            raise _too_many_bad(source.spec, pyramid.bad, total, max_bad)
+        try:
+            red, green, blue = ImageColor.getrgb(background)[:3]
+        except ValueError as error:
+            raise DataError(f"background {background!r} is not a color: write it as '#ffffff'") from error
+        shape = Shape(resolution + random_shift, halved=not random_shift, background=(red, green, blue))
+        pyramid = open_pyramid(source, shape, workers=workers, bar=bar, say=say)
+        bad, total = pyramid.bad_count, len(pyramid) + pyramid.bad_count
+        if bad > max_bad * total:
+            raise DataError(
+                f"{printable(source.spec)}: {bad} of {total} pictures are unusable, "
+                f"more than max_bad allows ({max_bad:g})\n{first_of(pyramid.bad)}\n"
+                f"remove them, or train without them: --set max_bad={math.ceil(bad / total * 100) / 100:g}"
+            )
         if not len(pyramid):
             raise no_pictures(source.spec, [*pyramid.bad, *pyramid.skipped])
         return cls(
@@ -181,9 +172,8 @@ class Corpus:
     def _identity(self) -> tuple[str, int]:
         if self._known_as is not None:
             return self._known_as
-        side = self.resolution + self.random_shift
-        digests = digests_of(len(self.names), lambda places: _at(self._store, places, side))
-        return identify(self.names, digests, self._store.clusters)
+        digests = [digest_of(self.pictures([place])[0]) for place in range(len(self.names))]
+        return identify(self.names, np.array(digests, np.uint8).reshape(-1, 32), self._store.clusters)
 
     @property
     def fingerprint(self) -> str:
@@ -219,15 +209,14 @@ class Corpus:
 
     def __len__(self) -> int:
         """How many pictures an epoch shows: clusters, each once."""
-        clusters = self._store.clusters
-        return len(self._store) if clusters is None else len(clusters)
+        return len(self._store if self._store.clusters is None else self._store.clusters)
 
     def require(self, batch_size: int) -> None:
         """Raise DataError unless there are at least as many pictures as a batch takes."""
         if len(self) < batch_size:
-            count = f"{len(self)} picture" + ("s" if len(self) != 1 else "")
-            if len(self) < len(self.names):
-                count = f"{len(self.names)} pictures in {len(self)} cluster" + ("s" if len(self) != 1 else "")
+            several = len(self) < len(self.names)
+            count = f"{len(self.names)} pictures in {len(self)} cluster" if several else f"{len(self)} picture"
+            count += "s" if len(self) != 1 else ""
             raise DataError(
                 f"{printable(self.spec)} has {count}, fewer than a batch of {batch_size}\n"
                 f"add pictures, or take smaller batches: --set schedule.batch_size={len(self)}"
@@ -294,14 +283,14 @@ class Corpus:
         )
 
     def _deal_epoch(self, seed: int, epoch: int) -> _Deal:
-        n, choices = len(self), self.random_shift + 1
+        n = len(self)
         order = torch.randperm(n, generator=stream("order", seed, epoch)).numpy().astype(np.uint32)
         flips = torch.randint(2, (n,), generator=stream("mirror", seed, epoch)).numpy().astype(np.bool_)
         draws = corners = None
         if self._store.clusters is not None:
             draws = torch.rand(n, generator=stream("member", seed, epoch)).numpy()
         if self.random_shift:
-            shifts = torch.randint(choices, (n, 2), generator=stream("shift", seed, epoch))
+            shifts = torch.randint(self.random_shift + 1, (n, 2), generator=stream("shift", seed, epoch))
             corners = shifts.numpy().astype(np.uint16)
         return _Deal(order, flips, draws, corners)
 
@@ -320,19 +309,3 @@ def _halved(pixels: Pixels, resolution: int) -> Pixels:
     while pixels.shape[1] > resolution:
         pixels = halve(pixels)
     return pixels
-
-
-def _color(background: str) -> tuple[int, int, int]:
-    try:
-        red, green, blue = ImageColor.getrgb(background)[:3]
-    except ValueError as error:
-        raise DataError(f"background {background!r} is not a color: write it as '#ffffff'") from error
-    return red, green, blue
-
-
-def _too_many_bad(spec: str, bad: Sequence[Bad], total: int, max_bad: float) -> DataError:
-    return DataError(
-        f"{printable(spec)}: {len(bad)} of {total} pictures are unusable, "
-        f"more than max_bad allows ({max_bad:g})\n{first_of(bad)}\n"
-        f"remove them, or train without them: --set max_bad={math.ceil(len(bad) / total * 100) / 100:g}"
-    )

@@ -54,11 +54,7 @@ class Taken:
 def pick_stills(
     frames: Iterator[tuple[float, VideoFrame]], every: float, taken: Taken
 ) -> Iterator[tuple[float, Shot | None]]:
-    """The time of every frame, with the frame where a still is made of it: where a scene begins, and `every` so many
-    seconds after.
-
-    What looks like an earlier still, or shows a single color, is left out; `taken` counts.
-    """
+    """The time in seconds of every frame, with the frame where a still is made of it; `taken` counts."""
     seen = _Seen()
     motion: deque[float] = deque(maxlen=MOTION_FRAMES)
     small: NDArray[np.uint8] | None = None
@@ -83,10 +79,9 @@ def pick_stills(
             looked = time
             if small.std(axis=(0, 1)).max() < BLANK:
                 taken.blank += 1
-            elif seen.holds(small):
+            elif not seen.add(small):
                 taken.repeats += 1
             else:
-                seen.add(small)
                 taken.scenes += opens
                 taken.between += not opens
                 shot = (before and before[1], frame, after and after[1])
@@ -104,26 +99,17 @@ class _Seen:
         self._coarse = np.empty((MEMORY, height // 4 * (width // 4) * 3), np.float32)
         self._count = 0
 
-    def add(self, small: NDArray[np.uint8]) -> None:
-        """Remember a still, and forget the oldest where there are too many."""
-        at = self._count % MEMORY
-        self._thumbnails[at], self._coarse[at] = small, _coarse(small)
-        self._count += 1
-
-    def holds(self, small: NDArray[np.uint8]) -> bool:
-        """Whether a still like it is there."""
+    def add(self, small: NDArray[np.uint8]) -> bool:
+        """Remember a still, and forget the oldest where there are too many; False where one like it is there."""
+        height, width = THUMBNAIL
         count = min(self._count, MEMORY)
         # Means over 4x4 pixels differ by no more than the pixels do, so that most need no closer look.
-        coarse = np.abs(self._coarse[:count] - _coarse(small)).mean(axis=1)
-        for index in np.flatnonzero(coarse < REPEAT):
+        means = small.reshape(height // 4, 4, width // 4, 4, 3).mean(axis=(1, 3), dtype=np.float32).ravel()
+        for index in np.flatnonzero(np.abs(self._coarse[:count] - means).mean(axis=1) < REPEAT):
             difference = np.abs(self._thumbnails[index].astype(np.int16) - small)
             if difference.mean() < REPEAT and (difference.max(axis=2) > REPEAT_PIXEL).mean() < REPEAT_SHARE:
-                return True
-        return False
-
-
-def _coarse(small: NDArray[np.uint8]) -> NDArray[np.float32]:
-    height, width = THUMBNAIL
-    blocks = small.reshape(height // 4, 4, width // 4, 4, 3)
-    means: NDArray[np.float32] = blocks.mean(axis=(1, 3), dtype=np.float32).ravel()
-    return means
+                return False
+        at = self._count % MEMORY
+        self._thumbnails[at], self._coarse[at] = small, means
+        self._count += 1
+        return True

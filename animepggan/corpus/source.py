@@ -9,6 +9,7 @@ import hashlib
 import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -77,16 +78,9 @@ class Source:
 
     @cached_property
     def _items(self) -> tuple[tuple[Entry, ...], tuple[Bad, ...]]:
-        entries: list[Entry] = []
-        skipped: list[Bad] = []
-        for item in self.find():
-            if isinstance(item, Entry):
-                entries.append(item)
-            else:
-                skipped.append(item)
-        entries.sort(key=lambda entry: entry.name)
-        skipped.sort(key=lambda bad: bad.name)
-        return tuple(_distinct(entries)), tuple(skipped)
+        items = sorted(self.find(), key=lambda item: item.name)
+        entries = [item for item in items if isinstance(item, Entry)]
+        return tuple(_distinct(entries)), tuple(item for item in items if isinstance(item, Bad))
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -100,10 +94,9 @@ class Source:
 
     @cached_property
     def stamp(self) -> str:
-        """32 hexadecimal digits, others when a picture may have come, gone or changed.
+        """32 hexadecimal digits from names, sizes and times, others when a picture may have come, gone or changed.
 
-        From names, sizes and times, in one pass that opens no picture and keeps no list. A changed stamp does not say
-        that pixels have changed: a copied folder has new times. May raise DataError.
+        One pass that opens no picture and keeps no list. May raise DataError.
         """
         if self.find_stamp:
             return self.find_stamp()
@@ -125,15 +118,14 @@ def _distinct(entries: list[Entry]) -> list[Entry]:
     if all(one.name != two.name for one, two in pairwise(entries)):
         return entries
     taken = {entry.name for entry in entries}
-    seen: dict[str, int] = {}
+    seen: Counter[str] = Counter()
     for index, entry in enumerate(entries):
-        count = seen.get(entry.name, 0) + 1
-        if count > 1:
-            while (name := f"{entry.name}#{count}") in taken:
-                count += 1
+        seen[entry.name] += 1
+        if seen[entry.name] > 1:
+            while (name := f"{entry.name}#{seen[entry.name]}") in taken:
+                seen[entry.name] += 1
             taken.add(name)
             entries[index] = replace(entry, name=name)
-        seen[entry.name] = count
     return sorted(entries, key=lambda entry: entry.name)
 
 

@@ -42,8 +42,13 @@ def resolve(spec: str) -> Source:
     try:
         path = Path(os.path.abspath(given))  # noqa: PTH100 (no links are followed)
         mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        message = f"{shown}: there is no such folder or file\n{TAKES}"
+        if not Path(spec).is_absolute() and PurePosixPath(spec).parts[:1] == ("data",):
+            message += f"\nsee the README's table of corpora for how to get {shown}"
+        raise DataError(message) from error
     except OSError as error:
-        raise _missing(spec, error) from error
+        raise DataError(f"{shown}: {error.strerror or error}\n{TAKES}") from error
     except ValueError as error:  # a NUL in the name
         raise DataError(f"{shown} is not a path\n{TAKES}") from error
     if stat.S_ISDIR(mode):
@@ -56,16 +61,6 @@ def resolve(spec: str) -> Source:
     if path.name.lower().endswith(archives.COMPRESSED_TARS):
         raise archives.compressed(spec)
     raise DataError(f"{shown} is neither a folder nor a .zip, .tar, .parquet or .jsonl\n{TAKES}")
-
-
-def _missing(spec: str, error: OSError) -> DataError:
-    shown = printable(spec)
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        return DataError(f"{shown}: {error.strerror or error}\n{TAKES}")
-    message = f"{shown}: there is no such folder or file\n{TAKES}"
-    if not Path(spec).is_absolute() and PurePosixPath(spec).parts[:1] == ("data",):
-        message += f"\nsee the README's table of corpora for how to get {shown}"
-    return DataError(message)
 
 
 def _folder(path: Path, name: str, spec: str) -> Source:
@@ -113,12 +108,9 @@ def _patterns(endings: frozenset[str]) -> list[str]:
 
 def _holds_mere_tables(folder: Path) -> bool:
     """Whether a snapshot's archives are all parquet tables without pictures: those describe loose ones."""
-    found = [
-        folder / name
-        for name, ending, _, _, reason in walk(folder, trust_links=True)
-        if ending in archives.ENDINGS and not reason
-    ]
-    return bool(found) and all(archives.is_mere_table(path) for path in found)
+    files = walk(folder, trust_links=True)
+    found = [name for name, ending, _, _, reason in files if ending in archives.ENDINGS and not reason]
+    return bool(found) and all(archives.is_mere_table(folder / name) for name in found)
 
 
 # ---------------------------------------------------------------- descriptions

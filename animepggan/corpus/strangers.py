@@ -17,7 +17,6 @@ pictures, as far away as they look when they are left out of the fit (`limit`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,52 +74,36 @@ def distance_to(vectors: NDArray[np.float32], others: NDArray[np.float32], count
 
 
 @dataclass(frozen=True)
-class Space:
-    """An affine map of embeddings to where distances mean something."""
-
-    mean: NDArray[np.float32]  # [d]
-    matrix: NDArray[np.float32]  # [d, d]
-
-    def __call__(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[n, d] to [n, d]."""
-        return np.asarray((embeddings - self.mean) @ self.matrix, np.float32)
-
-
-@dataclass(frozen=True)
 class Seen:
     """What pictures are judged by."""
 
     embeddings: NDArray[np.float32]  # [n, d]
     palettes: NDArray[np.float32]  # [n, c], of `palettes`
 
-    @classmethod
-    def of(cls, embeddings: NDArray[np.float32], thumbnails: NDArray[np.uint8]) -> Seen:
-        """From the embeddings [n, d] and small versions uint8 [n, h, w, 3] of the same pictures."""
-        return cls(np.asarray(embeddings), palettes(thumbnails))
-
-    def __len__(self) -> int:
-        return len(self.embeddings)
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> Seen:
+    def __getitem__(self, rows: NDArray[np.int64] | slice) -> Seen:
         return Seen(self.embeddings[rows], self.palettes[rows])
 
 
-def whiten(embeddings: NDArray[np.float32]) -> tuple[Space, NDArray[np.int64]]:
+_Space = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Mean [d] and whitening matrix [d, d]: the affine map of embeddings to where distances mean something."""
+
+
+def whiten(embeddings: NDArray[np.float32]) -> tuple[_Space, NDArray[np.int64]]:
     """The space in which the covariance of [n, d], without its farthest tenth, is nearly the same in all directions;
     and the rows that it was taken from, of at most _FITTED.
     """
-    sample = _spread(embeddings, _FITTED).astype(np.float64)
+    sample = embeddings[_evenly(len(embeddings), _FITTED)].astype(np.float64)
     inside = np.arange(len(sample))
     for _ in range(_ROUNDS):
         fitted = inside
-        mean, matrix = _fit(sample[fitted])
+        mean, matrix = fit(sample[fitted])
         far = (((sample - mean) @ matrix) ** 2).sum(axis=1)
         inside = np.flatnonzero(far <= np.quantile(far, 1 - _TRIMMED))
-    return Space(mean.astype(np.float32), matrix.astype(np.float32)), fitted
+    return (mean, matrix), fitted
 
 
-def _fit(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and whitening matrix of [n, d]."""
+def fit(rows: NDArray[np.float64]) -> _Space:
+    """The space in which the covariance of all of [n, d] is nearly the same in all directions."""
     mean = rows.mean(axis=0)
     centered = rows - mean
     count, size = rows.shape
@@ -145,12 +128,17 @@ def score(
     Examples that belong replace the set as the neighborhood; the distance to those that do not is subtracted.
     """
     if len(single) < 3:
-        return np.zeros(len(seen), np.float32)
+        return np.zeros(len(seen.embeddings), np.float32)
+
+    def standard(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _standard(values, values[single])
+
     space, _ = whiten(seen.embeddings[single])
-    suspicion = _together(*_distances(space, seen, seen[single], keep), single)
-    if reject is not None and len(reject):
-        suspicion -= _together(*_to_examples(space, seen, reject), single)
-        suspicion = _standard(suspicion, single)
+    shapes, colors = _distances(space, seen, seen[single], keep)
+    suspicion = standard(standard(shapes) + standard(colors))
+    if reject is not None:
+        shapes, colors = _to_neighbor(space, seen, reject, _EXAMPLES)
+        suspicion = standard(suspicion - standard(standard(shapes) + standard(colors)))
     return suspicion
 
 
@@ -162,70 +150,54 @@ def limit(clusters: Seen, keep: Seen | None = None) -> float:
     (cross-validation). With them median and nine tenths are those of pictures that the space does not know, as are the
     farthest; the limit is CAUTIOUS by these, in the words of `score`.
     """
-    if not 3 <= len(clusters) < LARGE:
+    count = len(clusters.embeddings)
+    if not 3 <= count < LARGE:
         return CAUTIOUS
     space, fitted = whiten(clusters.embeddings)
     known, colors = _distances(space, clusters, clusters, keep)
     unknown = known.copy()
-    everyone = np.arange(len(clusters))
-    outside = np.setdiff1d(everyone, fitted)  # in no fit: by them distances are brought to one scale
+    outside = np.setdiff1d(np.arange(count), fitted)  # in no fit: by them distances are brought to one scale
     for part in np.array_split(fitted, _PARTS):  # neighbors by name go together: they may be of one scene
         rest = np.setdiff1d(fitted, part)
         if not len(part) or len(rest) < 2 or not len(outside):
             return CAUTIOUS
-        mean, matrix = _fit(clusters.embeddings[rest].astype(np.float64))
-        there, _ = _distances(Space(mean.astype(np.float32), matrix.astype(np.float32)), clusters, clusters, keep)
+        there, _ = _distances(fit(clusters.embeddings[rest].astype(np.float64)), clusters, clusters, keep)
         unknown[part] = there[part] * np.median(known[outside] / np.maximum(there[outside], 1e-6))
-    by_color = _standard(colors, everyone)
-    scale = _standardizing(known, everyone)
-    median, most = np.quantile(scale(known) + by_color, (0.5, 0.9))
-    middle, far = np.quantile(scale(unknown) + by_color, (0.5, 0.9))
+    by_color = _standard(colors, colors)
+    median, most = np.quantile(_standard(known, known) + by_color, (0.5, 0.9))
+    middle, far = np.quantile(_standard(unknown, known) + by_color, (0.5, 0.9))
     return max(CAUTIOUS, float((middle + CAUTIOUS * (far - middle) - median) / max(float(most - median), 1e-6)))
 
 
 def _distances(
-    space: Space, seen: Seen, clusters: Seen, keep: Seen | None
+    space: _Space, seen: Seen, clusters: Seen, keep: Seen | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """How far each of n is from its neighborhood in the set, or from the examples that belong: in `space`, and in
     colors, [n] each.
     """
-    if keep is not None and len(keep):
-        return _to_examples(space, seen, keep)
-    around = Seen(_spread(clusters.embeddings, _LANDMARKS), _spread(clusters.palettes, _LANDMARKS))
-    return _to_neighbor(space, seen, around, 1 + max(2, round(SHARE * len(around))))
+    if keep is not None:
+        return _to_neighbor(space, seen, keep, _EXAMPLES)
+    around = clusters[_evenly(len(clusters.embeddings), _LANDMARKS)]
+    return _to_neighbor(space, seen, around, 1 + max(2, round(SHARE * len(around.embeddings))))
 
 
-def _to_examples(space: Space, seen: Seen, examples: Seen) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    return _to_neighbor(space, seen, examples, _EXAMPLES)
-
-
-def _to_neighbor(space: Space, seen: Seen, others: Seen, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _to_neighbor(
+    space: _Space, seen: Seen, others: Seen, count: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The distance to the `count`th nearest of `others`, in `space` and in colors."""
-    shapes = distance_to(space(seen.embeddings), space(others.embeddings), count)
-    return shapes, distance_to(seen.palettes, others.palettes, count)
+    mean, matrix = (value.astype(np.float32) for value in space)
+    here, there = (np.asarray((some.embeddings - mean) @ matrix, np.float32) for some in (seen, others))
+    return distance_to(here, there, count), distance_to(seen.palettes, others.palettes, count)
 
 
-def _spread(rows: NDArray[np.float32], most: int) -> NDArray[np.float32]:
-    """At most so many rows, evenly from the whole."""
-    return rows[:: -(-len(rows) // most)] if len(rows) > most else rows
+def _evenly(count: int, most: int) -> slice:
+    """At most so many of so many rows, from the whole."""
+    return slice(None, None, max(1, -(-count // most)))
 
 
-def _together(
-    shapes: NDArray[np.float32], colors: NDArray[np.float32], single: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Two kinds of distance as one, each by its own scale."""
-    return _standard(_standard(shapes, single) + _standard(colors, single), single)
-
-
-def _standard(values: NDArray[np.float32], single: NDArray[np.int64]) -> NDArray[np.float32]:
-    """With the median of the pictures that stand for the set at 0, and nine tenths of them below 1."""
-    return _standardizing(values, single)(values)
-
-
-def _standardizing(
-    values: NDArray[np.float32], single: NDArray[np.int64]
-) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    median, most = np.quantile(values[single], (0.5, 0.9))
+def _standard(values: NDArray[np.float32], of: NDArray[np.float32]) -> NDArray[np.float32]:
+    """With the median of `of` at 0, and nine tenths of them below 1."""
+    median, most = np.quantile(of, (0.5, 0.9))
     width = float(most - median)
     # Where nothing differs (pictures without colors), nothing is told by it.
-    return lambda some: np.asarray((some - median) / width if width > 1e-6 else some * 0, np.float32)
+    return np.asarray((values - median) / width if width > 1e-6 else values * 0, np.float32)

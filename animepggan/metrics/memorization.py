@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from animepggan.metrics.nearest import Gallery, Matches
-from animepggan.metrics.pool import Pool
+from animepggan.metrics.nearest import Matches, NearestIndex
+from animepggan.metrics.pictures import RealPictures
 
 EXPECTED = 0.01
 """Share of new pictures below a threshold, by its construction."""
@@ -31,26 +31,13 @@ class Memorization:
     copied: NDArray[np.bool_]  # [n]
     blended: NDArray[np.bool_]  # [n]; copies are among them: a blend with nothing of B
 
-    @property
-    def copied_share(self) -> float:
-        return float(self.copied.mean())
-
-    @property
-    def blend_share(self) -> float:
-        return float(self.blended.mean())
-
-    @property
-    def distance(self) -> float:
-        """The median distance to the nearest training picture, 0 to 1."""
-        return float(np.median(self.matches.distances[:, 0]))
-
 
 @dataclass(frozen=True)
-class Training:
-    """Training pictures, and how near new pictures come to them."""
+class TrainingPictures:
+    """What a model was trained on, and how near new pictures come to that."""
 
-    gallery: Gallery
-    pool: Pool  # that they are of
+    index: NearestIndex
+    pictures: RealPictures  # that they are of
     indices: NDArray[np.int64]  # [n]: where in it
     new: Matches  # of pictures that are none of them
     left_out: bool  # those were left out of training; else each is one of the training pictures, less its cluster
@@ -81,12 +68,10 @@ class Training:
         return float(np.median(self.new.distances[self.known, 0])) if self.count else 1.0
 
     def _threshold(self, distances: NDArray[np.float64]) -> float:
-        if not self.count:
-            return COPIED
-        return float(np.quantile(distances[self.known], EXPECTED, method="lower"))
+        return float(np.quantile(distances[self.known], EXPECTED, method="lower")) if self.count else COPIED
 
     def judge(self, thumbs: NDArray[np.uint8]) -> Memorization:
         """Compare pictures, as `nearest.thumbnails` makes them, with the training pictures."""
-        matches = self.gallery.find(thumbs)
+        matches = self.index.find(thumbs)
         copied = matches.distances[:, 0] < self.copy_threshold
         return Memorization(matches, copied, copied | (matches.blended < self.blend_threshold))

@@ -31,7 +31,7 @@ _BLOCK = 8  # queries whose shortlists are held at once: of more, memory is aske
 
 @dataclass(frozen=True)
 class Matches:
-    """For each of n queries the pictures of a gallery most like it, and the best blend of two of them."""
+    """For each of n queries the pictures of an index most like it, and the best blend of two of them."""
 
     neighbors: NDArray[np.int64]  # [n, k], nearest first
     distances: NDArray[np.float64]  # [n, k], 0 to 1; 1 also where there was no more to compare with
@@ -61,12 +61,12 @@ def _blurred(values: Tensor) -> Tensor:
     return functional.conv2d(functional.conv2d(padded, taps, groups=3), taps.transpose(2, 3), groups=3)
 
 
-class Gallery:
+class NearestIndex:
     """Pictures to find like ones among: 15 KB each."""
 
     def __init__(self, thumbs: NDArray[np.uint8]) -> None:  # of `thumbnails`
         if not len(thumbs):
-            raise ValueError("a gallery of no pictures")
+            raise ValueError("an index of no pictures")
         self.thumbs = thumbs
         chunks = list(_chunks(len(thumbs)))
         total = sum(torch.from_numpy(thumbs[part]).sum(dim=0, dtype=torch.int64) for part in chunks)
@@ -83,22 +83,19 @@ class Gallery:
         *,
         groups: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
     ) -> Matches:
-        """The nearest pictures of each query. `groups` holds a number a query and a number a picture of the gallery:
+        """The nearest pictures of each query. `groups` holds a number a query and a number a picture of the index:
         those of one number are not compared (a picture with itself, a member with its cluster).
         """
-        parts = []
+        found = []
         for part in _chunks(len(thumbs)):
             apart = None
             if groups is not None:
-                own, theirs = torch.from_numpy(groups[0][part]), torch.from_numpy(groups[1])
-                apart = own[:, None] == theirs
+                apart = torch.from_numpy(groups[0][part])[:, None] == torch.from_numpy(groups[1])
             chosen, hidden = self._shortlist(self._directions(thumbs[part]), apart)
             for start in range(0, len(chosen), _BLOCK):
                 block = slice(start, start + _BLOCK)
-                queries = thumbs[part][block]
-                parts.append(self._look(queries, chosen[block], hidden[block]))
-        joined = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
-        return Matches(*joined)
+                found.append(self._look(thumbs[part][block], chosen[block], hidden[block]))
+        return Matches(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
 
     def _shortlist(self, directions: Tensor, apart: Tensor | None) -> tuple[Tensor, Tensor]:
         """What to look at closely for queries [b, 768]: pictures [b, k], and which of them do not count."""
@@ -151,17 +148,13 @@ class Gallery:
         target = asked[:, SHIFT:-SHIFT, SHIFT:-SHIFT].reshape(count, -1, 1)
         gram = (aligned @ aligned.transpose(1, 2)).double()
         along = (aligned @ target).double()[:, :, 0]
-        length = target.double().square().sum(dim=(1, 2))  # squared
-        single = _explained_by_one(gram, along).masked_fill(hidden, 0)
+        length = target.double().square().sum(dim=(1, 2)).clamp_min(1e-9)  # squared
+        # How much of |x|^2 the best multiple (not below 0) of each picture explains.
+        single = along.clamp_min(0).square() / gram.diagonal(dim1=1, dim2=2).clamp_min(1e-9)
+        single.masked_fill_(hidden, 0)
         double, weight = _explained_by_two(gram, along)
         double.masked_fill_(hidden[:, :, None] | hidden[:, None, :], 0)
         return _matches(chosen, single, double, weight, length)
-
-
-def _explained_by_one(gram: Tensor, along: Tensor) -> Tensor:
-    """How much of |x|^2 the best multiple (not below 0) of each picture explains: [b, k]."""
-    lengths = gram.diagonal(dim1=1, dim2=2)
-    return along.clamp_min(0).square() / lengths.clamp_min(1e-9)
 
 
 def _explained_by_two(gram: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
@@ -181,31 +174,22 @@ def _explained_by_two(gram: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
 def _matches(
     chosen: Tensor, single: Tensor, double: Tensor, weight: Tensor, length: Tensor
 ) -> tuple[NDArray[np.generic], ...]:
-    def distance(explained: Tensor) -> Tensor:
-        left = 1 - explained / length.clamp_min(1e-9).reshape(-1, *[1] * (explained.ndim - 1))
-        return left.clamp(0, 1).sqrt()
+    def distance(explained: Tensor) -> NDArray[np.generic]:
+        return (1 - explained / length[:, None]).clamp(0, 1).sqrt().numpy()
 
-    rows = torch.arange(len(chosen))
-    order = single.argsort(dim=1, descending=True, stable=True)
-    neighbors = chosen.gather(1, order)
     k = chosen.shape[1]
-    flat = double.flatten(1).argmax(dim=1)
-    first, second = flat // k, flat % k
-    blend, share = double[rows, first, second], weight[rows, first, second]
+    order = single.argsort(dim=1, descending=True, stable=True)
+    neighbors, single = chosen.gather(1, order), single.gather(1, order)
+    blend, best = double.flatten(1).max(dim=1)
+    share = weight.flatten(1).gather(1, best[:, None])[:, 0]
+    pair = chosen.gather(1, torch.stack([best // k, best % k], dim=1))
     swap = share < 0.5  # A is the one there is more of
-    first, second = torch.where(swap, second, first), torch.where(swap, first, second)
-    share = torch.where(swap, 1 - share, share)
-    alone = blend <= single.max(dim=1).values
-    pair = torch.stack([chosen[rows, first], chosen[rows, second]], dim=1)
+    pair, share = torch.where(swap[:, None], pair.flip(1), pair), torch.where(swap, 1 - share, share)
+    alone = blend <= single[:, 0]
     pair = torch.where(alone[:, None], neighbors[:, [0, min(1, k - 1)]], pair)
-    blended = torch.maximum(blend, single.max(dim=1).values)
-    return (
-        neighbors.numpy(),
-        distance(single.gather(1, order)).numpy(),
-        pair.numpy(),
-        torch.where(alone, 1, share).numpy(),
-        distance(blended).numpy(),
-    )
+    share = torch.where(alone, 1, share)
+    blended = distance(blend.maximum(single[:, 0])[:, None])[:, 0]
+    return neighbors.numpy(), distance(single), pair.numpy(), share.numpy(), blended
 
 
 def _chunks(count: int) -> Iterator[slice]:

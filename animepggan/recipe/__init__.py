@@ -16,27 +16,14 @@ if TYPE_CHECKING:
     from animepggan.recipe.resolve import Resolved, load
     from animepggan.recipe.text import difference, dump
 
-__all__ = [
-    "Recipe",
-    "RecipeFile",
-    "Resolved",
-    "difference",
-    "dump",
-    "find",
-    "load",
-    "read",
-    "schedule_of",
-    "schema",
-    "shipped",
-    "title",
-]
-
 _MODULES = {
     "model": ("Recipe", "schedule_of", "schema"),
     "resolve": ("Resolved", "load"),
     "lookup": ("RecipeFile", "find", "read", "shipped", "title"),
     "text": ("difference", "dump"),
 }
+__all__ = ["Recipe", "RecipeFile", "Resolved", "difference", "dump", "find", "load", "read"]
+__all__ += ["schedule_of", "schema", "shipped", "title"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from animepggan.errors import RecipeError
 
-SHARE = Path("share/animepggan/recipes")
+ROOT = Path(__file__).resolve().parents[2]
+SHARE = Path("share/animepggan/recipes")  # `pip install --target` puts it beside the package but lists it elsewhere
 MAX_BYTES = 256 * 1024
 
 
@@ -28,24 +29,18 @@ class RecipeFile:
 
 def shipped() -> list[Path]:
     """The files of all recipes that come with the program, by name; RecipeError if this installation has lost them."""
-    paths = _shipped()
-    if not paths:
-        raise RecipeError("the recipes that come with animepggan are missing from this installation; install it again")
-    return paths
+    if paths := _shipped():
+        return paths
+    raise RecipeError("the recipes that come with animepggan are missing from this installation; install it again")
 
 
 def _shipped() -> list[Path]:
-    return sorted(_in_checkout() or _in_distribution() or _beside_package(), key=lambda path: path.stem)
-
-
-def _package_parent() -> Path:
-    return Path(__file__).resolve().parents[2]
+    return sorted(_in_checkout() or _in_distribution() or (ROOT / SHARE).glob("*.yaml"), key=lambda path: path.stem)
 
 
 def _in_checkout() -> list[Path]:
-    root = _package_parent()
     # setup.cfg tells our checkout from a folder of packages into which someone else put `recipes`.
-    return list(root.glob("recipes/*.yaml")) if (root / "setup.cfg").is_file() else []
+    return list(ROOT.glob("recipes/*.yaml")) if (ROOT / "setup.cfg").is_file() else []
 
 
 def _in_distribution() -> list[Path]:
@@ -57,11 +52,6 @@ def _in_distribution() -> list[Path]:
         return []
     paths = [Path(str(file.locate())) for file in files if file.match(f"{SHARE}/*.yaml")]
     return [path.resolve() for path in paths if path.is_file()]
-
-
-def _beside_package() -> list[Path]:
-    """`pip install --target` puts share/ beside the package but lists it elsewhere."""
-    return list((_package_parent() / SHARE).glob("*.yaml"))
 
 
 def find(name_or_path: str | Path) -> RecipeFile:
@@ -78,7 +68,15 @@ def find(name_or_path: str | Path) -> RecipeFile:
         return RecipeFile(path, fell_back=False)
     if path.parent == Path("recipes") and path.suffix == ".yaml" and path.stem in names:
         return RecipeFile(names[path.stem], fell_back=True)
-    raise RecipeError(_unknown(text, path, names))
+    is_path = path.suffix in (".yaml", ".yml") or len(path.parts) != 1
+    near = difflib.get_close_matches(path.stem.lower(), names, n=2, cutoff=0.5)
+    if not is_path and _exists(Path(f"{text}.yaml")):
+        near = [f"{text}.yaml", *near]
+    shown = text if text.isprintable() and text else repr(text)
+    what = "no such recipe file" if is_path else "no recipe of this name"
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    known = "`animepggan recipes list` shows the recipes that come with the program"
+    raise RecipeError(f"{shown}: {what}{hint}\n{known}")
 
 
 def _exists(path: Path) -> bool:
@@ -86,17 +84,6 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError:  # a name that is too long
         return False
-
-
-def _unknown(text: str, path: Path, names: dict[str, Path]) -> str:
-    is_path = path.suffix in (".yaml", ".yml") or len(path.parts) != 1
-    near = difflib.get_close_matches(path.stem.lower(), names, n=2, cutoff=0.5)
-    if not is_path and _exists(Path(f"{text}.yaml")):
-        near = [f"{text}.yaml", *near]
-    shown = text if text.isprintable() and text else repr(text)
-    what = f"{shown}: no such recipe file" if is_path else f"{shown}: no recipe of this name"
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return f"{what}{hint}\n`animepggan recipes list` shows the recipes that come with the program"
 
 
 def read(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -40,16 +40,13 @@ _NAME = re.compile(r"[^\W_][^\s/\\:*?\"<>|]*")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
-def _resolution(value: int) -> int:
-    if value not in RESOLUTIONS:
-        raise PydanticCustomError("resolution", "needs a power of two from 4 to 1024")
-    return value
+def _must(kind: str, needs: str, fits: Callable[[Any], bool]) -> AfterValidator:
+    def check(value: Any) -> Any:
+        if not fits(value):
+            raise PydanticCustomError(kind, needs)
+        return value
 
-
-def _side_or_off(value: int) -> int:
-    if value != 0 and value not in RESOLUTIONS[1:]:
-        raise PydanticCustomError("resolution", "needs a power of two from 8 to 1024, or 0 for off")
-    return value
+    return AfterValidator(check)
 
 
 def _map_key(value: object) -> int | str:
@@ -68,24 +65,29 @@ def _group_size(value: object) -> int | str:
     raise PydanticCustomError("group_size", "needs a whole number of at least 2, or batch")
 
 
-def _name(value: str) -> str:
-    if not (_NAME.fullmatch(value) and value.isprintable() and len(value) <= 64):
-        raise PydanticCustomError("name", "needs a name fit for a folder: a letter or digit first, no spaces or /")
-    return value
+def _fits_a_folder(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and name.isprintable() and len(name) <= 64
 
 
-def _color(value: str) -> str:
-    if not _COLOR.fullmatch(value):
-        raise PydanticCustomError("color", 'needs a color as "#rrggbb"')
-    return value
-
-
-Name = Annotated[str, AfterValidator(_name)]
+Name = Annotated[
+    str, _must("name", "needs a name fit for a folder: a letter or digit first, no spaces or /", _fits_a_folder)
+]
 Text = Annotated[str, Field(min_length=1)]
-Color = Annotated[str, AfterValidator(_color), WithJsonSchema({"type": "string", "pattern": f"^{_COLOR.pattern}$"})]
-Resolution = Annotated[int, AfterValidator(_resolution), WithJsonSchema({"type": "integer", "enum": [*RESOLUTIONS]})]
+Color = Annotated[
+    str,
+    _must("color", 'needs a color as "#rrggbb"', lambda value: _COLOR.fullmatch(value) is not None),
+    WithJsonSchema({"type": "string", "pattern": f"^{_COLOR.pattern}$"}),
+]
+Resolution = Annotated[
+    int,
+    _must("resolution", "needs a power of two from 4 to 1024", RESOLUTIONS.__contains__),
+    WithJsonSchema({"type": "integer", "enum": [*RESOLUTIONS]}),
+]
+OFF_OR_SIDE = (0, *RESOLUTIONS[1:])
 SideOrOff = Annotated[
-    int, AfterValidator(_side_or_off), WithJsonSchema({"type": "integer", "enum": [0, *RESOLUTIONS[1:]]})
+    int,
+    _must("resolution", "needs a power of two from 8 to 1024, or 0 for off", OFF_OR_SIDE.__contains__),
+    WithJsonSchema({"type": "integer", "enum": [*OFF_OR_SIDE]}),
 ]
 MapKey = Annotated[
     int | str,
@@ -107,6 +109,11 @@ ByResolution = Annotated[
 ]
 
 
+def key(default: object, description: str, **limits: Any) -> Any:
+    """A key that need not be given; `description` says what it means, with its unit."""
+    return Field(default=default, description=description, **limits)
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(
         strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, protected_namespaces=()
@@ -116,186 +123,137 @@ class _Strict(BaseModel):
 class NetworkOptions(_Strict):
     """Both networks; the architecture of a checkpoint."""
 
-    fmap_base: int = Field(
-        default=8192, ge=1, description="feature maps at resolution R are 2 * fmap_base / R, at most fmap_max"
+    fmap_base: int = key(8192, "feature maps at resolution R are 2 * fmap_base / R, at most fmap_max", ge=1)
+    fmap_max: int = key(512, "most feature maps of a layer", ge=1)
+    group_size: GroupSize = key(4, "images over which the minibatch statistic is taken: a number, or batch for all")
+    statistic: Literal["stddev", "variance"] = key(
+        "stddev", "minibatch statistic: stddev (the paper's) or variance (the article's)"
     )
-    fmap_max: int = Field(default=512, ge=1, description="most feature maps of a layer")
-    group_size: GroupSize = Field(
-        default=4, description="images over which the minibatch statistic is taken: a number, or batch for all"
-    )
-    statistic: Literal["stddev", "variance"] = Field(
-        default="stddev", description="minibatch statistic: stddev (the paper's) or variance (the article's)"
-    )
-    fused_down: bool = Field(
-        default=True, description="the discriminator pools before bias and activation, as in the authors' code"
-    )
-    norm: Literal["after", "before"] = Field(
-        default="after", description="the generator's pixel norm comes after or before the activation"
-    )
-    norm_first: bool = Field(default=True, description="pixel norm after the generator's first layer, too")
-    norm_latent: bool = Field(default=True, description="pixel norm of the latent")
-    to_rgb_gain: float = Field(default=1.0, gt=0, description="gain of the to_rgb weights at run time")
-    equalized_output: bool = Field(
-        default=True, description="equalized learning rate on the discriminator's last linear layer, too"
-    )
-    miner: bool = Field(default=False, description="a small network on the latent comes first; see the key miner")
+    fused_down: bool = key(True, "the discriminator pools before bias and activation, as in the authors' code")
+    norm: Literal["after", "before"] = key("after", "the generator's pixel norm comes after or before the activation")
+    norm_first: bool = key(True, "pixel norm after the generator's first layer, too")
+    norm_latent: bool = key(True, "pixel norm of the latent")
+    to_rgb_gain: float = key(1.0, "gain of the to_rgb weights at run time", gt=0)
+    equalized_output: bool = key(True, "equalized learning rate on the discriminator's last linear layer, too")
+    miner: bool = key(False, "a small network on the latent comes first; see the key miner")
 
 
 class ScheduleOptions(_Strict):
     """How long each stage lasts and what holds in it; kimg are thousands of real images shown."""
 
-    fade_kimg: ByResolution[Kimg] = Field(
-        default=800.0, description="length of the fade-in, kimg; the first stage has none"
-    )
-    stabilize_kimg: ByResolution[Kimg] = Field(default=800.0, description="length of the stabilize phase, kimg")
-    batch_size: ByResolution[Images] = Field(default=16, description="real images a step")
-    learning_rate: ByResolution[Rate] = Field(default=0.001, description="Adam's learning rate, both networks")
-    ramp_kimg: float = Field(
-        default=0.0, ge=0, description="the learning rate rises linearly from 0 over the run's first so many kimg"
-    )
-    n_critic: int = Field(default=1, ge=1, description="discriminator steps a generator step")
+    fade_kimg: ByResolution[Kimg] = key(800.0, "length of the fade-in, kimg; the first stage has none")
+    stabilize_kimg: ByResolution[Kimg] = key(800.0, "length of the stabilize phase, kimg")
+    batch_size: ByResolution[Images] = key(16, "real images a step")
+    learning_rate: ByResolution[Rate] = key(0.001, "Adam's learning rate, both networks")
+    ramp_kimg: float = key(0.0, "the learning rate rises linearly from 0 over the run's first so many kimg", ge=0)
+    n_critic: int = key(1, "discriminator steps a generator step", ge=1)
 
 
 class OptimizerOptions(_Strict):
     """Adam, for both networks."""
 
-    beta1: float = Field(default=0.0, ge=0, lt=1, description="decay of the first moment, a step")
-    beta2: float = Field(default=0.99, ge=0, lt=1, description="decay of the second moment, a step")
-    eps: float = Field(default=1e-8, gt=0, description="added to the root of the second moment")
-    reset: bool = Field(default=True, description="Adam starts afresh at each new resolution")
+    beta1: float = key(0.0, "decay of the first moment, a step", ge=0, lt=1)
+    beta2: float = key(0.99, "decay of the second moment, a step", ge=0, lt=1)
+    eps: float = key(1e-8, "added to the root of the second moment", gt=0)
+    reset: bool = key(True, "Adam starts afresh at each new resolution")
 
 
 class ObjectiveOptions(_Strict):
     """The adversarial loss and its penalties."""
 
-    name: Literal["wgan-gp", "r1-logistic", "r3"] = Field(
-        default="wgan-gp", description="the loss: wgan-gp, r1-logistic or r3 (relativistic, with R1 and R2)"
+    name: Literal["wgan-gp", "r1-logistic", "r3"] = key(
+        "wgan-gp", "the loss: wgan-gp, r1-logistic or r3 (relativistic, with R1 and R2)"
     )
-    gradient_penalty: float = Field(default=10.0, ge=0, description="wgan-gp: weight of the gradient penalty (lambda)")
-    penalty_target: float = Field(
-        default=1.0, gt=0, description="wgan-gp: norm that the penalty pulls the gradient to (gamma)"
-    )
-    drift: float = Field(default=0.001, ge=0, description="wgan-gp: weight of the squared score of real images")
-    r1_gamma: float = Field(default=1.0, ge=0, description="r1-logistic, r3: weight (gamma) of R1, and of R2 in r3")
-    r1_every: int = Field(default=16, ge=1, description="r1-logistic: steps from one R1 penalty to the next")
-    shared_latents: bool = Field(
-        default=False,
-        description="the generator's step takes the latents of the discriminator's: one drawing a step, not two",
+    gradient_penalty: float = key(10.0, "wgan-gp: weight of the gradient penalty (lambda)", ge=0)
+    penalty_target: float = key(1.0, "wgan-gp: norm that the penalty pulls the gradient to (gamma)", gt=0)
+    drift: float = key(0.001, "wgan-gp: weight of the squared score of real images", ge=0)
+    r1_gamma: float = key(1.0, "r1-logistic, r3: weight (gamma) of R1, and of R2 in r3", ge=0)
+    r1_every: int = key(16, "r1-logistic: steps from one R1 penalty to the next", ge=1)
+    shared_latents: bool = key(
+        False, "the generator's step takes the latents of the discriminator's: one drawing a step, not two"
     )
 
 
 class AugmentationOptions(_Strict):
     """How strong `augment` is, and what steers it and `apa`."""
 
-    strength: float = Field(
-        default=1.0, gt=0, le=1, description="augment diffaugment: probability of each transformation"
-    )
-    target: float = Field(
-        default=0.6, gt=0, lt=1, description="augment adaptive, apa: r_v, the share of learning by heart aimed at"
-    )
-    ramp_kimg: float = Field(
-        default=500.0, gt=0, description="augment adaptive, apa: kimg that move the strength or share from 0 to 1"
-    )
+    strength: float = key(1.0, "augment diffaugment: probability of each transformation", gt=0, le=1)
+    target: float = key(0.6, "augment adaptive, apa: r_v, the share of learning by heart aimed at", gt=0, lt=1)
+    ramp_kimg: float = key(500.0, "augment adaptive, apa: kimg that move the strength or share from 0 to 1", gt=0)
 
 
 class EmaOptions(_Strict):
     """The averaged generator, the one that pictures are drawn from."""
 
-    half_life_kimg: float = Field(default=10.0, ge=0, description="half-life of the average, kimg; 0 averages nothing")
-    ramp: float = Field(
-        default=0.05,
-        gt=0,
-        description="the half-life is never more than this share of the images that the run has seen",
-    )
+    half_life_kimg: float = key(10.0, "half-life of the average, kimg; 0 averages nothing", ge=0)
+    ramp: float = key(0.05, "the half-life is never more than this share of the images that the run has seen", gt=0)
 
 
 class CheckpointOptions(_Strict):
     """Checkpoints between the ends of the stages."""
 
-    every_kimg: float = Field(default=500.0, gt=0, description="kimg from one checkpoint to the next")
-    keep: int = Field(default=2, ge=1, description="how many of these are kept, the newest; ends of stages all are")
+    every_kimg: float = key(500.0, "kimg from one checkpoint to the next", gt=0)
+    keep: int = key(2, "how many of these are kept, the newest; ends of stages all are", ge=1)
 
 
 class PreviewOptions(_Strict):
     """Grids of the same latents, drawn as training goes."""
 
-    every_kimg: float = Field(default=100.0, gt=0, description="kimg from one preview to the next")
-    columns: int = Field(default=8, ge=1, description="pictures across")
-    rows: int = Field(default=4, ge=1, description="pictures down")
+    every_kimg: float = key(100.0, "kimg from one preview to the next", gt=0)
+    columns: int = key(8, "pictures across", ge=1)
+    rows: int = key(4, "pictures down", ge=1)
 
 
 class MeasureOptions(_Strict):
     """How good the pictures are, measured as training goes."""
 
-    every_kimg: float = Field(default=0.0, ge=0, description="kimg from one measure to the next; 0 measures nothing")
-    name: Literal["kid", "frechet", "swd", "coverage"] = Field(
-        default="kid", description="which one chooses the best checkpoint: kid, frechet, swd or coverage"
+    every_kimg: float = key(0.0, "kimg from one measure to the next; 0 measures nothing", ge=0)
+    name: Literal["kid", "frechet", "swd", "coverage"] = key(
+        "kid", "which one chooses the best checkpoint: kid, frechet, swd or coverage"
     )
-    count: int = Field(default=500, ge=4, description="pictures that are drawn and measured")
-    hold_out: float = Field(
-        default=0.1,
+    count: int = key(500, "pictures that are drawn and measured", ge=4)
+    hold_out: float = key(
+        0.1,
+        "share of the clusters, 1000 at most, that is not trained on where anything is measured against it",
         gt=0,
         lt=1,
-        description="share of the clusters, 1000 at most, that is not trained on where anything is measured against it",
     )
-    backbone: Text | None = Field(
-        default=None, description="as evaluate's --backbone; empty: its default, and none where swd chooses"
-    )
+    backbone: Text | None = key(None, "as evaluate's --backbone; empty: its default, and none where swd chooses")
 
 
 class LogOptions(_Strict):
     """The run's log."""
 
-    every_kimg: float = Field(default=1.0, gt=0, description="kimg from one line of log.jsonl to the next")
-    tensorboard: bool = Field(default=False, description="also write TensorBoard events (extra: report)")
+    every_kimg: float = key(1.0, "kimg from one line of log.jsonl to the next", gt=0)
+    tensorboard: bool = key(False, "also write TensorBoard events (extra: report)")
 
 
 class Recipe(_Strict):
     """Everything that decides a training run, but for the pictures and the base themselves."""
 
     name: Name = Field(description="short name; run folders are named after it")
-    data: Text | None = Field(
-        default=None, description="the corpus: a folder, zip, tar, hub:datasets/owner/name, demo:general or demo:yui"
+    data: Text | None = key(None, "the corpus: a folder, zip, tar, hub:datasets/owner/name, demo:general or demo:yui")
+    base: Text | None = key(None, "the checkpoint that fine-tuning starts from; empty trains from nothing")
+    seed: int = key(0, "decides every random number of the run", ge=0, lt=2**63)
+    resolution: Resolution = key(256, "side of the final pictures, pixels")
+    latent_dim: int = key(512, "length of the latent", ge=1)
+    mirror: bool = key(False, "show each picture left-right mirrored half of the time")
+    random_shift: int = key(0, "pixels: a box is cut at random from pictures decoded that much larger; 0 is off", ge=0)
+    background: Color = key("#ffffff", 'color under transparent pictures, "#rrggbb"')
+    max_bad: float = key(0.01, "share of pictures that may be unreadable before the run refuses to start", ge=0, le=1)
+    augment: Literal["none", "diffaugment", "adaptive"] = key(
+        "none", "what the discriminator sees is augmented: always, or as far as it learns by heart"
     )
-    base: Text | None = Field(
-        default=None, description="the checkpoint that fine-tuning starts from; empty trains from nothing"
+    apa: bool = key(False, "drawn pictures pass for real ones as far as the discriminator learns by heart")
+    lecam: float = key(0.0, "weight of the scores' distance from the other kind's average; 0 is off", ge=0)
+    freeze_discriminator: SideOrOff = key(
+        0, "fine-tuning: the base's discriminator trains below this resolution alone; 0 is off"
     )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="decides every random number of the run")
-    resolution: Resolution = Field(default=256, description="side of the final pictures, pixels")
-    latent_dim: int = Field(default=512, ge=1, description="length of the latent")
-    mirror: bool = Field(default=False, description="show each picture left-right mirrored half of the time")
-    random_shift: int = Field(
-        default=0, ge=0, description="pixels: a box is cut at random from pictures decoded that much larger; 0 is off"
-    )
-    background: Color = Field(default="#ffffff", description='color under transparent pictures, "#rrggbb"')
-    max_bad: float = Field(
-        default=0.01, ge=0, le=1, description="share of pictures that may be unreadable before the run refuses to start"
-    )
-    augment: Literal["none", "diffaugment", "adaptive"] = Field(
-        default="none", description="what the discriminator sees is augmented: always, or as far as it learns by heart"
-    )
-    apa: bool = Field(
-        default=False, description="drawn pictures pass for real ones as far as the discriminator learns by heart"
-    )
-    lecam: float = Field(
-        default=0.0, ge=0, description="weight of the scores' distance from the other kind's average; 0 is off"
-    )
-    freeze_discriminator: SideOrOff = Field(
-        default=0, description="fine-tuning: the base's discriminator trains below this resolution alone; 0 is off"
-    )
-    l2sp: float = Field(
-        default=0.0, ge=0, description="fine-tuning: weight of the pull to the base's weights, both networks; 0 is off"
-    )
-    miner: float = Field(
-        default=0.0, ge=0, description="fine-tuning: kimg that a network on the latent trains alone; 0 adds none"
-    )
-    extend: SideOrOff = Field(
-        default=0, description="fine-tuning: grow the base to this resolution, which the run then has; 0 is off"
-    )
-    extend_data: Text | None = Field(
-        default=None, description="extend: the base's corpus, shown among the pictures while a stage fades in"
-    )
-    extend_share: float = Field(default=0.5, ge=0, le=1, description="extend: the share of pictures from extend_data")
+    l2sp: float = key(0.0, "fine-tuning: weight of the pull to the base's weights, both networks; 0 is off", ge=0)
+    miner: float = key(0.0, "fine-tuning: kimg that a network on the latent trains alone; 0 adds none", ge=0)
+    extend: SideOrOff = key(0, "fine-tuning: grow the base to this resolution, which the run then has; 0 is off")
+    extend_data: Text | None = key(None, "extend: the base's corpus, shown among the pictures while a stage fades in")
+    extend_share: float = key(0.5, "extend: the share of pictures from extend_data", ge=0, le=1)
     network: NetworkOptions = Field(default_factory=NetworkOptions, description="both networks")
     schedule: ScheduleOptions = Field(default_factory=ScheduleOptions, description="stages, batches, learning rates")
     optimizer: OptimizerOptions = Field(default_factory=OptimizerOptions, description="Adam")
@@ -313,8 +271,7 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> Recipe:
-        found = [] if info.context == LAYER else contradictions(self)
-        if found:
+        if info.context != LAYER and (found := contradictions(self)):
             raise ValueError("; ".join(f"{key}: {message}" for key, message in found))
         return self
 
@@ -340,9 +297,8 @@ def contradictions(recipe: Recipe) -> list[tuple[str, str]]:
                 lower = batch - batch % group_size
                 cure = f"take {lower} or {lower + group_size}, or network.group_size: batch"
                 message = f"{batch}{where} is no multiple of network.group_size {group_size}; {cure}"
-                if ("schedule.batch_size", message) not in found:
-                    found.append(("schedule.batch_size", message))
-    return found
+                found.append(("schedule.batch_size", message))
+    return list(dict.fromkeys(found))
 
 
 def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:

@@ -51,8 +51,7 @@ def _message(problem: Mapping[str, Any]) -> str:
         name, words = _LIMITS[kind]
         needs = f"needs {words} {context[name]:g}" if context[name] < 1e6 else f"needs {words} {context[name]}"
     elif kind in ("model_type", "model_attributes_type"):
-        keys = ", ".join(_children(path))
-        needs = f"needs keys below it ({keys})"
+        needs = f"needs keys below it ({', '.join(_children(path))})"
     else:
         needs = {
             "int_type": "needs a whole number",
@@ -66,9 +65,8 @@ def _message(problem: Mapping[str, Any]) -> str:
             "literal_error": f"needs {context.get('expected')}".replace("'", ""),
         }.get(kind, problem["msg"])
     hint = ""
-    if kind == "string_type":
+    if kind == "string_type" and not isinstance(value, Mapping | list):
         hint = "; quote text that starts with #" if value is None else "; put it in quotes"
-        hint = "" if isinstance(value, Mapping | list) else hint
     return f"{needs}, not {shown(value)}{hint}"
 
 
@@ -101,11 +99,8 @@ def _nearest(key: str) -> str | None:
     same = [other for other in known if other.rpartition(".")[2] == name]
     if same:
         return _closest(key, same) or same[0]
-    whole = _closest(key.lower().replace("-", "_"), known)
-    if whole:
-        return whole
     by_name = {other.rpartition(".")[2]: other for other in reversed(known)}
-    return by_name.get(_closest(name, list(by_name)) or "")
+    return _closest(key.lower().replace("-", "_"), known) or by_name.get(_closest(name, list(by_name)) or "")
 
 
 def _closest(word: str, words: Sequence[str]) -> str | None:

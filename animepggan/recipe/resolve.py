@@ -31,12 +31,7 @@ class _Value:
     place: str  # for messages: `recipes/x.yaml:12`, `--set seed=1`, `--seed`
 
 
-@dataclass(frozen=True)
-class _Sources:
-    """What was given where, by dotted key."""
-
-    layers: Mapping[str, Mapping[str, _Value]] = field(default_factory=dict)  # by origin, the one that wins first
-    entries: Mapping[str, Mapping[str, _Value]] = field(default_factory=dict)  # `--set schedule.batch_size.64=8`
+Given = Mapping[str, Mapping[str, _Value]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,10 @@ class Resolved:
     recipe: Recipe
     origins: dict[str, str]  # dotted key -> "command line", "recipe", "preset NAME", "base" or "default"
     file: str  # the recipe's file, as in messages
-    _sources: _Sources = field(repr=False, compare=False, default=_Sources())
+    _layers: Given = field(
+        repr=False, compare=False, default_factory=dict
+    )  # by origin, the one that wins first; then by dotted key
+    _entries: Given = field(repr=False, compare=False, default_factory=dict)  # `--set schedule.batch_size.64=8`
 
     def inherit(self, base_values: Mapping[str, object]) -> Resolved:
         """Fine-tuning: every key that neither command line nor recipe sets takes the value of the base's recipe.
@@ -57,10 +55,8 @@ class Resolved:
         not go together with the recipe's.
         """
         base = {key: value for key, value in flatten(base_values).items() if key not in NEVER_INHERITED}
-        problems = problems_in(nest(base))
-        if problems:
-            lines = [f"the base's recipe: {dotted(path)}: {message}" for path, message in problems]
-            raise ModelError("\n".join(lines))
+        if problems := problems_in(nest(base)):
+            raise ModelError("\n".join(f"the base's recipe: {dotted(path)}: {message}" for path, message in problems))
         return self._over("base", base)
 
     def settled(self, name: str, values: Mapping[str, object]) -> Resolved:
@@ -70,9 +66,9 @@ class Resolved:
 
     def _over(self, origin: str, values: Mapping[str, object]) -> Resolved:
         """With one more layer; the base's is always the last."""
-        layers = {**self._sources.layers, origin: {key: _Value(value, self.file) for key, value in values.items()}}
+        layers = {**self._layers, origin: {key: _Value(value, self.file) for key, value in values.items()}}
         layers["base"] = layers.pop("base", {})
-        return _resolve(self.file, _Sources(layers, self._sources.entries))
+        return _resolve(self.file, layers, self._entries)
 
 
 def load(spec: str | Path, *, overrides: Sequence[str] = (), settings: Mapping[str, object] | None = None) -> Resolved:
@@ -114,30 +110,29 @@ def load(spec: str | Path, *, overrides: Sequence[str] = (), settings: Mapping[s
             problems.append(f"{file}: {key}: missing; every recipe has one")
     if problems:
         raise RecipeError("\n".join(problems))
-    return _resolve(file, _Sources({"command line": command, "recipe": recipe}, entries))
+    return _resolve(file, {"command line": command, "recipe": recipe}, entries)
 
 
-def _resolve(file: str, sources: _Sources) -> Resolved:
+def _resolve(file: str, layers: Given, entries: Given) -> Resolved:
     """Lay the sources over each other; RecipeError for what only shows once they are together."""
     values: dict[str, object] = {}
     origins = dict.fromkeys(LEAVES, "default")
     places: dict[str, str] = {}
     for key, leaf in LEAVES.items():
-        for origin, layer in sources.layers.items():
+        for origin, layer in layers.items():
             if key in layer:
                 values[key], origins[key], places[key] = layer[key].value, origin, layer[key].place
                 break
-        if key in sources.entries:
-            values[key] = _with_entries(values.get(key, leaf.default), sources.entries[key])
+        if key in entries:
+            values[key] = _with_entries(values.get(key, leaf.default), entries[key])
             origins[key] = "command line"
-            places[key] = list(sources.entries[key].values())[-1].place
+            places[key] = list(entries[key].values())[-1].place
     if values.get("extend") and origins["resolution"] in ("default", "base"):
         values["resolution"], origins["resolution"] = values["extend"], origins["extend"]
     recipe = Recipe.model_validate(nest(values), context=LAYER)
-    conflicts = contradictions(recipe)
-    if conflicts:
+    if conflicts := contradictions(recipe):
         raise RecipeError("\n".join(_line(places.get(key, file), key, message) for key, message in conflicts))
-    return Resolved(recipe, origins, file, sources)
+    return Resolved(recipe, origins, file, layers, entries)
 
 
 def _with_entries(value: object, entries: Mapping[str, _Value]) -> dict[str, object]:

@@ -40,11 +40,8 @@ def _float_text(value: float) -> str:
 def _string_text(text: str) -> str:
     if _PLAIN.fullmatch(text) and not _OTHER_READERS.fullmatch(text) and scalar(text) == text:
         return text
-    escaped = (
-        character if character.isprintable() else f"\\U{ord(character):08x}"
-        for character in json.dumps(text, ensure_ascii=False)
-    )
-    return "".join(escaped)
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in quoted)
 
 
 def dump(resolved: Resolved, *, describe: bool = False) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from animepggan.corpus.check import SUSPECTS, Report
-from animepggan.corpus.curation import Curation
+from animepggan.corpus.curation import SUSPECTS, Curation, Report
 from animepggan.corpus.names import printable
-from animepggan.report.histogram import histogram
-from animepggan.report.sheet import Section, Tile, thumbnails, write_sheet
+from animepggan.report.sheet import Section, Tile, histogram, thumbnails, write_sheet
 
 GROUPS, MEMBERS, SAMPLE, LISTED = 24, 6, 72, 200
 """Shown of a check at most: groups of copies, pictures of a group, pictures of the whole set, unusable files."""
@@ -26,7 +24,8 @@ def write_check(path: Path, report: Report, workers: int | None = None) -> None:
     spread = sorted(facts)[:: max(1, -(-len(facts) // SAMPLE))]
     small = sorted(facts, key=lambda index: (facts[index].pixels, index))[:MEMBERS]
     groups = [group[:MEMBERS] for group in (*report.copies[:GROUPS], *report.near[:GROUPS])]
-    singles = (spread, small, report.curation.suspects[:SUSPECTS], report.flat[:GROUPS], report.long[:GROUPS])
+    suspects = report.curation.suspects[:SUSPECTS]
+    singles = (spread, small, suspects, report.flat[:GROUPS], report.long[:GROUPS])
     pictures = thumbnails(report.entries, chain(*groups, *singles), workers)
     strange = set(report.strangers)
 
@@ -40,41 +39,38 @@ def write_check(path: Path, report: Report, workers: int | None = None) -> None:
                 found.append(Tile(picture, caption, score and index in strange))
         return found
 
+    def sections() -> Iterator[Section]:
+        usable = f"{len(facts):,} of {len(report.entries):,}"
+        yield Section("In the set", table=[("can be used", usable), *report.table()])
+        if spread:
+            yield Section("From all over the set", rows=[tiles(spread)])
+        unusable = [*report.bad, *report.skipped]
+        if unusable:
+            left = f"The first {LISTED} of {len(unusable):,}; bad.jsonl has all." if len(unusable) > LISTED else ""
+            listed = [(printable(bad.name), printable(bad.reason)) for bad in unusable[:LISTED]]
+            yield Section("Cannot be used", left, table=listed)
+        for title, note, groups in (
+            ("Exact copies", "The same pixels, whatever the files.", report.copies),
+            ("Look alike", "Near copies: the same picture saved, scaled or cut anew, or the same moment.", report.near),
+        ):
+            if groups:
+                left = f" The first {GROUPS} of {len(groups):,} groups." if len(groups) > GROUPS else ""
+                yield Section(title, note + left, rows=(tiles(group[:MEMBERS]) for group in groups[:GROUPS]))
+        if suspects:
+            limit = report.curation.stranger_limit
+            note = f"By their scores; over {limit:.1f}, framed, likely strangers: other characters, or no face at all."
+            yield Section("The most suspicious first", note, rows=[tiles(suspects, score=True)])
+        if report.flat:
+            yield Section("One color", "Nothing to learn from.", rows=[tiles(report.flat[:GROUPS])])
+        if report.long:
+            note = "Training takes the central square and loses more than half of these."
+            yield Section("One side more than twice the other", note, rows=[tiles(report.long[:GROUPS])])
+        if small:
+            yield Section("The smallest", rows=[tiles(small)])
+
     note = "Nothing to look at." if report.clean else "Something to look at."
     title = f"{report.source.name}: {len(facts):,} pictures"
-    write_sheet(path, title, note, _of_check(report, tiles, spread, small))
-
-
-def _of_check(
-    report: Report, tiles: Callable[..., list[Tile]], spread: list[int], small: list[int]
-) -> Iterator[Section]:
-    usable = f"{len(report.facts):,} of {len(report.entries):,}"
-    yield Section("In the set", table=[("can be used", usable), *report.table()])
-    if spread:
-        yield Section("From all over the set", rows=[tiles(spread)])
-    unusable = [*report.bad, *report.skipped]
-    if unusable:
-        left = f"The first {LISTED} of {len(unusable):,}; bad.jsonl has all." if len(unusable) > LISTED else ""
-        listed = [(printable(bad.name), printable(bad.reason)) for bad in unusable[:LISTED]]
-        yield Section("Cannot be used", left, table=listed)
-    for title, note, groups in (
-        ("Exact copies", "The same pixels, whatever the files.", report.copies),
-        ("Look alike", "Near copies: the same picture saved, scaled or cut anew, or the same moment.", report.near),
-    ):
-        if groups:
-            left = f" The first {GROUPS} of {len(groups):,} groups." if len(groups) > GROUPS else ""
-            yield Section(title, note + left, rows=(tiles(group[:MEMBERS]) for group in groups[:GROUPS]))
-    if report.curation.suspects:
-        limit = report.curation.stranger_limit
-        note = f"By their scores; over {limit:.1f}, framed, likely strangers: other characters, or no face at all."
-        yield Section("The most suspicious first", note, rows=[tiles(report.curation.suspects[:SUSPECTS], score=True)])
-    if report.flat:
-        yield Section("One color", "Nothing to learn from.", rows=[tiles(report.flat[:GROUPS])])
-    if report.long:
-        note = "Training takes the central square and loses more than half of these."
-        yield Section("One side more than twice the other", note, rows=[tiles(report.long[:GROUPS])])
-    if small:
-        yield Section("The smallest", rows=[tiles(small)])
+    write_sheet(path, title, note, sections())
 
 
 def write_curation(path: Path, curation: Curation, workers: int | None = None) -> None:

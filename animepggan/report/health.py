@@ -20,21 +20,14 @@ from animepggan.report.measures import value_of
 from animepggan.streams import stream
 from animepggan.training import State
 
-PICTURES = 16
-"""So many drawn pictures are compared with so many real ones."""
+PICTURES = 16  # so many drawn pictures are compared with so many real ones
 CHUNK_PIXELS = 1 << 16
-LINES = 16
-"""Lines of the log that a running median goes over."""
-FIRST = 3
-"""Lines that a median needs at least."""
-WELL = 4
-"""Lines in a row without a fault after which it may be warned of again."""
-TIMES = 10.0
-"""A number is out of bounds at so many times its running median,"""
-LEAST = {"gradient_penalty": 5.0, "wasserstein": 30.0}
-"""and above this: a run that settles has small medians."""
-VARIETY = 0.25
-"""Below this share of the variety of real pictures, those drawn are nearly one."""
+LINES = 16  # lines of the log that a running median goes over
+FIRST = 3  # lines that a median needs at least
+WELL = 4  # lines in a row without a fault after which it may be warned of again
+TIMES = 10.0  # a number is out of bounds at so many times its running median
+LEAST = {"gradient_penalty": 5.0, "wasserstein": 30.0}  # and above this: a run that settles has small medians
+VARIETY = 0.25  # below this share of the variety of real pictures, those drawn are nearly one
 
 CALLED = {"gradient_penalty": "the gradient penalty", "wasserstein": "the distance between the scores"}
 ADVICE = (
@@ -93,10 +86,8 @@ def variety(state: State, corpus: Corpus) -> float | None:
     """
     recipe, side = state.recipe, state.resolution
     latents = torch.randn(PICTURES, recipe.latent_dim, generator=stream("previews", recipe.seed))
-    few = max(1, CHUNK_PIXELS // side**2)
-    drawn = [
-        state.generator(chunk.to(state.device), state.alpha).clamp(-1, 1).cpu() for chunk in torch.split(latents, few)
-    ]
+    chunks = torch.split(latents, max(1, CHUNK_PIXELS // side**2))
+    drawn = [state.generator(chunk.to(state.device), state.alpha).clamp(-1, 1).cpu() for chunk in chunks]
     of_real = spread(corpus.batch(0, PICTURES, resolution=side, seed=recipe.seed, mirror=recipe.mirror))
     return round(spread(torch.cat(drawn)) / of_real, 4) if of_real else None
 

@@ -16,11 +16,7 @@ from animepggan.errors import RecipeError
 from animepggan.training import Progress
 from animepggan.training.estimate import peak_memory
 
-
-def memory_mb() -> float:
-    """The most memory that this process has held: on the GPU where one is used, resident otherwise; 10^6 bytes."""
-    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return peak_memory(torch.device("cuda" if on_gpu else "cpu")) / 1e6
+MEANS = ("loss_discriminator", "loss_generator", "wasserstein", "gradient_penalty", "drift")
 
 
 def read_log(folder: Path, images_seen: int) -> list[dict[str, Any]]:
@@ -60,24 +56,22 @@ class Log:
         self._steps.append(progress)
 
     def line(self, more: Mapping[str, Any]) -> dict[str, Any]:
-        """The line of the steps since the last, with `more` in it."""
+        """The line of the steps since the last, with `more` in it; `memory_mb` is the most memory held so far, on a GPU
+        where one is used.
+        """
         steps = self._steps
         progress, moment = steps[-1], steps[-1].moment
-        generator_losses = [step.loss_generator for step in steps if step.loss_generator is not None]
         self._steps, seconds, self._seconds = [], self._seconds, 0.0
+        on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         return {
             "images_seen": progress.images_seen,
             "resolution": moment.resolution,
             "phase": moment.phase.name,
             "alpha": round(moment.alpha, 6),
-            "loss_discriminator": _mean([step.loss_discriminator for step in steps]),
-            "loss_generator": _mean(generator_losses),
-            "wasserstein": _mean([step.wasserstein for step in steps]),
-            "gradient_penalty": _mean([step.gradient_penalty for step in steps]),
-            "drift": _mean([step.drift for step in steps]),
+            **{key: _mean([getattr(step, key) for step in steps]) for key in MEANS},
             "learning_rate": moment.learning_rate,
             "images_per_second": round(sum(step.moment.batch_size for step in steps) / max(seconds, 1e-9), 2),
-            "memory_mb": round(memory_mb(), 1),
+            "memory_mb": round(peak_memory(torch.device("cuda" if on_gpu else "cpu")) / 1e6, 1),
             **progress.methods,
             **more,
         }
@@ -107,8 +101,9 @@ def _scalars(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield prefix + key, value
 
 
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]  # of a step without the generator's, its loss is None
+    return sum(known) / len(known) if known else None
 
 
 def _tensorboard_writer(folder: Path, images_seen: int) -> Any:

@@ -16,12 +16,11 @@ import torch
 
 from animepggan.bar import Bar, silent
 from animepggan.checkpoint import Loaded
-from animepggan.metrics.distances import require_fidelity
-from animepggan.metrics.evaluate import Reference, evaluate, prepare
-from animepggan.metrics.pool import Embedder, Pool
+from animepggan.metrics.embeddings import require_fidelity
+from animepggan.metrics.pictures import Embedder, RealPictures, room
+from animepggan.metrics.quality import Reference, make_reference, measure
 from animepggan.metrics.sliced_wasserstein import LOWEST
 from animepggan.metrics.split import Split
-from animepggan.metrics.store import room
 from animepggan.recipe import Recipe
 from animepggan.sampling.draw import draw
 from animepggan.sampling.latents import latents_of
@@ -29,10 +28,8 @@ from animepggan.training import State
 
 NEEDS_NO_BACKBONE = "swd"
 HIGHER_IS_BETTER = frozenset({"coverage"})
-SEEN = 128
-"""Pixels that a backbone of any size sees a picture at: a third of the time that its own 224 take."""
-SEED = 0
-"""Seeds from this one on are drawn, as `animepggan evaluate` draws them."""
+SEEN = 128  # pixels that a backbone of any size sees a picture at: a third of the time that its own 224 take
+SEED = 0  # seeds from this one on are drawn, as `animepggan evaluate` draws them
 KEYS = ("kid", "kid_std", "frechet", "precision", "recall", "density", "coverage", "cluster_diversity", "swd")
 CONDITIONS = ("features", "reference", "n", "seed")
 """What of an evaluation stands in a line of the log, and what has to stand beside every number."""
@@ -80,7 +77,7 @@ class Measurer:
         for index, picture in enumerate(draw(loaded, latents)):
             factor = side // picture.shape[0]
             pictures[index] = picture.repeat(factor, axis=0).repeat(factor, axis=1)
-        found = evaluate(pictures, self.reference, seed=SEED).measures.as_json()
+        found = measure(pictures, self.reference, seed=SEED)[0].as_json()
         return {key: found[key] for key in (*KEYS, *CONDITIONS)}
 
     def try_measure(self, state: State) -> dict[str, Any]:
@@ -115,9 +112,9 @@ def make_measurer(
             name = NEEDS_NO_BACKBONE
     if name == NEEDS_NO_BACKBONE and recipe.resolution < LOWEST:
         return None, [*notes, f"nothing is measured: {NEEDS_NO_BACKBONE} needs pictures of {LOWEST} px or more"]
-    pool = Pool(split.held_out, recipe.resolution, split.labels, cache, bar)
+    real = RealPictures(split.held_out, recipe.resolution, split.labels, cache, bar)
     try:
-        reference = prepare(pool, embedder=embedder, memorization=False, similarity=False, seed=recipe.seed)
+        reference = make_reference(real, embedder=embedder, memorization=False, similarity=False, seed=recipe.seed)
     except Exception as error:
         return None, [*notes, f"nothing is measured: {first_line(error)}"]
     return Measurer(recipe, reference, name), [*notes, *reference.notes]

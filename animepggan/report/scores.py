@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from animepggan.corpus.names import printable
 from animepggan.disk import write_json
-from animepggan.metrics.evaluate import Measures
-from animepggan.metrics.memorization import EXPECTED, Memorization, Training
-from animepggan.report.histogram import histogram
-from animepggan.report.sheet import Section, Tile, write_sheet
-from animepggan.sampling.files import naming
+from animepggan.metrics.memorization import EXPECTED, Memorization, TrainingPictures
+from animepggan.metrics.quality import Measures
+from animepggan.report.sheet import Section, Tile, histogram, write_sheet
+from animepggan.sampling.files import output_errors
 
 ROWS = 16  # of a section
 _DISTANCE = (
@@ -37,7 +36,7 @@ class Evaluated:
     pictures: NDArray[np.uint8]  # [n, r, r, 3]
     names: Sequence[str]  # of the n
     memorization: Memorization | None  # what each is nearest to; None: it was not looked for
-    training: Training | None
+    training: TrainingPictures | None
 
     def __str__(self) -> str:
         """A line a measure, and what has to stand beside every number."""
@@ -56,7 +55,7 @@ class Evaluated:
         Raises RecipeError where `folder` is a file.
         """
         folder = Path(folder).expanduser()
-        with naming(folder):
+        with output_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         written = [folder / "measures.json"]
         write_json(written[0], self.as_json())
@@ -98,22 +97,19 @@ class Evaluated:
         ]
 
     def _conditions(self) -> list[tuple[str, str]]:
-        measures = self.measures
-        training = f"{measures.training}: {measures.training_n} pictures" if measures.training else "not looked at"
+        what = self.measures
         return [
-            ("measured", f"{measures.n} pictures at {measures.resolution} px, seed {measures.seed}"),
-            ("features", measures.features or "none"),
-            ("reference", measures.reference),
-            ("training", training),
+            ("measured", f"{what.n} pictures at {what.resolution} px, seed {what.seed}"),
+            ("features", what.features or "none"),
+            ("reference", what.reference),
+            ("training", f"{what.training}: {what.training_n} pictures" if what.training else "not looked at"),
         ]
 
-    def _sections(self, found: Memorization, training: Training) -> Iterator[Section]:
+    def _sections(self, found: Memorization, training: TrainingPictures) -> Iterator[Section]:
         near, blended = found.matches.distances[:, 0], found.matches.blended
-        source = (
-            f"{training.count} pictures that are none of the training pictures"
-            if training.left_out
-            else f"{training.count} training pictures, each compared with all clusters but its own"
-        )
+        source = f"{training.count} training pictures, each compared with all clusters but its own"
+        if training.left_out:
+            source = f"{training.count} pictures that are none of the training pictures"
 
         def spread(measured: NDArray[np.float64], new: NDArray[np.float64], threshold: float) -> str:
             return histogram([(new, "#999"), (measured, "#d33")], threshold, extent=(0, 1))
@@ -135,26 +131,28 @@ class Evaluated:
             drawing=spread(blended, training.new.blended[training.known], training.blend_threshold),
         )
         count = len(self.pictures)
-        copied = f"{found.copied.sum()} of {count} are copies. {_LEGEND}"
-        yield Section("Nearest to a training picture", copied, rows=first(near))
-        either = f"{found.blended.sum()} of {count} are copies or blends. {_LEGEND}"
-        yield Section("Nearest to a blend", either, rows=first(blended))
+        told = f"{found.copied.sum()} of {count} are copies. {_LEGEND}"
+        yield Section("Nearest to a training picture", told, rows=first(near))
+        told = f"{found.blended.sum()} of {count} are copies or blends. {_LEGEND}"
+        yield Section("Nearest to a blend", told, rows=first(blended))
         some = np.sort(np.random.default_rng(self.measures.seed).permutation(count)[:ROWS])
         yield Section("Some, at random", _LEGEND, rows=self._tiles(found, training, some))
 
-    def _tiles(self, found: Memorization, training: Training, chosen: NDArray[np.int64]) -> Iterator[Sequence[Tile]]:
+    def _tiles(
+        self, found: Memorization, training: TrainingPictures, chosen: NDArray[np.int64]
+    ) -> Iterator[Sequence[Tile]]:
         """For each of the chosen: the picture, its neighbors, the blend of these; made as they are written."""
-        pool = training.pool
+        real = training.pictures
         for index in chosen:
             pair = training.indices[found.matches.pair[index]]
-            one, two = pool.pictures(pair)
+            one, two = real.pictures(pair)
             share = float(found.matches.share[index])
             blend = np.rint(share * one.astype(np.float64) + (1 - share) * two).astype(np.uint8)
             kind = "copy" if found.copied[index] else "blend" if found.blended[index] else ""
             near, blended = found.matches.distances[index, 0], found.matches.blended[index]
             yield [
                 Tile(self.pictures[index], f"{self.names[index]} {kind}", marked=bool(kind)),
-                Tile(one, f"A: {printable(pool.names[pair[0]])}, nearest at {near:.3f}"),
-                Tile(two, f"B: {printable(pool.names[pair[1]])}"),
+                Tile(one, f"A: {printable(real.names[pair[0]])}, nearest at {near:.3f}"),
+                Tile(two, f"B: {printable(real.names[pair[1]])}"),
                 Tile(blend, f"{share:.2f} A + {1 - share:.2f} B, at {blended:.3f}"),
             ]

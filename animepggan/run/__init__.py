@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from animepggan.run.begin import Inputs, RunOptions
 from animepggan.run.library import FinishedRun, finetune, pretrain
-from animepggan.run.loop import Event, Run, open_run
+from animepggan.run.run import Event, Run, open_run
 
 __all__ = ["Event", "FinishedRun", "Inputs", "Run", "RunOptions", "finetune", "open_run", "pretrain"]

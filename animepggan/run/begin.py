@@ -9,16 +9,7 @@ from typing import Any
 
 import torch
 
-from animepggan.checkpoint import (
-    RESUME,
-    checkpoints_of,
-    load_networks,
-    look_up,
-    read_config,
-    read_tensors,
-    tidy,
-    verify,
-)
+from animepggan.checkpoint import checkpoints_of, load_networks, look_up, read_config, read_tensors, tidy, verify
 from animepggan.corpus import Corpus
 from animepggan.errors import ModelError
 from animepggan.recipe import Recipe, difference, schedule_of
@@ -27,8 +18,6 @@ from animepggan.sampling.draw import Precision
 from animepggan.training import State
 from animepggan.transfer import Base, anchor, check_alone, check_unmoved, first_resolution, load_base
 
-CORPUS_KEY = "data"
-"""What `--allow` calls a corpus that changed."""
 FREE_KEYS = (
     *("name", "data", "max_bad", "checkpoints.", "previews.", "log."),
     *("measures.every_kimg", "measures.name", "measures.count", "measures.backbone"),
@@ -76,9 +65,8 @@ def begin(recipe: Recipe, inputs: Inputs, options: RunOptions) -> Start:
     """A run's first moment: fresh networks, or the base's."""
     if inputs.base is None:
         check_alone(recipe)
-    state = _new_state(first_resolution(inputs.base), recipe, inputs, options)
-    if inputs.base is None:
-        return Start(state)
+        return Start(_new_state(4, recipe, inputs, options))
+    state = _new_state(inputs.base.resolution, recipe, inputs, options)
     load_base(state, inputs.base)
     return Start(state, inputs.base.provenance)
 
@@ -99,10 +87,10 @@ def take_up(folder: Path, recipe: Recipe, inputs: Inputs, options: RunOptions) -
     checkpoint, config, state = found
     known = look_up(config, "provenance", "corpus")
     for key, pictures in (("fingerprint", inputs.corpus), ("extend_fingerprint", inputs.base_corpus)):
-        if pictures is not None and look_up(known, key) != pictures.fingerprint and CORPUS_KEY not in options.allow:
+        if pictures is not None and look_up(known, key) != pictures.fingerprint and "data" not in options.allow:
             raise ModelError(
                 f"{folder}: the pictures of {pictures.spec} are not the ones that this run was trained on\n"
-                f"--allow {CORPUS_KEY} goes on all the same, {OTHERWISE}"
+                f"--allow data goes on all the same, {OTHERWISE}"
             )
     base = inputs.base
     resolution = schedule_of(recipe, first_resolution=first_resolution(base)).at(state.images_seen).resolution
@@ -134,7 +122,8 @@ def _check_recipe(folder: Path, recipe: Recipe, allow: Sequence[str]) -> tuple[s
     changed = [
         (key, old, new)
         for key, old, new in difference(known, recipe)
-        if not _is_free(key, old, new) and not any(key == name or key.startswith(f"{name}.") for name in allow)
+        if not key.startswith(FREE_KEYS) or (key == "measures.every_kimg" and bool(old) != bool(new))
+        if not any(key == name or key.startswith(f"{name}.") for name in allow)
     ]
     if changed:
         listed = "; ".join(f"{key}: {old} there, {new} now" for key, old, new in changed)
@@ -145,31 +134,22 @@ def _check_recipe(folder: Path, recipe: Recipe, allow: Sequence[str]) -> tuple[s
     return notes
 
 
-def _is_free(key: str, old: object, new: object) -> bool:
-    if key == "measures.every_kimg" and bool(old) != bool(new):
-        return False
-    return key.startswith(FREE_KEYS)
-
-
 def _newest_whole(
     folder: Path, recipe: Recipe, inputs: Inputs, options: RunOptions
 ) -> tuple[tuple[Path, dict[str, Any], State] | None, list[ModelError]]:
     """The newest checkpoint that can be gone on from, its config.json and its state; and what is wrong with others."""
-    readable, damaged = [], []
-    for checkpoint in reversed(checkpoints_of(folder)):
+    found, damaged = None, []
+    for checkpoint in reversed(checkpoints_of(folder)):  # last come those whose config.json is damaged
         try:
-            readable.append((checkpoint, read_config(checkpoint)))
+            config = read_config(checkpoint)
+            if found is None:
+                verify(checkpoint)
+                state = _new_state(config["architecture"]["resolution"], recipe, inputs, options)
+                _restore(state, checkpoint, config)
+                found = checkpoint, config, state
         except ModelError as error:
             damaged.append(error)
-    for checkpoint, config in readable:
-        try:
-            verify(checkpoint)
-            state = _new_state(config["architecture"]["resolution"], recipe, inputs, options)
-            _restore(state, checkpoint, config)
-            return (checkpoint, config, state), damaged
-        except ModelError as error:
-            damaged.append(error)
-    return None, damaged
+    return found, damaged
 
 
 def _new_state(resolution: int, recipe: Recipe, inputs: Inputs, options: RunOptions) -> State:
@@ -185,7 +165,7 @@ def _restore(state: State, checkpoint: Path, config: dict[str, Any]) -> None:
             state.networks[role].load_state_dict(network.state_dict())
         except RuntimeError as error:
             raise ModelError(f"{checkpoint / role}.safetensors: is not of this recipe's architecture") from error
-    file = checkpoint / f"{RESUME}.safetensors"
+    file = checkpoint / "resume.safetensors"
     kept = read_tensors(file)
     state.load_averages(kept)
     try:

@@ -58,17 +58,14 @@ class Checkpoints:
         images_seen: int,
         last: Path | None,  # the one that the run goes on from
     ) -> None:
-        self.run = run
-        self.schedule = schedule
-        self.last = last
+        self.run, self.schedule, self.last = run, schedule, last
         self.provenance: dict[str, Any] = {}  # as `provenance` makes it; to be set before one is saved
         self.best: BestSoFar | None = None  # None where nothing was measured
         self.best_path: Path | None = None
         known = list(self._known(images_seen))
         self.passing = {path for path, config in known if config.get("saved_for") in PASSING}
-        measured = [config["measures"] for _, config in known if isinstance(config.get("measures"), dict)]
-        if measured:  # until `judge_by` is told otherwise
-            newest = measured[-1]
+        if measured := [config["measures"] for _, config in known if isinstance(config.get("measures"), dict)]:
+            newest = measured[-1]  # until `judge_by` is told otherwise
             self.judge_by(Criterion(str(newest.get("decisive")), newest.get("features"), newest.get("n")), images_seen)
 
     def judge_by(self, criterion: Criterion, images_seen: int) -> None:
@@ -109,11 +106,9 @@ class Checkpoints:
         """Save the state, then drop what is no longer kept."""
         name = f"stage-{state.resolution:04d}" if purpose == "stage" else f"images-{state.images_seen:09d}"
         path = self.run / "checkpoints" / name
-        tensors: dict[str, dict[str, torch.Tensor]] = {
-            role: network.state_dict() for role, network in state.networks.items()
-        }
-        tensors[RESUME] = {**state.moments(), **state.averages()}
-        write_folder(path, tensors, self._config(state, purpose, record))
+        tensors = {role: network.state_dict() for role, network in state.networks.items()}
+        moments = {**state.moments(), **state.averages()}
+        write_folder(path, {**tensors, RESUME: moments}, self._config(state, purpose, record))
         self.last = path
         if is_best:
             self.best_path = path

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -61,10 +62,8 @@ def move_aside(folder: Path) -> Path:
     """Rename a run folder to the first free `NAME.1`, `NAME.2`, ...; RecipeError where the process stands in it."""
     if folder.name in ("", "..") or Path.cwd().is_relative_to(folder.resolve()):
         raise RecipeError(f"{folder}: --restart cannot move the folder aside that you are in; go one up")
-    number = 1
-    while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
-        number += 1
-    return folder.rename(aside)
+    asides = (folder.with_name(f"{folder.name}.{number}") for number in count(1))
+    return folder.rename(next(aside for aside in asides if not aside.exists()))
 
 
 def read_recipe(folder: Path) -> tuple[Recipe | None, tuple[str, ...]]:
@@ -89,13 +88,8 @@ def read_recipe(folder: Path) -> tuple[Recipe | None, tuple[str, ...]]:
 
 def write_bad(folder: Path, corpus: Corpus) -> None:
     """List in bad.jsonl the files of the corpus that could not be used; no file where there are none."""
-    kinds = (("bad", corpus.bad), ("skipped", corpus.skipped))
-    listed = [
-        {"name": bad.name, "kind": kind, "reason": bad.reason}
-        for kind, left_out in kinds
-        for bad in left_out
-        if not bad.by_choice
-    ]
+    left_out = [("bad", bad) for bad in corpus.bad] + [("skipped", bad) for bad in corpus.skipped]
+    listed = [{"name": bad.name, "kind": kind, "reason": bad.reason} for kind, bad in left_out if not bad.by_choice]
     if listed:
         write_lines(folder / BAD, listed)
     else:

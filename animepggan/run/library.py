@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from animepggan.bar import Bar, silent
+from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.checkpoint import BEST
 from animepggan.corpus import Corpus
 from animepggan.corpus.demo import cached
@@ -26,18 +26,13 @@ from animepggan.recipe import Resolved, find, load
 from animepggan.recipe.model import leaves
 from animepggan.recipe.text import value_text
 from animepggan.run.begin import Inputs, RunOptions
-from animepggan.run.loop import Event, open_run
+from animepggan.run.run import Event, open_run
 from animepggan.sampling.draw import Precision
 from animepggan.transfer import PRESETS, Base, check_fit, open_base, preset_for, preset_values
 
-Say = Callable[[str], object]
 Watch = Callable[[Event], object]
 Settings = Mapping[str, object] | Sequence[str]
 """Recipe values: by dotted key (`{"schedule.batch_size": 8}`), or as after `--set` (`["schedule.batch_size=8"]`)."""
-
-
-def nothing(told: object) -> None:
-    """The callback that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +40,9 @@ class Callbacks:
     """Who wants to know what goes on."""
 
     bar: Bar = silent
-    say: Say = nothing
-    warn: Say = nothing
-    watch: Watch = nothing
+    say: Say = unheard
+    warn: Say = unheard
+    watch: Watch = unheard
 
 
 @dataclass(frozen=True)
@@ -76,10 +71,10 @@ def pretrain(
     restart: bool = False,
     allow: Sequence[str] = (),
     patience: int | None = None,
-    watch: Watch = nothing,
+    watch: Watch = unheard,
     bar: Bar = silent,
-    say: Say = nothing,
-    warn: Say = nothing,
+    say: Say = unheard,
+    warn: Say = unheard,
 ) -> FinishedRun:
     """Grow a base model as `recipe` (a path, or the name of a shipped one) says, or go on with the run that is there.
 
@@ -115,10 +110,10 @@ def finetune(
     restart: bool = False,
     allow: Sequence[str] = (),
     patience: int | None = None,
-    watch: Watch = nothing,
+    watch: Watch = unheard,
     bar: Bar = silent,
-    say: Say = nothing,
-    warn: Say = nothing,
+    say: Say = unheard,
+    warn: Say = unheard,
 ) -> FinishedRun:
     """Train `base` (a MODEL) further on a small set of one character.
 
@@ -140,7 +135,7 @@ def pretraining_recipe(
     recipe: str | Path, data: str | Path | None, settings: Settings, seed: int | None, tell: Callbacks
 ) -> Resolved:
     """The recipe that `pretrain` would train by; RecipeError where it has a base."""
-    resolved = _load_recipe(recipe, settings, {"data": data, "seed": seed}, tell.say)
+    resolved = _load_recipe(recipe, settings, tell, data=data, seed=seed)
     if resolved.recipe.base is not None:
         raise RecipeError(f"{resolved.file}: has a base: `animepggan finetune --recipe {recipe}` trains it")
     return resolved
@@ -157,9 +152,7 @@ def finetuning_recipe(
 ) -> tuple[Resolved, Base, Corpus | None]:
     """The recipe that `finetune` would train by, with the values of preset and base; the base; the pictures."""
 
-    def resolve(name: str | Path) -> Resolved:
-        return _load_recipe(name, settings, {"data": data, "seed": seed, "base": base}, tell.say)
-
+    resolve = partial(_load_recipe, settings=settings, tell=tell, data=data, seed=seed, base=base)
     resolved = resolve(recipe or PRESETS[0].recipe)
     if resolved.recipe.base is None:
         raise RecipeError("no base: say which model to start from with --base (a folder, a run, or hub:owner/name)")
@@ -202,8 +195,8 @@ def load_corpus(resolved: Resolved, tell: Callbacks, spec: str | None = None) ->
             f"{resolved.file}: no data: say which pictures to train on\n"
             "--data takes a folder, a zip, a tar, demo:general, demo:yui, or hub:datasets/owner/name"
         )
-    _draw_demo(data, tell)
-
+    if data in ("demo:general", "demo:yui"):  # drawn into the cache on first use
+        cached("yui" if data == "demo:yui" else "general", bar=tell.bar)
     corpus = Corpus.load(
         data,
         resolution=recipe.resolution,
@@ -224,18 +217,11 @@ def load_corpus(resolved: Resolved, tell: Callbacks, spec: str | None = None) ->
     return corpus
 
 
-def _draw_demo(data: str, tell: Callbacks) -> None:
-    """`demo:general` and `demo:yui` are drawn into the cache on first use; no line about it where they are there."""
-    kinds: dict[str, Literal["general", "yui"]] = {"demo:general": "general", "demo:yui": "yui"}
-    if data in kinds:
-        cached(kinds[data], bar=tell.bar)
-
-
-def _load_recipe(recipe: str | Path, settings: Settings, given: Mapping[str, object], say: Say) -> Resolved:
+def _load_recipe(recipe: str | Path, settings: Settings, tell: Callbacks, **given: object) -> Resolved:
     """The recipe with the caller's values over it; says where a missing path fell back to a shipped recipe."""
     found = find(recipe)
     if found.fell_back:
-        say(f"{recipe}: no such file here; taking the shipped recipe {found.path}")
+        tell.say(f"{recipe}: no such file here; taking the shipped recipe {found.path}")
     if isinstance(settings, Mapping):
         settings = [f"{key}={value_text(value)}" for key, value in settings.items()]
     values = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}

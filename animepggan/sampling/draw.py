@@ -62,19 +62,14 @@ def draw(
     """
     if not 0 <= truncation <= 2:
         raise RecipeError(f"truncation {truncation} is not a number from 0 to 2")
-    own = loaded.generator.resolution
-    factor = _factor(own, resolution or own)
-    mean = mean_features(loaded.generator) if truncation != 1 else None
-    generator = fold(loaded.generator, torch.bfloat16 if precision == "bf16" else torch.float32)
-    return _draw(loaded, generator, latents, truncation, mean, factor)
-
-
-def _factor(own: int, wanted: int) -> int:
+    own, wanted = loaded.generator.resolution, resolution or loaded.generator.resolution
     if wanted < 4 or wanted & (wanted - 1):
         raise RecipeError(f"resolution {wanted} is not a power of two from 4 on")
     if wanted > own:
         raise RecipeError(f"resolution {wanted}: this model draws {own} px and nothing larger")
-    return own // wanted
+    mean = mean_features(loaded.generator) if truncation != 1 else None
+    generator = fold(loaded.generator, torch.bfloat16 if precision == "bf16" else torch.float32)
+    return _draw(loaded, generator, latents, truncation, mean, own // wanted)
 
 
 def _draw(

@@ -49,7 +49,7 @@ def palette_of(pictures: Iterable[NDArray[np.uint8]], size: int) -> Palette:
     for picture in pictures:
         counts += np.bincount(_cells(picture).ravel(), minlength=STEPS**3)
     used = np.flatnonzero(counts)
-    every = _colors_of(used)
+    every = _VALUE_OF[np.stack(np.unravel_index(used, (STEPS,) * 3), axis=1)]  # the colors at the middle of cells
     times = np.maximum(1, np.rint(counts[used] * (SAMPLE / counts.sum()))).astype(np.int64)
     sample = Image.fromarray(np.repeat(np.rint(every).astype(np.uint8), times, axis=0)[None])
     settled = max(1, round(SETTLED * sample.width))
@@ -63,11 +63,6 @@ def palette_of(pictures: Iterable[NDArray[np.uint8]], size: int) -> Palette:
 def _cells(picture: NDArray[np.uint8]) -> NDArray[np.int32]:
     red, green, blue = (_STEP_OF[picture[..., channel]] for channel in range(3))
     return (red * STEPS + green) * STEPS + blue
-
-
-def _colors_of(cells: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The colors at the middle of `cells`: [n, 3]."""
-    return _VALUE_OF[np.stack(np.unravel_index(cells, (STEPS,) * 3), axis=1)]
 
 
 def _products(points: NDArray[np.float32], colors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -106,12 +101,12 @@ def _mixtures(
     return nearest, other, share
 
 
-def _bayer(order: int) -> NDArray[np.float64]:
-    """The thresholds of ordered dithering (Bayer 1973), [2**order, 2**order], evenly spread over 0 to 1."""
+def _bayer() -> NDArray[np.float32]:
+    """The thresholds of ordered dithering (Bayer 1973), [8, 8], evenly spread over 0 to 1."""
     ranks = np.zeros((1, 1))
-    for _ in range(order):
+    for _ in range(3):
         ranks = np.block([[4 * ranks, 4 * ranks + 2], [4 * ranks + 3, 4 * ranks + 1]])
-    return (ranks + 0.5) / ranks.size
+    return ((ranks + 0.5) / ranks.size).astype(np.float32)
 
 
-_THRESHOLDS = _bayer(3).astype(np.float32)
+_THRESHOLDS = _bayer()

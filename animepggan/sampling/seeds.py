@@ -35,9 +35,8 @@ def parse_seeds(text: str) -> list[int]:
 def check_seeds(seeds: Iterable[int]) -> list[int]:
     """The seeds as a list; RecipeError names one that is out of range."""
     checked = [operator.index(seed) for seed in seeds]
-    for seed in checked:
-        if not 0 <= seed < SEED_LIMIT:
-            raise RecipeError(f"seed {seed}: seeds go from 0 to {SEED_LIMIT - 1}")
+    if wrong := [seed for seed in checked if not 0 <= seed < SEED_LIMIT]:
+        raise RecipeError(f"seed {wrong[0]}: seeds go from 0 to {SEED_LIMIT - 1}")
     return checked
 
 

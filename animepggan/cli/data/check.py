@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from animepggan.cli.common import Console, apply_threads, common_options, device_options, output_option
+from animepggan.cli.common import NATURAL, Console, apply_threads, common_options, device_options, output_option
+from animepggan.corpus.names import printable
+from animepggan.errors import DataError
 
 if TYPE_CHECKING:
-    from animepggan.corpus.check import Report
+    from animepggan.corpus.curation import Report
 
-NAMED = 3
-"""Files that a line names."""
-FOUND = 1
-"""Exit code when there is something to look at."""
+NAMED = 3  # files that a line names
+FOUND = 1  # exit code when there is something to look at
 
 
 @click.command(
@@ -30,7 +30,6 @@ FOUND = 1
     metavar="SHARE",
     type=click.FloatRange(0, 1),
     default=0.01,
-    show_default=True,
     help="Share of the pictures that may be unusable.",
 )
 @click.option(
@@ -39,19 +38,12 @@ FOUND = 1
     help="hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors, efficientnet-lite0, or none.  "
     "[default: DINOv2 small from the hub, else efficientnet-lite0; none for over 20,000 pictures]",
 )
-@click.option("--workers", metavar="N", type=click.IntRange(min=0), help="Threads; 0: one.  [default: all cores]")
+@click.option("--workers", metavar="N", type=NATURAL, help="Threads; 0: one.  [default: all cores]")
 @device_options
 @output_option("data/check-NAME, after the set")
 @common_options
 def command(
-    console: Console,
-    data: str,
-    max_bad: float,
-    backbone: str | None,
-    workers: int | None,
-    device: str,
-    threads: int | None,
-    output: Path | None,
+    console: Console, /, data: str, max_bad: float, threads: int | None, output: Path | None, **options: Any
 ) -> None:
     """Decode every picture of SPEC and say what is in it: sizes, shapes, colors, copies, files that cannot be used.
 
@@ -63,15 +55,13 @@ def command(
     description that training takes. Without a backbone strangers are not looked for.
     """
     from animepggan import data as library
-    from animepggan.corpus.names import printable
     from animepggan.corpus.spec import resolve
-    from animepggan.errors import DataError
 
     source = resolve(data)
     folder = output or Path("data", f"check-{source.name}")
     apply_threads(threads)
     with console.bars() as bar:
-        report = library.check(source, output=folder, backbone=backbone, workers=workers, device=device, bar=bar)
+        report = library.check(source, output=folder, bar=bar, **options)
     sheet, listing = folder / "sheet.html", folder / "bad.jsonl"
     lines = "\n".join(_lines(report, sheet, listing))
     console.result(lines, {**report.as_json(), "sheet": sheet, "bad_list": listing})
@@ -84,8 +74,6 @@ def command(
 
 def _lines(report: Report, sheet: Path, listing: Path) -> Iterator[str]:
     """At most 24 lines."""
-    from animepggan.corpus.names import printable
-
     source = report.source
     told = f"{len(report.facts):,} of {len(source):,} pictures can be used"
     if report.left_out:
@@ -103,7 +91,6 @@ def _lines(report: Report, sheet: Path, listing: Path) -> Iterator[str]:
 
 def _findings(report: Report) -> Iterator[tuple[str, int, Iterable[str]]]:
     """What there is to look at: its name, how many pictures, and their names."""
-    from animepggan.corpus.names import printable
 
     def name(index: int) -> str:
         return printable(report.entries[index].name, 60)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from animepggan.cli.common import Console, apply_threads, common_options, device_options, output_option
+from animepggan.cli.common import NATURAL, Console, apply_threads, common_options, device_options, output_option
+from animepggan.corpus.names import printable
 
 
 @click.command()
@@ -31,49 +33,24 @@ from animepggan.cli.common import Console, apply_threads, common_options, device
     type=float,
     help="Score above which pictures are left out.  [default: from the set, at least 3.5]",
 )
-@click.option("--workers", metavar="N", type=click.IntRange(min=0), help="Threads; 0: one.  [default: all cores]")
+@click.option("--workers", metavar="N", type=NATURAL, help="Threads; 0: one.  [default: all cores]")
 @device_options
 @output_option("data/curated-NAME, after the set")
 @common_options
-def command(
-    console: Console,
-    data: str,
-    backbone: str | None,
-    keep: str | None,
-    reject: str | None,
-    near_limit: float | None,
-    stranger_limit: float | None,
-    workers: int | None,
-    device: str,
-    threads: int | None,
-    output: Path | None,
-) -> None:
+def command(console: Console, /, data: str, threads: int | None, output: Path | None, **options: Any) -> None:
     """Find copies, near copies and strangers in SPEC, and write PATH/corpus.jsonl, which --data takes.
 
     Nothing is deleted: in training a cluster of copies counts as one picture, and strangers are left out. Edit that
     file by hand where it is wrong; PATH/sheet.html shows what was found, the most suspicious pictures first.
     """
     from animepggan import data as library
-    from animepggan.corpus.names import printable
     from animepggan.corpus.spec import resolve
 
     source = resolve(data)
     folder = output or Path("data", f"curated-{source.name}")
     apply_threads(threads)
     with console.bars() as bar:
-        curation = library.curate(
-            source,
-            folder,
-            backbone=backbone,
-            keep=keep,
-            reject=reject,
-            near_limit=near_limit,
-            stranger_limit=stranger_limit,
-            workers=workers,
-            device=device,
-            bar=bar,
-            say=console.say,
-        )
+        curation = library.curate(source, folder, bar=bar, say=console.say, **options)
     description, sheet = folder / "corpus.jsonl", folder / "sheet.html"
     console.say("; ".join(f"{name} {value}" for name, value in curation.counts.items()))
     console.say(f"look at {printable(str(sheet))}")

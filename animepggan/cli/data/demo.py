@@ -4,37 +4,25 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
-from animepggan.cli.common import Console, common_options, output_option
+from animepggan.cli.common import POSITIVE, Console, common_options, output_option
 
 
 @click.command()
 @click.argument("kind", metavar="general|yui|second", type=click.Choice(["general", "yui", "second"]))
-@click.option(
-    "--count", metavar="N", type=click.IntRange(min=1), help="Pictures.  [default: 8000 of general, else 4077]"
-)
-@click.option(
-    "--size", metavar="PX", type=click.IntRange(16, 1024), default=128, show_default=True, help="Side of a picture."
-)
-@click.option("--seed", metavar="S", type=int, default=0, show_default=True, help="Another seed, other pictures.")
+@click.option("--count", metavar="N", type=POSITIVE, help="Pictures.  [default: 8000 of general, else 4077]")
+@click.option("--size", metavar="PX", type=click.IntRange(16, 1024), default=128, help="Side of a picture.")
+@click.option("--seed", metavar="S", type=int, default=0, help="Another seed, other pictures.")
 @click.option("--strangers", metavar="SHARE", type=click.FloatRange(0, 0.5), help="Of yui's pictures.  [default: 0.02]")
 @click.option("--others", metavar="N", type=click.IntRange(1, 1000), help="Whom they show.  [default: 1 girl]")
-@click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Processes that draw.  [default: all cores]")
+@click.option("--workers", metavar="N", type=POSITIVE, help="Processes that draw.  [default: all cores]")
 @output_option("data/demo-general, data/demo-yui")
 @common_options
 def command(
-    console: Console,
-    kind: Literal["general", "yui", "second"],
-    count: int | None,
-    size: int,
-    seed: int,
-    strangers: float | None,
-    others: int | None,
-    workers: int | None,
-    output: Path | None,
+    console: Console, /, kind: Literal["general", "yui", "second"], output: Path | None, **options: Any
 ) -> None:
     """Draw anime faces to try everything with: many characters (general), or thousands of pictures of one girl (yui).
 
@@ -44,21 +32,12 @@ def command(
     """
     from animepggan.corpus.demo import draw
 
-    if kind == "general" and (strangers is not None or others is not None):
+    asked = {name: value for name, value in options.items() if value is not None}
+    if kind == "general" and ("strangers" in asked or "others" in asked):
         raise click.UsageError("--strangers and --others are of yui and second: general is strangers only.")
     folder = output or Path("data", f"demo-{kind}")
-    asked = {"strangers": strangers, "others": others}
     with console.bars() as bar:
-        summary = draw(
-            kind,
-            folder,
-            count=count,
-            size=size,
-            seed=seed,
-            workers=workers,
-            bar=bar,
-            **{name: value for name, value in asked.items() if value is not None},  # type: ignore[arg-type]
-        )
+        summary = draw(kind, folder, bar=bar, **asked)
     if summary.drawn:
         found = f"{summary.originals} originals"
         if kind != "general":

@@ -196,7 +196,7 @@ def someone(dice: Dice, style: Style, name: str, **fixed: Any) -> Character:
     under, even = fringe | {"tip": fringe["tip"] - 5, "n": fringe["n"] + 1, "lean": -0.3}, cut in ("straight", "bowl")
     back = r.weighted(_shares("short 9, tied 1") if male else _shares("bob 5, long 6, tied 5, short 0.8"))
     tail = r.weighted(_shares("low 1, pony 1")) if male and back == "tied" else r.weighted(TAILS.get(back, {"none": 1}))
-    odds = {"glasses": 0.10 if grown else 0.06, "mole": 0.07, "freckles": 0.05, "stubble": 0.12 * (build == "man"),
+    odds = {"glasses": 0.10 if grown else 0.06, "mole": 0.07, "freckles": 0.05,
         "earrings": 0.3 * (build == "woman")}
     extras = [r.weighted(TRINKETS)] * (r.chance(0.5) and not male) + [x for x, share in odds.items() if r.chance(share)]
     clothes = r.weighted(WEAR[build])
@@ -218,8 +218,8 @@ def someone(dice: Dice, style: Style, name: str, **fixed: Any) -> Character:
         width=(u(0.96, 1.04) - 0.03 * male + 0.03 * (build == "child")) * s.face[0],
         jaw=max(-1.3, min(1.5, (u(-0.8, 0.7) if male else u(-0.9, 0.9)) + s.face[2] + 0.5 * (build == "child"))),
         chin=u(-3, 2) + s.face[1] + {"boy": 7, "man": 14, "woman": 5, "child": -5}.get(build, 0),
-        eye=((u(22.5, 25.5) - 1.5 * male - grown) * eye_w, u(least, most) * eye_h, u(41.5, 45) + eye_x - grown,
-        u(19, 24) + eye_y - 3.5 * (male or grown)), tilt=u(-0.12, 0.17) + 0.05 * grown + s.tilt,
+        eye=((u(22.5, 25.5) - 1.5 * male - grown) * eye_w, min(30.0, u(least, most) * eye_h),
+            u(41.5, 45) + eye_x - grown, u(19, 24) + eye_y - 3.5 * (male or grown)), tilt=u(-0.12, 0.17) + 0.05 * grown + s.tilt,
         flat=u(0.1, 1.1) + 0.3 * (male or grown) + s.flat, iris_w=min(0.86, u(0.7, 0.79) * s.iris_w),
         iris_kind=r.one_of(s.iris), lash=(u(0.55, 0.8) if male else u(0.85, 1.2)) * s.lash,
         brow=((u(3.2, 5.2) + 2.2 * male) * s.brow, u(18, 25), u(2, 7), u(-29,

@@ -87,7 +87,7 @@ def body(k: Sketch) -> None:
     a.base(shape(sides[0], sides[1][::-1], [p(-x, y) for x, y in hollow], [p(*q) for q in hollow[::-1]]), c.cloth)
     if k.s.shade != "none":
         fold = ((wide - 2, 194), (wide - 18, 220), (wide - 26, 340)), ((wide + 20, 340), (wide + 13, 230), (wide, 189))
-        a.fill(shape(*[[p(-k.lit * x, y) for x, y in part] for part in fold]), dark)
+        a.base(shape(*[[p(-k.lit * x, y) for x, y in part] for part in fold]), dark)
     for s, side in zip((1, -1), sides, strict=True):  # shoulders, and the crease of a sleeve
         a.ink(side, 2.2, line, a=0.8, b=0.8)
         a.ink([p(s * (wide - 34), 226), p(s * (wide - 30), 270), p(s * (wide - 34), 360), p(s * (wide - 28), 500)], 2.0,

@@ -37,12 +37,9 @@ def skin(k: Sketch) -> None:
     layers = {"none": (), "cel": ((1.0, 9, k.skin_dark),), "double": ((1.0, 9, k.skin_dark), (0.45, 4, k.skin_deep)),
         "soft": ((1.5, 13, soft), (0.8, 6, k.skin_dark))}
     for size, lower, color in layers[k.s.shade]:
-        a.fill(crescent(size), color)
-        a.fill(under_fringe(lower), color)
+        a.base(crescent(size), color)
+        a.base(under_fringe(lower), color)
     _cheeks(k)
-    if "stubble" in k.c.extras:
-        pts = [f(x, v + 74 + k.c.chin * 0.5, 2) for x, v in points("-46,-2 -30,12 0,22 30,12 46,-2 24,2 0,-6 -24,2")[0]]
-        a.fill(loop(pts), mixed(k.c.skin, k.c.hair, 0.6), opacity=0.22)
     a.ink(out[1:-1], 2.6, k.skin_line, a=0.3, b=0.3)
 
 
@@ -141,7 +138,8 @@ def _closed_eye(k: Sketch, s: int, mode: str) -> None:
     a, e = k.art, _eye_at(k, s)
     for i, line in enumerate(CLOSED[mode]):
         pts = [e(*q) for q in line]
-        a.ink(pts, 6.6 * (0.75 + 0.25 * k.c.lash) * (1 - 0.3 * i), k.lash, a=0.35, b=0.3 + 0.3 * i, peak=0.62)
+        wide = 5.8 * max(1.0, k.s.pen) * (0.75 + 0.25 * k.c.lash) * (1 - 0.3 * i)  # a lash is no finer with a fine pen
+        a.fill(brush(pts, wide, 0.35, 0.3 + 0.3 * i, 0.62), k.lash)
         k.through += [] if i else [brush(pts, 5.0)]
     if mode == "calm":
         for u, v in ((0.96, 0.14), (0.68, 0.42)) if not k.c.male else ():

@@ -32,9 +32,11 @@ def behind(k: Sketch) -> None:
             for i in range(2 * n + 1)]
     right, left = ([at(s * (x * spread + c.wave * 9 * math.sin(y / 26)), y, -46) for x, y in edge] for s in (1, -1))
     tips = hem([at(x * spread + k.shot.sway * 14 * max(0.0, y / 200), y, -50) for x, y in zip(xs, ys, strict=True)])
-    a.fill(shape(right, *tips, left[::-1]), k.hair_dark if c.back == "short" else inner, k.hair_line, 2.0)
+    a.base(shape(right, *tips, left[::-1]), k.hair_dark if c.back == "short" else inner)
+    for part in (right[2:], *tips, left[2:]):
+        a.ink(part, 2.2, k.hair_line, a=0.7, b=0.7)
     if c.back == "short":
-        a.fill(loop([at(x, y, -48) for x, y in ((-50, 0), (50, 0), (46, 56), (30, long - 8), (-30, long - 8),
+        a.base(loop([at(x, y, -48) for x, y in ((-50, 0), (50, 0), (46, 56), (30, long - 8), (-30, long - 8),
             (-46, 56))]), k.hair_deep)
     elif not c.eared and k.s.strands > 0.5:
         for (*_, (x, y)) in tips[1:-1:2]:  # lines upward from the hem's notches
@@ -172,9 +174,9 @@ def _shadows(k: Sketch, top: list[Points]) -> None:
             wedges.append(shape([*edge, start], [start, back, edge[0]]))
             deeper.append(shape(edge, [edge[-1], mid(back, edge[len(edge) // 2], 0.5), edge[0]]))
     soft = k.s.shade == "soft"
-    a.fill("".join(wedges), mixed(c.hair, k.hair_dark, 0.6) if soft else k.hair_dark)
+    a.base("".join(wedges), mixed(c.hair, k.hair_dark, 0.6) if soft else k.hair_dark)
     if k.s.shade != "cel":
-        a.fill("".join(deeper), k.hair_dark if soft else mixed(k.hair_dark, k.hair_deep, 0.6))
+        a.base("".join(deeper), k.hair_dark if soft else mixed(k.hair_dark, k.hair_deep, 0.6))
 
 
 def _lines(k: Sketch, top: list[Points]) -> None:
@@ -253,7 +255,7 @@ def strand(k: Sketch, spine: Points, widths: list[float]) -> None:
     last = len(one) - 1
     inner = [mid(p, q, 0.02 + 0.4 * math.sin(math.pi * i / last)) for i, (p,
         q) in enumerate(zip(one, two, strict=True))]
-    a.fill(shape(one, two[::-1]), k.c.hair)
+    a.base(shape(one, two[::-1]), k.c.hair)
     k.shade(shape(one, inner[::-1]), k.c.hair, k.hair_dark)
     a.ink(one, 2.4, k.hair_line, a=0.5, b=0.6)
     a.ink(two, 2.4, k.hair_line, a=0.5, b=0.6)

@@ -33,8 +33,8 @@ MOODS = {
     Mood("calm", "flat"): 8,
     Mood("smile", low=0.1): 9,
     Mood("happy", "open", low=0.12, brow_y=-3, blush=0.45): 9,
-    Mood("laugh", "open", eyes="happy", wide=1.15, high=1.2, brow_y=-4, blush=0.6): 6,
-    Mood("content", eyes="happy", blush=0.55, brow_y=-2): 4,
+    Mood("laugh", "open", eyes="happy", wide=1.15, high=1.2, brow_y=-4, blush=0.6): 4,
+    Mood("content", eyes="happy", blush=0.55, brow_y=-2): 3,
     Mood("blink", "flat", eyes="calm"): 4,
     Mood("surprise", "o", open=1.1, iris=0.9, brow_y=-8, blush=0.2): 5,
     Mood("shock", "wave", open=1.12, iris=0.68, brow_y=-6, brow_a=-0.5, blush=0, mark="sweat"): 2,
@@ -43,7 +43,7 @@ MOODS = {
     Mood("smug", "smirk", open=0.68, lid=0.15, low=0.15, brow_d=5, brow_a=0.3, blush=0.2): 5,
     Mood("sad", "frown", open=0.82, lid=-0.8, brow_a=-1.0, wide=0.8, blush=0.1): 4,
     Mood("crying", "wave", open=0.9, lid=-0.9, low=0.2, brow_a=-1.2, blush=0.5, tears="stream"): 2,
-    Mood("sob", "shout", eyes="calm", brow_a=-1.2, wide=0.8, blush=0.5, tears="stream"): 1,
+    Mood("sob", "shout", eyes="calm", brow_a=-1.2, wide=0.8, blush=0.5, tears="stream"): 0.6,
     Mood("teary", "talk", lid=-0.6, brow_a=-0.9, blush=0.5, tears="bead"): 2.5,
     Mood("shy", "wave", open=0.9, lid=-0.4, brow_a=-0.8, wide=0.75, blush=1.0): 5,
     Mood("deadpan", "flat", open=0.6, brow_y=3, blush=0): 4,
@@ -59,7 +59,7 @@ MOODS = {
     Mood("determined", "line", open=0.92, lid=0.5, brow_a=0.8, brow_y=3, blush=0.1): 5,
     Mood("grit", "teeth", open=0.9, lid=0.6, brow_a=0.9, brow_y=3, blush=0.2): 2,
     Mood("gentle", "smile", open=0.78, low=0.12, brow_y=-1, brow_a=-0.2, wide=0.85, blush=0.45): 5,
-    Mood("tired", "frown", open=0.58, lid=-0.3, brow_a=-0.3, wide=0.7, blush=0): 3,
+    Mood("tired", "frown", open=0.58, lid=-0.3, brow_a=-0.3, wide=0.7, blush=0): 2,
 }
 """All moods, and how often each is seen."""
 BY_NAME = {mood.name: mood for mood in MOODS}

@@ -199,7 +199,7 @@ def _veil(width: int, height: int, f: Finish) -> NDArray[np.float32]:
     return np.asarray(dark[..., None], dtype=np.float32)
 
 
-def some_shot(dice: Dice, yaw: float = 30.0) -> Shot:
+def some_shot(dice: Dice, yaw: float = 27.0) -> Shot:
     """Pose, expression and gaze by lot."""
     r, mood = dice, dice.weighted(MOODS)
     turned = r.between(-yaw, yaw) if r.chance(0.72) else r.around(4)

@@ -56,8 +56,8 @@ PLACES: dict[str, tuple[float, str]] = {  # how often each is seen; its steps; *
     "gloom": (1, "sky .36 .05 *0 .62 .04 *30 | drips .26 .04 *0"),
     "petals": (1.5, "sky .95 .03 *0 .88 .06 *30 | petals"),
 }
-GRADES = {"sunset": ("#f0803c", 0.13), "dusk street": ("#f0903c", 0.10), "night": ("#2a3488", 0.13),
-    "lights": ("#3a3488", 0.09), "evening room": ("#4a3a80", 0.09), "rain": ("#5a6a80", 0.10),
+GRADES = {"sunset": ("#f0803c", 0.13), "dusk street": ("#f0903c", 0.10), "night": ("#2a3488", 0.10),
+    "lights": ("#4a3488", 0.06), "evening room": ("#5a3a70", 0.06), "rain": ("#5a6a80", 0.10),
     "fire": ("#f06a30", 0.13), "gloom": ("#303050", 0.09)}
 """What is laid over the whole picture, and how thickly."""
 

@@ -144,7 +144,7 @@ class Sketch:
     def shade(self, d: str, color: str, dark: str) -> None:
         """A shadow as the style has it: one hard edge, a soft one, or none."""
         if self.s.shade != "none":
-            self.art.fill(d, mixed(color, dark, 0.62) if self.s.shade == "soft" else dark)
+            self.art.base(d, mixed(color, dark, 0.62) if self.s.shade == "soft" else dark)
 
     def locks(self, locks: tuple[Lock, ...], dy: float = 0.0) -> list[tuple[Points, Points]]:
         """A fringe's lower edge from left to right: of each lock the left and the right edge."""

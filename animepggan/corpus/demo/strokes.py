@@ -95,9 +95,15 @@ def _swell(n: int, a: float, b: float, peak: float) -> list[float]:
 
 def brush(pts: Sequence[Point], width: float, a: float = 0.25, b: float = 0.1, peak: float = 0.45) -> str:
     """A pen's stroke as a filled outline: it swells from a * width to width at `peak` and thins to b * width."""
-    path = sample(pts)
-    left, right = ribbon(path, [width * w for w in _swell(len(path), a, b, peak)])
-    return poly(left + right[::-1])
+    path, half = sample(pts), width / 2
+    one, two = list[float](), list[float]()
+    for (x0, y0), (x, y), (x1, y1), w in zip([path[0], *path], path, [*path[1:], path[-1]],
+        _swell(len(path), a, b, peak), strict=False):
+        u, v = y1 - y0, x0 - x1
+        k = half * w / (math.sqrt(u * u + v * v) or 1.0)
+        one += (x + u * k, y + v * k)
+        two += (y - v * k, x - u * k)
+    return ("M" + "%.1f %.1fL" * (2 * len(path) - 1) + "%.1f %.1fZ") % (*one, *two[::-1])
 
 
 def quad(p: Point, c: Point, q: Point, n: int = 3) -> Points:

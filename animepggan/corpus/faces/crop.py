@@ -11,37 +11,56 @@ crop of it is gone; those of pictures that have left the corpus are removed.
 
 from __future__ import annotations
 
-import json
+import hashlib
 import multiprocessing
+import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from functools import cache, partial
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
+import numpy as np
 from PIL import Image
 
 from animepggan.bar import Bar, silent
-from animepggan.corpus.decode import DecodeError
-from animepggan.corpus.description import write_lines
-from animepggan.corpus.faces.cutting import PICTURES, UNREADABLE, CropOptions, Task, cut_faces, decoded
+from animepggan.corpus.decode import DecodeError, open_picture
+from animepggan.corpus.description import read_lines, write_lines
+from animepggan.corpus.faces.align import Square, cut, square_of
 from animepggan.corpus.faces.detector import Detector, open_detector
-from animepggan.corpus.faces.face import Face
-from animepggan.corpus.faces.rows import CROPS, REJECTS, Given
-from animepggan.corpus.job import Record, foreign, open_record
+from animepggan.corpus.faces.face import CROPS, REJECTS, Face, Given, face_values
+from animepggan.corpus.job import Record, open_record
 from animepggan.corpus.names import printable
-from animepggan.corpus.spec import READ_ERRORS, Entry, Source, resolve
+from animepggan.corpus.spec import Bad, Entry, Source, resolve
+from animepggan.corpus.sweep import attempt, in_order
 from animepggan.corpus.worker import cores, serve
+from animepggan.disk import replacing
 from animepggan.errors import DataError, ResourceError
 
 RECORD = ".done.jsonl"
+PICTURES = "pictures"
 
 EDITION = 1
 """Raised whenever the same request cuts other crops."""
 
-_AHEAD = 3  # pictures read ahead for each process
+_UNREADABLE = "unreadable"  # how the reason begins
+_INSIDE = 0.5  # share of a crop that the picture has to fill; the rest would be mirrored
+
+
+@dataclass(frozen=True)
+class CropOptions:
+    """What is cut, and what is left out."""
+
+    size: int = 256  # pixels, side of a crop
+    loose: float = 1.0  # times the side that alignment gives a crop
+    min_face: float = 80.0  # pixels, width of a face without its hair
+    max_tilt: float = 35.0  # degrees
+    confidence: float = 0.85  # 0 to 1, the least score
 
 
 @dataclass(frozen=True)
@@ -89,7 +108,13 @@ def crop(
     source = resolve(data) if isinstance(data, str) else data
     output = Path("data", f"{source.name}-faces") if output is None else Path(output).expanduser()
     options = CropOptions(size, loose, min_face, max_tilt, confidence)
-    finder = _finder(options, detector, landmarks)
+    finder: Detector | Given
+    if landmarks is not None:
+        finder = Given(Path(landmarks))
+    elif detector is None or isinstance(detector, str):
+        finder = open_detector(detector, smallest=min_face, largest_tilt=max_tilt)
+    else:
+        finder = detector
     _check(source, output, finder)
     entries = source.entries
     place = str(Path(source.base).resolve()) if Path(source.base).exists() else source.base
@@ -100,17 +125,15 @@ def crop(
         todo = [entry for entry in entries if not _is_done(entry, record, output)]
         left = record.names() - {entry.name for entry in entries}
         before = {file for name in (*left, *(entry.name for entry in todo)) for file in _files(record, name)}
-        done = len(entries) - len(todo)
-        bar("faces", done, len(entries))
-        for line in _lines_of(todo, output, options, finder, workers):
+        before_this = len(entries) - len(todo)
+        bar("faces", before_this, len(entries))
+        for done, line in enumerate(_lines_of(todo, output, options, finder, workers), 1):
             record.add(line)
-            done += 1
-            bar("faces", done, len(entries))
+            bar("faces", before_this + done, len(entries))
         gone = before - {file for entry in todo for file in _files(record, entry.name)}
         for file in gone:
             (output / file).unlink(missing_ok=True)
-        counts = _conclude(output, entries, record)
-    reasons = {name.partition(":")[2]: count for name, count in counts.most_common() if name.startswith("why:")}
+        counts, reasons = _conclude(output, entries, record)
     return CropSummary(
         output=output,
         detector=finder.identity,
@@ -121,50 +144,28 @@ def crop(
         without_face=counts["without_face"],
         unreadable=counts["unreadable"],
         removed=len(gone),
-        reasons=reasons,
+        reasons=dict(reasons.most_common()),
     )
 
 
-def crops(output: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a finished folder's `crops.jsonl`."""
-    return _rows(output / CROPS)
-
-
-def rejected(source: Source, output: Path, limit: int) -> Iterator[tuple[dict[str, Any], Image.Image]]:
-    """The first `limit` rows of `rejects.jsonl` whose pictures can be opened, the likeliest faces first, each with what
-    it is about: the surroundings of the face, or the whole picture.
+def rejected(source: Source, output: Path) -> Iterator[tuple[dict[str, Any], Image.Image]]:
+    """The rows of `rejects.jsonl` whose pictures can be opened, the likeliest faces first, each with what it is about:
+    the surroundings of the face, or the whole picture.
     """
     entries = {entry.name: entry for entry in source.entries}
-    rows = [row for row in _rows(output / REJECTS) if row["source"] in entries]
-    rows.sort(key=lambda row: row.get("score", -1.0), reverse=True)
-    shown = 0
-    for row in rows:
-        if shown == limit:
-            return
-        try:
-            with entries[row["source"]].open() as file:
-                image = decoded(file)
-        except (DecodeError, *READ_ERRORS):
+    rows = [row for _, row in read_lines(output / REJECTS) if row["source"] in entries]
+    for row in sorted(rows, key=lambda row: row.get("score", -1.0), reverse=True):
+        image = attempt(entries[row["source"]], lambda _, file: _decoded(file))
+        if isinstance(image, Bad):
             continue
         if "box" in row:
             x0, y0, x1, y1 = row["box"]
             grow = (x1 - x0) / 2
             image = image.crop((round(x0 - grow), round(y0 - grow), round(x1 + grow), round(y1 + grow)))
-        shown += 1
         yield row, image
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        yield from map(json.loads, file)
-
-
-def _finder(options: CropOptions, detector: str | Detector | None, landmarks: str | Path | None) -> Detector | Given:
-    if landmarks is not None:
-        return Given(Path(landmarks))
-    if detector is None or isinstance(detector, str):
-        return open_detector(detector, smallest=options.min_face, largest_tilt=options.max_tilt)
-    return detector
+# ---------------------------------------------------------------- the folder
 
 
 def _check(source: Source, output: Path, finder: Detector | Given) -> None:
@@ -188,7 +189,8 @@ def _check(source: Source, output: Path, finder: Detector | Given) -> None:
 def _begin(output: Path, record: Record, request: dict[str, Any], restart: bool) -> None:
     """Check that `output` is new or ours and of the same request, which is noted."""
     shown = printable(str(output))
-    if record.request is None and (others := foreign(output / RECORD)):
+    others = sorted({path.name for path in output.iterdir()} - {RECORD, ".lock"})
+    if record.request is None and others:
         raise DataError(
             f"{shown}: not empty ({printable(others[0])} is there), and not cut by data crop\n"
             "choose another --output, or delete that folder"
@@ -215,38 +217,51 @@ def _files(record: Record, name: str) -> set[str]:
     return set() if line is None else {face["file"] for face in line["faces"] if "file" in face}
 
 
-def _conclude(output: Path, entries: Sequence[Entry], record: Record) -> Counter[str]:
-    """Write both lists from the record; how many there are of what, and `why:` faces were rejected."""
+def _conclude(output: Path, entries: Sequence[Entry], record: Record) -> tuple[Counter[str], Counter[str]]:
+    """Write both lists from the record; how many there are of what, and why faces were rejected."""
     counts: Counter[str] = Counter()
-    order = ("file", "score", "box", "landmarks", "transform")
+    reasons: Counter[str] = Counter()
 
-    def lines() -> Iterator[dict[str, Any]]:
+    def lines() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         for entry in entries:
             line = record.get(entry.name)
             assert line is not None
-            yield line
+            yield {"source": entry.name}, line
 
     def kept() -> Iterator[dict[str, Any]]:
-        for line in lines():
+        for source, line in lines():
             for face in line["faces"]:
                 if "file" in face:
                     counts["crops"] += 1
-                    yield {"source": line["source"], **{key: face[key] for key in order}}
+                    yield source | face
 
     def left() -> Iterator[dict[str, Any]]:
-        for line in lines():
+        for source, line in lines():
             if "reason" in line:
-                counts["unreadable" if line["reason"].startswith(UNREADABLE) else "without_face"] += 1
-                yield {"source": line["source"], "reason": line["reason"]}
+                counts["unreadable" if line["reason"].startswith(_UNREADABLE) else "without_face"] += 1
+                yield source | {"reason": line["reason"]}
             for face in line["faces"]:
                 if "reason" in face:
                     counts["rejected"] += 1
-                    counts["why:" + face["reason"].partition(":")[0]] += 1
-                    yield {"source": line["source"], **face}
+                    reasons[face["reason"].partition(":")[0]] += 1
+                    yield source | face
 
     write_lines(output / CROPS, kept())
     write_lines(output / REJECTS, left())
-    return counts
+    return counts, reasons
+
+
+# ---------------------------------------------------------------- the pictures
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One picture for a worker."""
+
+    name: str
+    stamp: int  # of the picture as it is now
+    data: bytes | Bad
+    faces: list[Face] | None  # None: find them
 
 
 def _lines_of(
@@ -256,58 +271,109 @@ def _lines_of(
     given, detector = (finder.faces, None) if isinstance(finder, Given) else (None, finder)
     if workers is None:
         workers = cores() if detector is None or detector.in_processes else 0
-    tasks = (_task(entry, given) for entry in entries)
-    if workers == 0 or len(entries) < 2:
-        for task in tasks:
-            yield cut_faces(task, output, options, detector)
+    workers = min(workers, len(entries))
+    tasks = (
+        _Task(entry.name, entry.stamp, attempt(entry, _read), None if given is None else given.get(entry.name, []))
+        for entry in entries
+    )
+    if workers < 2:
+        yield from (_cut_faces(task, output, options, detector) for task in tasks)
         return
     # Spawned, not forked: the caller may be running threads.
-    context = multiprocessing.get_context("spawn")
-    work = (output, options, None if detector is None else detector.name)
-    with ProcessPoolExecutor(min(workers, len(entries)), context, _serve, work) as pool:
-        pending: set[Future[dict[str, Any]]] = set()
-        try:
-            for task in tasks:
-                pending.add(pool.submit(_do_here, task))
-                if len(pending) >= workers * _AHEAD:
-                    ready, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in ready)
-            while pending:
-                ready, pending = wait(pending, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in ready)
-        except BrokenProcessPool as error:
-            raise ResourceError(
-                "a process that looked for faces was ended from outside, most likely for want of memory\n"
-                "run the same command again with fewer --workers; what is done is kept"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _task(entry: Entry, given: dict[str, list[Face]] | None) -> Task:
-    data, problem = b"", None
+    pool = partial(ProcessPoolExecutor, mp_context=multiprocessing.get_context("spawn"), initializer=serve)
+    work = partial(_do_here, output, options, None if detector is None else detector.name)
     try:
-        with entry.open() as file:
-            data = file.read()
-    except READ_ERRORS as error:
-        problem = getattr(error, "strerror", None) or str(error)
-    faces = None if given is None else tuple(given.get(entry.name, ()))
-    return Task(entry.name, entry.stamp, data, problem, faces)
+        yield from in_order(tasks, work, workers, pool=pool)
+    except BrokenProcessPool as error:
+        raise ResourceError(
+            "a process that looked for faces was ended from outside, most likely for want of memory\n"
+            "run the same command again with fewer --workers; what is done is kept"
+        ) from error
 
 
-_here: tuple[Path, CropOptions, Detector | None] | None = None  # of a worker process
+def _read(_: Entry, file: BinaryIO) -> bytes:
+    return file.read()
 
 
-def _serve(output: Path, options: CropOptions, detector: str | None) -> None:
-    """Begin a worker: it leaves interrupts to the process that started it, and ends when that one is gone."""
-    global _here
-    serve()
-    found = None
-    if detector is not None:
-        found = open_detector(detector, smallest=options.min_face, largest_tilt=options.max_tilt)
-    _here = output, options, found
+def _do_here(output: Path, options: CropOptions, detector: str | None, task: _Task) -> dict[str, Any]:
+    """In a process of its own, whose detector is opened once."""
+    return _cut_faces(task, output, options, None if detector is None else _opened(detector, options))
 
 
-def _do_here(task: Task) -> dict[str, Any]:
-    assert _here is not None
-    return cut_faces(task, *_here)
+@cache
+def _opened(detector: str, options: CropOptions) -> Detector:
+    return open_detector(detector, smallest=options.min_face, largest_tilt=options.max_tilt)
+
+
+def _cut_faces(task: _Task, output: Path, options: CropOptions, detector: Detector | None) -> dict[str, Any]:
+    """Find and cut the faces of one picture; the line of the record that says what came of it."""
+    line: dict[str, Any] = {"source": task.name, "stamp": task.stamp, "faces": []}
+    try:
+        if isinstance(task.data, Bad):
+            raise DecodeError(task.data.reason)
+        image = _decoded(BytesIO(task.data))
+    except DecodeError as error:
+        return {**line, "reason": f"{_UNREADABLE}: {error}"}
+    found = task.faces
+    if found is None:
+        assert detector is not None
+        found = detector.find(image)
+    if not found:
+        return {**line, "reason": "no face found"}
+    found = sorted(found, key=lambda face: face.box[:2])
+    name = name_of(task.name)
+    line["faces"] = [_cut_one(image, face, f"{name}-{number}", output, options) for number, face in enumerate(found, 1)]
+    return line
+
+
+def _cut_one(image: Image.Image, face: Face, name: str, output: Path, options: CropOptions) -> dict[str, Any]:
+    values = face_values(face)
+    if reason := reject_reason(face, image.size, options):
+        return {**values, "reason": reason}
+    square = square_of(face.landmarks, options.loose)
+    file = f"{PICTURES}/{name}.png"
+    with replacing(output / file) as partly:
+        cut(image, square, options.size).save(partly, "PNG")
+    transform = [[round(value, 6) for value in row] for row in square.to_crop(options.size).tolist()]
+    return {"file": file, **values, "transform": transform}
+
+
+def _decoded(file: BinaryIO) -> Image.Image:
+    with warnings.catch_warnings():  # Pillow warns on standard error about oddities of files
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        return open_picture(file).image
+
+
+def name_of(source: str) -> str:
+    """The name of a crop without its number: readable, and no two of different sources are equal.
+
+    `part/ep 01.png` becomes `ep-01-` and ten digits of the whole name's hash.
+    """
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", PurePosixPath(source).stem).strip("-.")[:80]
+    digest = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    return f"{stem}-{digest}" if stem else digest
+
+
+def reject_reason(face: Face, image_size: tuple[int, int], options: CropOptions) -> str | None:
+    """Why a face is left out, in words and numbers; None when it is cut."""
+    if face.score < options.confidence:
+        return f"doubtful: score {face.score:.2f}, under {options.confidence:g}"
+    if face.width < options.min_face:
+        return f"small: {face.width:.0f} pixels wide, under {options.min_face:g}"
+    if wrong := face.landmarks.implausible():
+        return f"implausible: {wrong}"
+    if abs(face.landmarks.tilt) > options.max_tilt:
+        return f"tilted: by {abs(face.landmarks.tilt):.0f} degrees, over {options.max_tilt:g}"
+    inside = _share_inside(square_of(face.landmarks, options.loose), image_size)
+    if inside < _INSIDE:
+        return f"at the edge: the picture fills {inside:.0%} of the crop, under {_INSIDE:.0%}"
+    return None
+
+
+def _share_inside(square: Square, image_size: tuple[int, int]) -> float:
+    """How much of a square lies in the picture: 0 to 1, by a grid of points in it."""
+    count = 24
+    rows, columns = np.indices((count, count)) + 0.5
+    x, y = np.tensordot(square.from_crop(count), np.stack([columns, rows, np.ones_like(rows)]), 1)
+    width, height = image_size
+    return float(((x >= 0) & (x < width) & (y >= 0) & (y < height)).mean())

@@ -6,12 +6,9 @@
                                    budget, as lossless WebP
       index.safetensors            written last: names, rows, clusters, fingerprint, and which shards they are of
 
-- `record`: what is known beside the pixels
-- `shard`: pixels
-- `build`: decodes what is new or has changed, and writes the index
-- `clusters`: copies and near copies as one
-- `identity`: what a corpus is known by
-- `space`: how much room there is, and the words for when there is none
+- `shard`: pixels, and the records beside them
+- `clusters`: copies and near copies as one, and what a corpus is known by
+- `build`: decodes what is new or has changed, writes the index, and minds how much room there is
 - `cache`: finds a source's pyramid; one process builds while others wait
 
 No file is ever changed, only replaced or deleted, so what reads a pyramid is not disturbed by what brings it up to
@@ -21,8 +18,7 @@ date. Any folder in `pyramids/` may be deleted when nothing reads it: it is buil
 from __future__ import annotations
 
 from animepggan.corpus.pyramid.cache import Pyramid, open_pyramid
-from animepggan.corpus.pyramid.clusters import Clusters
-from animepggan.corpus.pyramid.identity import digests_of, identify
-from animepggan.corpus.pyramid.shard import Pixels, halve
+from animepggan.corpus.pyramid.clusters import ClusterTable, digest_of, identify
+from animepggan.corpus.pyramid.shard import Pixels, Shape, halve
 
-__all__ = ["Clusters", "Pixels", "Pyramid", "digests_of", "halve", "identify", "open_pyramid"]
+__all__ = ["ClusterTable", "Pixels", "Pyramid", "Shape", "digest_of", "halve", "identify", "open_pyramid"]

@@ -6,33 +6,59 @@ picture of a new shard that is in an older one under the same name and stamp is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+import errno
+import json
+import os
+import shutil
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
-from animepggan.bar import Bar
+from animepggan.bar import Bar, Say
 from animepggan.corpus.decode import decode
 from animepggan.corpus.names import printable
-from animepggan.corpus.pyramid.clusters import Clusters
-from animepggan.corpus.pyramid.identity import digest_of, identify
-from animepggan.corpus.pyramid.record import Names, Record, as_bytes, from_bytes, packed, write
-from animepggan.corpus.pyramid.shard import Chunk, Pixels, Shape, Shard, encode, file_of, halve, parts_of, write_shard
-from animepggan.corpus.pyramid.space import budget, check_space, encoded_sides, writing
+from animepggan.corpus.pyramid.clusters import ClusterTable, digest_of, identify
+from animepggan.corpus.pyramid.shard import (
+    PIXELS,
+    ArrayFile,
+    Chunk,
+    Names,
+    Pixels,
+    Shape,
+    Shard,
+    file_of,
+    halve,
+    packed,
+    parts_of,
+    webp_of,
+    write_arrays,
+    write_shard,
+)
 from animepggan.corpus.source import READ_ERRORS, Bad, Entry, Source
 from animepggan.corpus.sweep import attempt, in_order
-from animepggan.errors import DataError
+from animepggan.errors import DataError, RecipeError, ResourceError
 
 INDEX = "index.safetensors"
 FORMAT = 2
 """Raised when a pyramid of before can no longer be read, or when `decode` makes other pixels of the same file."""
 _CHUNK = 4 << 20  # bytes of pixels at the top level that a thread decodes at once, and at most 64 pictures
 
-Say = Callable[[str], object]
+BUDGET = "ANIMEPGGAN_PYRAMID_GB"
+"""Names how much disk the arrays of one pyramid may take, in GB; levels above 128 px beyond that are stored as WebP."""
+_DEFAULT_GB = 64.0
+_ALWAYS_ARRAYS = 128  # pixels
+_WEBP = 0.5  # of an array's bytes, to reckon with: only noise takes more
+_MORE_DISK = (
+    "free some (any folder in there that no run reads may be deleted), take a smaller resolution, "
+    "or set ANIMEPGGAN_CACHE to a folder on a larger disk"
+)
+
 Known = Mapping[str, tuple[int, Shard, int]]
 """By name: stamp, shard and place of a picture that has been decoded before."""
 
@@ -54,7 +80,10 @@ def build(
     entries, shown = source.entries, printable(source.spec)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    there = _shards_in(folder)
+    there: dict[str, Shard] = {}
+    for path in folder.glob("shard-*.safetensors"):
+        with suppress(OSError, ValueError):  # damaged: another will take its place
+            there[path.name] = Shard(path)
     before = read_index(folder)
     named = {file: facts["pictures"] for file, facts in before.facts["shards"]} if before else {}
     parts = [(file_of(part), part) for part in parts_of(entries)]
@@ -84,22 +113,13 @@ def build(
         write_index(folder, source, stamp, shape.sides, encoded, shards)
 
 
-def read_index(folder: Path) -> Record | None:
+def read_index(folder: Path) -> ArrayFile | None:
     """The index of the pyramid in `folder`; None where there is none that can be read."""
     try:
-        index = Record(folder / INDEX)
+        index = ArrayFile(folder / INDEX)
     except (OSError, ValueError):  # missing, or damaged
         return None
     return index if index.facts.get("format") == FORMAT else None
-
-
-def _shards_in(folder: Path) -> dict[str, Shard]:
-    """The shards that are there, by the names of their files."""
-    found = {}
-    for path in folder.glob("shard-*.safetensors"):
-        with suppress(OSError, ValueError):  # damaged: another will take its place
-            found[path.name] = Shard(path)
-    return found
 
 
 def _is_outdated(shard: Shard, entries: Sequence[Entry]) -> bool:
@@ -113,10 +133,10 @@ def _is_outdated(shard: Shard, entries: Sequence[Entry]) -> bool:
     return 0 in shard.record["stamps"] or any(bad.passing and opens(entries[place]) for place, bad in shard.bad.items())
 
 
-def _say_changes(say: Say, shown: str, before: Record, entries: Sequence[Entry], damaged: int) -> None:
+def _say_changes(say: Say, shown: str, before: ArrayFile, entries: Sequence[Entry], damaged: int) -> None:
     """How a source differs from what an index has of it, in pictures."""
     stamps = dict(zip(Names(before), before["stamps"].tolist(), strict=True))
-    stamps |= {name: stamp for name, _, stamp in from_bytes(before["bad"])}
+    stamps |= {name: stamp for name, _, stamp in before.value("bad")}
     new = sum(entry.name not in stamps for entry in entries)
     changed = sum(stamps.get(entry.name, entry.stamp) != entry.stamp for entry in entries)
     counts = {"new": new, "gone": len(stamps) - (len(entries) - new), "changed": changed}
@@ -161,7 +181,7 @@ def _make(shape: Shape, encoded: Collection[int], known: Known, entries: Sequenc
     levels: dict[int, Pixels | list[bytes]] = {}
     for side in shape.sides:
         pixels = halve(pixels) if levels else pixels
-        levels[side] = [encode(picture) for picture in pixels] if side in encoded else pixels
+        levels[side] = [webp_of(picture) for picture in pixels] if side in encoded else pixels
     return Chunk(levels, digests, bad)
 
 
@@ -174,7 +194,7 @@ def _copied(entry: Entry, known: Known, side: int) -> Pixels | Bad | None:
         return None if shard.bad[place].passing else shard.bad[place]
     with suppress(DataError):
         picture = shard.picture(place, side)
-        if np.array_equal(digest_of(picture), shard.digest(place)):
+        if np.array_equal(digest_of(picture), shard.record.part("digests", place, place + 1)[0]):
             return picture
     return None
 
@@ -200,15 +220,15 @@ def write_index(
     bad = {start + place: one for start, shard in zip(starts, shards, strict=False) for place, one in shard.bad.items()}
     rows = [row for row in range(len(entries)) if row not in bad]
     good = [entries[row] for row in rows]
-    clusters = Clusters.of([entry.cluster for entry in good], [entry.weight for entry in good])
+    clusters = ClusterTable.of([entry.cluster for entry in good], [entry.weight for entry in good])
     digests = np.concatenate([shard.record["digests"] for shard in shards])[rows]
     fingerprint, distinct = identify((entry.name for entry in good), digests, clusters)
     arrays = {
         **packed(entry.name for entry in good),
         "rows": np.array(rows, np.uint32),
         "stamps": np.array([entry.stamp for entry in good], np.uint64),
-        "bad": as_bytes([(one.name, one.reason, entries[row].stamp) for row, one in bad.items()]),
-        "skipped": as_bytes([(one.name, one.reason, one.by_choice) for one in source.skipped]),
+        "bad": _as_json([(one.name, one.reason, entries[row].stamp) for row, one in bad.items()]),
+        "skipped": _as_json([(one.name, one.reason, one.by_choice) for one in source.skipped]),
     }
     if clusters is not None:
         arrays |= {"members": clusters.members, "starts": clusters.starts, "shares": clusters.shares}
@@ -224,9 +244,65 @@ def write_index(
         "distinct": distinct,
         "fingerprint": fingerprint,
     }
-    write(folder / INDEX, facts, arrays)
-    wanted = {INDEX, *(file.name for shard in shards for file in shard.files)}
+    write_arrays(folder / INDEX, facts, arrays)
+    wanted = {INDEX, *(shard.path.with_suffix(ending).name for shard in shards for ending in (".safetensors", PIXELS))}
     for path in folder.iterdir():
         if path.name not in wanted:
             with suppress(OSError):  # in use, where the system minds
                 path.unlink()
+
+
+def _as_json(value: object) -> NDArray[np.uint8]:
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
+
+
+# ---------------------------------------------------------------- the disk
+
+
+def budget() -> int:
+    """Bytes that the arrays of one pyramid may take; RecipeError where the environment's number is none."""
+    given = os.environ.get(BUDGET)
+    try:
+        gigabytes = float(given) if given else _DEFAULT_GB
+        if not 0 <= gigabytes < 1e9:
+            raise ValueError
+    except ValueError as error:
+        raise RecipeError(f"{BUDGET}={printable(given or '')}: has to be a number of GB, as in {BUDGET}=64") from error
+    return int(gigabytes * 1e9)
+
+
+def encoded_sides(shape: Shape, pictures: int, folder: Path, most: int) -> list[int]:
+    """The sides to store as WebP: above 128 px, what no longer fits into `most` bytes, counted from the lowest one."""
+    room = min(most, shutil.disk_usage(folder).free * 9 // 10)
+    sizes = {side: sum(3 * s * s * pictures for s in shape.sides if s <= side) for side in shape.sides}
+    return [side for side, size in sizes.items() if side > _ALWAYS_ARRAYS and size > room]
+
+
+def check_space(pictures: int, shape: Shape, encoded: Collection[int], folder: Path) -> None:
+    """Raise ResourceError where there is too little room for so many pictures."""
+    needed = sum(int(3 * side * side * pictures * (_WEBP if side in encoded else 1)) for side in shape.sides)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ResourceError(
+            f"{pictures:,} pictures at {shape.side}x{shape.side} pixels need {needed / 1e9:.2g} GB of disk, "
+            f"{free / 1e9:.2g} GB are free in {folder.parent}\n{_MORE_DISK}"
+        )
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Words for what can go wrong with the cache's disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+            raise ResourceError(
+                f"no space left on the disk for the pictures' pyramid in {folder} "
+                f"({shutil.disk_usage(there).free / 1e6:.0f} MB are free)\n"
+                f"{_MORE_DISK}\nthen run the same command again: it goes on where it stopped"
+            ) from error
+        raise ResourceError(
+            f"{folder}: cannot be written: {error.strerror or error}\n"
+            "set ANIMEPGGAN_CACHE to a folder that can be written to"
+        ) from error

@@ -15,13 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from animepggan.bar import Bar, silent
+from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.names import printable
-from animepggan.corpus.pyramid.build import FORMAT, INDEX, Say, build, read_index
-from animepggan.corpus.pyramid.clusters import Clusters
-from animepggan.corpus.pyramid.record import Names, Record, from_bytes
-from animepggan.corpus.pyramid.shard import Pixels, Shape, Shard
-from animepggan.corpus.pyramid.space import budget, writing
+from animepggan.corpus.pyramid.build import FORMAT, INDEX, budget, build, read_index, writing
+from animepggan.corpus.pyramid.clusters import ClusterTable
+from animepggan.corpus.pyramid.shard import ArrayFile, Names, Pixels, Shape, Shard
 from animepggan.corpus.source import Bad, Source, no_pictures
 from animepggan.corpus.worker import cores
 from animepggan.disk import cache_folder, locked
@@ -31,7 +29,7 @@ from animepggan.errors import BusyError
 class Pyramid:
     """The pictures of a source at several sides, read-only; any number of processes may read one."""
 
-    def __init__(self, folder: Path, index: Record, *, keep: object = None) -> None:
+    def __init__(self, folder: Path, index: ArrayFile, *, keep: object = None) -> None:
         """OSError or ValueError where a shard is gone or damaged."""
         self.folder = folder
         self._keep = keep  # lives as long
@@ -46,7 +44,7 @@ class Pyramid:
         self.bad_count: int = index.facts["bad"]
         self.identity: tuple[str, int] = index.facts["fingerprint"], index.facts["distinct"]
         self.clusters = (
-            Clusters(index["members"], index["starts"], index["shares"]) if "members" in index.arrays else None
+            ClusterTable(index["members"], index["starts"], index["shares"]) if "members" in index.arrays else None
         )
         self._pool: ThreadPoolExecutor | None = None
         self._coming: dict[tuple[int, int], Future[Pixels]] = {}  # what is being decoded, by row and side
@@ -57,11 +55,11 @@ class Pyramid:
 
     @cached_property
     def bad(self) -> list[Bad]:
-        return [Bad(name, reason) for name, reason, _ in from_bytes(self._index["bad"])]
+        return [Bad(name, reason) for name, reason, _ in self._index.value("bad")]
 
     @cached_property
     def skipped(self) -> list[Bad]:
-        return [Bad(*fields) for fields in from_bytes(self._index["skipped"])]
+        return [Bad(*fields) for fields in self._index.value("skipped")]
 
     def take(self, pictures: NDArray[Any], side: int) -> Pixels:
         """These pictures at the side of a level: uint8 `[n, side, side, 3]`, a copy. DataError where one is damaged."""
@@ -100,13 +98,11 @@ class Pyramid:
 
 def open_pyramid(
     source: Source,
+    shape: Shape,
     *,
-    side: int,  # pixels, of the top level
-    halved: bool = True,  # levels below it, too
-    background: tuple[int, int, int] = (255, 255, 255),  # under transparent pictures
     workers: int | None = None,  # threads that decode; 0: the calling one; None: one a core
     bar: Bar = silent,
-    say: Say = lambda text: None,
+    say: Say = unheard,
 ) -> Pyramid:
     """The pyramid of a source, from the cache where the source has not changed.
 
@@ -114,7 +110,6 @@ def open_pyramid(
     for the same one, one builds and the others wait. Raises DataError where there are no pictures, ResourceError where
     the cache is full or cannot be written, RecipeError where the budget is no number.
     """
-    shape = Shape(side, halved, background)
     budget()  # a wrong one is told whatever is in the cache
     with ExitStack() as stack:
         if source.find_stamp is None and not all(entry.stamp for entry in source.entries):
@@ -138,7 +133,7 @@ def open_pyramid(
             if (pyramid := _as_it_is(folder, stamp)) is not None:
                 return pyramid
         build(folder, source, stamp, shape, workers=workers, bar=bar, say=say)
-        return Pyramid(folder, Record(folder / INDEX), keep=keep)
+        return Pyramid(folder, ArrayFile(folder / INDEX), keep=keep)
 
 
 def place_of(source: Source, shape: Shape) -> Path:

@@ -5,27 +5,30 @@
     shard-1f0c....safetensors    names, stamps and digests of the pictures, and where each WebP file is; written last
 
 A shard that exists is whole. It is known by the names and stamps of its pictures, so one that is there already need not
-be made again.
+be made again. The .safetensors are records: small facts as JSON, and arrays of which only what is asked for is read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import mmap
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from animepggan.corpus.pyramid.record import Record, packed, write
 from animepggan.corpus.source import Bad, Entry
 from animepggan.disk import replacing
 from animepggan.errors import DataError
@@ -36,7 +39,7 @@ Pixels = NDArray[np.uint8]
 SMALLEST = 4  # pixels
 LEAST = 1024  # pictures of a shard, about, ...
 MOST = 32  # ... unless there would be more shards than about this: each one is a file that is held open
-_PIXELS = ".pixels"
+PIXELS = ".pixels"  # the ending of that file
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class Shape:
     """What the pixels of a pyramid depend on, besides the files."""
 
     side: int  # pixels, of the top level
-    halved: bool  # whether there are levels below it
-    background: tuple[int, int, int]  # under transparent pictures
+    halved: bool = True  # whether there are levels below it
+    background: tuple[int, int, int] = (255, 255, 255)  # under transparent pictures
 
     @property
     def sides(self) -> list[int]:
@@ -69,7 +72,7 @@ def halve(pictures: Pixels) -> Pixels:
     return sums.astype(np.uint8)
 
 
-def encode(picture: NDArray[np.uint8]) -> bytes:
+def webp_of(picture: NDArray[np.uint8]) -> bytes:
     """A picture as lossless WebP.
 
     Of PNG and WebP this takes the fewest bytes of what is written about as fast as pictures are decoded; with more
@@ -109,7 +112,7 @@ class Shard:
         """
         self.path = path  # of the record
         self.facts: dict[str, Any] = self.record.facts["shard"] if facts is None else facts
-        with path.with_suffix(_PIXELS).open("rb") as file:
+        with path.with_suffix(PIXELS).open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if len(self._map) != self.facts["bytes"]:
             raise ValueError(f"{path}: its pixels are cut off")
@@ -121,19 +124,9 @@ class Shard:
         return int(self.facts["pictures"])
 
     @cached_property
-    def record(self) -> Record:
+    def record(self) -> ArrayFile:
         """Names, stamps, digests."""
-        return Record(self.path)
-
-    @property
-    def files(self) -> list[Path]:
-        """What it consists of."""
-        return [self.path, self.path.with_suffix(_PIXELS)]
-
-    def digest(self, place: int) -> NDArray[np.uint8]:
-        """The digest of a picture, uint8 [32]."""
-        digest: NDArray[np.uint8] = self.record.part("digests", place, place + 1)[0]
-        return digest
+        return ArrayFile(self.path)
 
     @cached_property
     def bad(self) -> dict[int, Bad]:
@@ -164,20 +157,16 @@ class Shard:
         return picture
 
     def ahead(self, place: int, side: int) -> None:
-        """Ask the system to have a picture of an array in memory soon."""
+        """Ask the system to have a picture of an array in memory soon, where it can be asked (Windows cannot)."""
         if hasattr(mmap, "MADV_WILLNEED"):
             start = self._starts[side] + place * 3 * side * side
             page = start - start % mmap.PAGESIZE
             self._map.madvise(mmap.MADV_WILLNEED, page, start + 3 * side * side - page)
 
 
-def _starts(pictures: int, sides: Iterable[int]) -> dict[int, int]:
+def _starts(pictures: int, sides: Sequence[int]) -> dict[int, int]:
     """Where in the file of so many pictures the array of each side begins."""
-    starts, end = {}, 0
-    for side in sides:
-        starts[side] = end
-        end += pictures * 3 * side * side
-    return starts
+    return dict(zip(sides, accumulate((pictures * 3 * side * side for side in sides), initial=0), strict=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +185,7 @@ def write_shard(path: Path, entries: Sequence[Entry], sides: Sequence[int], chun
     spans: dict[str, list[tuple[int, int]]] = {}
     digests: list[NDArray[np.uint8]] = []
     bad: list[tuple[int, str, str, bool]] = []
-    with replacing(path.with_suffix(_PIXELS), sync=True) as partial, partial.open("wb") as file:
+    with replacing(path.with_suffix(PIXELS), sync=True) as partial, partial.open("wb") as file:
         done = 0
         for chunk in chunks:
             for side, level in chunk.levels.items():
@@ -218,4 +207,92 @@ def write_shard(path: Path, entries: Sequence[Entry], sides: Sequence[int], chun
         **{side: np.array(rows, np.uint64) for side, rows in spans.items()},
     }
     facts = {"pictures": len(entries), "arrays": list(sides), "encoded": list(spans), "bytes": end}
-    write(path, {"shard": facts, "bad": bad}, arrays)
+    write_arrays(path, {"shard": facts, "bad": bad}, arrays)
+
+
+# ---------------------------------------------------------------- records
+
+
+def write_arrays(path: Path, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write a record, whole or not at all."""
+    text = json.dumps(facts)
+    with replacing(path, sync=True) as partial:
+        save_file(dict(arrays), partial, metadata={"facts": text, "sum": _sum(text)})
+
+
+class ArrayFile:
+    """An open record: `facts` (small values, as JSON has them) and arrays by name."""
+
+    def __init__(self, path: Path) -> None:
+        """OSError where there is none, ValueError where it is cut off or damaged in its header."""
+        try:
+            self._file = cast("Any", safe_open(path, framework="np"))
+            known = self._file.metadata()
+            if not known or known.get("sum") != _sum(known.get("facts", "")):
+                raise ValueError(f"{path}: damaged")
+        except SafetensorError as error:
+            raise ValueError(f"{path}: {error}") from error
+        self.facts: dict[str, Any] = json.loads(known["facts"])
+        self.arrays = frozenset(self._file.keys())
+
+    def value(self, name: str) -> Any:
+        """What an array holds as JSON."""
+        return json.loads(self[name].tobytes())
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """A copy of an array; ValueError where there is none of that name."""
+        if name not in self.arrays:
+            raise ValueError(f"{name} is missing")
+        array: NDArray[Any] = self._file.get_tensor(name)
+        return array
+
+    def part(self, name: str, start: int, end: int) -> NDArray[Any]:
+        """A copy of the rows of an array from `start` to `end`."""
+        part: NDArray[Any] = self._file.get_slice(name)[start:end]
+        return part
+
+
+def _sum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def packed(names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """The arrays of `Names`: one block of UTF-8, and where in it each ends."""
+    encoded = [name.encode("utf-8", "surrogatepass") for name in names]
+    ends = np.cumsum([len(name) for name in encoded], dtype=np.uint64)
+    return {"names": np.frombuffer(b"".join(encoded), np.uint8), "ends": ends}
+
+
+class Names(Sequence[str]):
+    """The names in a record, which are read when they are asked for; equal to any sequence of the same names."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, record: ArrayFile) -> None:
+        self._record = record
+        self._count = len(record["ends"])
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        start, end = [0, *self._record.part("ends", max(place - 1, 0), place + 1).tolist()][-2:]
+        return self._record.part("names", start, end).tobytes().decode("utf-8", "surrogatepass")
+
+    def __iter__(self) -> Iterator[str]:
+        block, start = self._record["names"].tobytes(), 0
+        for end in map(int, self._record["ends"]):
+            yield block[start:end].decode("utf-8", "surrogatepass")
+            start = end
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str | bytes):
+            return NotImplemented
+        return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))

@@ -1,12 +1,11 @@
-"""Real pictures to measure against: a corpus with its clusters, thumbnails and embeddings, each worked out once.
-
-What costs minutes is kept in a cache: embeddings, and clusters that no corpus.jsonl gives.
-"""
+"""Real pictures as measures need them: small, as embeddings, in clusters; and room for drawn ones."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +14,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from animepggan.bar import Bar, silent
+from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus import Corpus
 from animepggan.corpus.likeness import clusters_in, remembered
 from animepggan.corpus.pyramid import halve
 from animepggan.corpus.spec import Source
-from animepggan.metrics.distances import Embeddings
-from animepggan.metrics.nearest import Gallery, thumbnails
+from animepggan.metrics.embeddings import Embeddings
+from animepggan.metrics.nearest import NearestIndex, thumbnails
 
+IN_MEMORY = 1 << 30  # bytes
 _CHUNK = 256  # pictures
 
 
@@ -38,27 +38,39 @@ class Embedder(Protocol):
 
 
 def embed(
-    pictures: Callable[[slice], NDArray[np.uint8]],
-    count: int,
-    embedder: Embedder,
-    batch_size: int,
-    bar: Bar = silent,
+    pictures: Callable[[slice], NDArray[np.uint8]], count: int, embedder: Embedder, batch_size: int, bar: Bar = silent
 ) -> Embeddings:
     """The embeddings of `count` pictures that are read some at a time: float32 [count, dimension]."""
     parts = []
-    for start in range(0, count, _CHUNK):
-        parts.append(embedder.embed(pictures(slice(start, start + _CHUNK)), batch_size=batch_size))
-        bar("embed", min(start + _CHUNK, count), count)
+    for part in _chunks(count):
+        parts.append(embedder.embed(pictures(part), batch_size=batch_size))
+        bar("embed", part.stop, count)
     return np.concatenate(parts)
 
 
+def room(count: int, resolution: int) -> NDArray[np.uint8]:
+    """Room for pictures: uint8 [count, resolution, resolution, 3], in memory up to a gigabyte, else mapped from a file
+    that is gone with it. Raises OSError where the disk is too small.
+    """
+    shape = (count, resolution, resolution, 3)
+    size = count * resolution * resolution * 3
+    if size <= IN_MEMORY:
+        return np.empty(shape, np.uint8)
+    with tempfile.TemporaryFile(prefix="animepggan-") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is an error now, not a crash later
+        else:
+            file.truncate(size)
+        return np.memmap(file, np.uint8, "r+", shape=shape)
+
+
 @dataclass(frozen=True)
-class Pool:
+class RealPictures:
     """The pictures of a corpus at one resolution."""
 
     corpus: Corpus
     resolution: int  # pixels, at most the corpus' own
-    labels: Sequence[int] | NDArray[np.int64] | None = None  # clusters, a picture each; None: `likeness.clusters_in`
+    labels: NDArray[np.int64] | None = None  # clusters, a picture each; None: `likeness.clusters_in`
     cache: Path | None = None  # folder; None: nothing is kept
     bar: Bar = silent
 
@@ -71,8 +83,8 @@ class Pool:
         background: str = "#ffffff",  # under transparent pictures
         cache: Path | None = None,
         bar: Bar = silent,
-        say: Callable[[str], object] = lambda text: None,
-    ) -> Pool:
+        say: Say = unheard,
+    ) -> RealPictures:
         """Open a SPEC's pictures, decoded at `resolution`. Raises what `Corpus.load` raises."""
         corpus = Corpus.load(data, resolution=resolution, background=background, bar=bar, say=say)
         return cls(corpus, resolution, None, cache, bar)
@@ -82,15 +94,12 @@ class Pool:
         return len(self.names)
 
     @property
-    def spec(self) -> str:
-        return self.corpus.spec
-
-    @property
     def names(self) -> Sequence[str]:
+        """Of the pictures; they are asked for by their place among them."""
         return self.corpus.names
 
     def pictures(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Pictures by their place in `names`: uint8 [n, resolution, resolution, 3]."""
+        """uint8 [n, resolution, resolution, 3]."""
         shift = self.corpus.random_shift
         if not shift:
             return self.corpus.pictures(indices, resolution=self.resolution)
@@ -104,31 +113,33 @@ class Pool:
     def thumbs(self) -> NDArray[np.uint8]:
         """All pictures as `nearest` compares them: uint8 [n, 64, 64, 3]."""
         parts = []
-        for start in range(0, len(self), _CHUNK):
-            indices = np.arange(start, min(start + _CHUNK, len(self)))
-            parts.append(thumbnails(self.pictures(indices)))
-            self.bar("look through", start + len(indices), len(self))
+        for part in _chunks(len(self)):
+            parts.append(thumbnails(self.pictures(np.arange(part.start, part.stop))))
+            self.bar("look through", part.stop, len(self))
         return np.concatenate(parts)
 
     @cached_property
-    def gallery(self) -> Gallery:
+    def index(self) -> NearestIndex:
         """All pictures, to find like ones among."""
-        return Gallery(self.thumbs)
+        return NearestIndex(self.thumbs)
 
     @cached_property
     def clusters(self) -> NDArray[np.int64]:
         """A number for each picture, the same for copies and near copies: int64 [n]."""
-        if self.labels is not None:
-            return np.asarray(self.labels, np.int64)
-        return clusters_in(self.corpus, cache=self.cache, bar=self.bar)
+        return clusters_in(self.corpus, cache=self.cache, bar=self.bar) if self.labels is None else self.labels
 
     def embeddings(self, indices: NDArray[np.int64], embedder: Embedder, batch_size: int) -> Embeddings:
-        """Of pictures by their place in `names`: float32 [n, dimension]."""
-
-        def make() -> Embeddings:
-            return embed(lambda part: self.pictures(indices[part]), len(indices), embedder, batch_size, self.bar)
-
+        """float32 [n, dimension], from the cache where they are."""
         digest = hashlib.sha256(f"{embedder.label}\n{self.resolution}\n".encode())
-        for start in range(0, len(indices), _CHUNK):
-            digest.update(self.pictures(indices[start : start + _CHUNK]).data)
-        return remembered(self.cache, "embeddings", digest.hexdigest(), make)
+        for part in _chunks(len(indices)):
+            digest.update(self.pictures(indices[part]).data)
+        return remembered(
+            self.cache,
+            "embeddings",
+            digest.hexdigest(),
+            lambda: embed(lambda part: self.pictures(indices[part]), len(indices), embedder, batch_size, self.bar),
+        )
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    return (slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK))
