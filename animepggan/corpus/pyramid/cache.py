@@ -39,8 +39,6 @@ class Pyramid:
         self._shards = [Shard(folder / file, facts) for file, facts in index.facts["shards"]]
         self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
         self._rows: NDArray[np.uint32] = index["rows"]
-        if np.any(self._rows[1:] <= self._rows[:-1]) or np.any(self._rows[-1:] >= self._starts[-1]):
-            raise ValueError(f"{folder}: its index is damaged")
         self.names = Names(index)
         self.sides: list[int] = index.facts["sides"]  # pixels, of each level, from the top one down
         self.bad_count: int = index.facts["bad"]

@@ -1,58 +1,69 @@
-"""Small files of facts and arrays beside the pixels: safetensors, of which only what is asked for is read."""
+"""Small files of facts and arrays beside the pixels: safetensors, mapped: only what is looked at takes memory."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from animepggan.disk import replacing
 
+_DTYPES = {"U8": np.uint8, "U32": np.uint32, "U64": np.uint64, "F64": np.float64}
+_MOST_HEADER = 100_000_000  # bytes; safetensors writes no more
+
 
 def write(path: Path, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write a record, whole or not at all."""
-    text = json.dumps(facts)
+    metadata = {"facts": json.dumps(facts)}
     with replacing(path, sync=True) as partial:
-        save_file(dict(arrays), partial, metadata={"facts": text, "sum": _sum(text)})
+        save_file(dict(arrays), partial, metadata=metadata)
+        with partial.open("rb") as file:
+            metadata["sum"] = _sum(file, _header(file))
+        save_file(dict(arrays), partial, metadata=metadata)
 
 
 class Record:
-    """An open record: `facts` (small values, as JSON has them) and arrays by name."""
+    """An open record: `facts` (small values, as JSON has them) and `arrays`, which are not writable."""
 
     def __init__(self, path: Path) -> None:
-        """OSError where there is none, ValueError where it is cut off or damaged in its header."""
-        try:
-            self._file = cast("Any", safe_open(path, framework="np"))
-            known = self._file.metadata()
-            if not known or known.get("sum") != _sum(known.get("facts", "")):
-                raise ValueError(f"{path}: damaged")
-        except SafetensorError as error:
-            raise ValueError(f"{path}: {error}") from error
-        self.facts: dict[str, Any] = json.loads(known["facts"])
-        self.arrays = frozenset(self._file.keys())
+        """OSError where there is none, ValueError where it is damaged."""
+        with path.open("rb") as file:
+            header = _header(file)
+            start = file.tell()
+            try:
+                if header["__metadata__"].pop("sum") != _sum(file, header):
+                    raise ValueError(f"{path}: damaged")
+            except (KeyError, TypeError, AttributeError) as error:
+                raise ValueError(f"{path}: {error}") from error
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[start:]
+        self.facts: dict[str, Any] = json.loads(header.pop("__metadata__")["facts"])
+        self.arrays = {
+            name: np.frombuffer(data[slice(*tensor["data_offsets"])], _DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+            for name, tensor in header.items()
+        }
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        """A copy of an array; ValueError where there is none of that name."""
-        if name not in self.arrays:
-            raise ValueError(f"{name} is missing")
-        array: NDArray[Any] = self._file.get_tensor(name)
-        return array
+        return self.arrays[name]
 
-    def length(self, name: str) -> int:
-        """How many rows an array has."""
-        return int(self._file.get_slice(name).get_shape()[0])
 
-    def part(self, name: str, start: int, end: int) -> NDArray[Any]:
-        """A copy of the rows of an array from `start` to `end`."""
-        part: NDArray[Any] = self._file.get_slice(name)[start:end]
-        return part
+def _header(file: BinaryIO) -> dict[str, Any]:
+    """What a safetensors file says of itself; `file` is then at its data."""
+    header: dict[str, Any] = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), _MOST_HEADER)))
+    return header
+
+
+def _sum(file: BinaryIO, header: object) -> str:
+    """Of all that a record holds; read, not mapped, so that it is not in memory afterward."""
+    digest = hashlib.file_digest(file, "sha256")
+    digest.update(json.dumps(header, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def as_bytes(value: object) -> NDArray[np.uint8]:
@@ -65,10 +76,6 @@ def from_bytes(array: NDArray[np.uint8]) -> Any:
     return json.loads(array.tobytes())
 
 
-def _sum(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def packed(names: Iterable[str]) -> dict[str, NDArray[Any]]:
     """The arrays of `Names`: one block of UTF-8, and where in it each ends."""
     encoded = [name.encode("utf-8", "surrogatepass") for name in names]
@@ -77,16 +84,15 @@ def packed(names: Iterable[str]) -> dict[str, NDArray[Any]]:
 
 
 class Names(Sequence[str]):
-    """The names in a record, which are read when they are asked for; equal to any sequence of the same names."""
+    """The names in a record; equal to any sequence of the same names."""
 
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, record: Record) -> None:
-        self._record = record
-        self._count = record.length("ends")
+        self._block, self._ends = record["names"], record["ends"]
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._ends)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -96,13 +102,13 @@ class Names(Sequence[str]):
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
         place = range(len(self))[index]
-        start, end = [0, *self._record.part("ends", max(place - 1, 0), place + 1).tolist()][-2:]
-        return self._record.part("names", start, end).tobytes().decode("utf-8", "surrogatepass")
+        start = int(self._ends[place - 1]) if place else 0
+        return self._block[start : int(self._ends[place])].tobytes().decode("utf-8", "surrogatepass")
 
     def __iter__(self) -> Iterator[str]:
-        block, start = self._record["names"].tobytes(), 0
-        for end in map(int, self._record["ends"]):
-            yield block[start:end].decode("utf-8", "surrogatepass")
+        block, start = self._block.data, 0
+        for end in map(int, self._ends):
+            yield bytes(block[start:end]).decode("utf-8", "surrogatepass")
             start = end
 
     def __eq__(self, other: object) -> bool:

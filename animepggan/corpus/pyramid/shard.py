@@ -130,11 +130,6 @@ class Shard:
         """What it consists of."""
         return [self.path, self.path.with_suffix(_PIXELS)]
 
-    def digest(self, place: int) -> NDArray[np.uint8]:
-        """The digest of a picture, uint8 [32]."""
-        digest: NDArray[np.uint8] = self.record.part("digests", place, place + 1)[0]
-        return digest
-
     @cached_property
     def bad(self) -> dict[int, Bad]:
         """The pictures that could not be used, by place."""
@@ -150,7 +145,7 @@ class Shard:
             size = 3 * side * side
             flat = np.frombuffer(self._map, np.uint8, size, self._starts[side] + place * size)
             return flat.reshape(side, side, 3)
-        start, end = self.record.part(str(side), place, place + 1)[0].tolist()
+        start, end = self.record[str(side)][place].tolist()
         try:
             picture = np.asarray(Image.open(io.BytesIO(self._map[start:end]), formats=("WEBP",)))
             if picture.shape != (side, side, 3):
