@@ -532,9 +532,11 @@ def test_a_lock_that_nobody_needs_is_not_waited_for(tmp_path: Path, cache: Path)
 # ---------------------------------------------------------------- damage
 
 
-@pytest.mark.parametrize("how", ["cut", "gone", "empty", "longer"])
+@pytest.mark.parametrize("how", ["cut", "gone", "empty", "longer", "changed"])
 @pytest.mark.parametrize("file", [".pixels", ".safetensors"])
 def test_a_damaged_shard_is_made_anew(tmp_path: Path, cache: Path, small_shards: None, file: str, how: str) -> None:
+    if (file, how) == (".pixels", "changed"):
+        pytest.skip("looking for that would take as long as reading all of them")
     root = folder_of(tmp_path / "set", 40)
     set_ = Watched(root)
     set_.load()
@@ -544,7 +546,8 @@ def test_a_damaged_shard_is_made_anew(tmp_path: Path, cache: Path, small_shards:
     data = path.read_bytes()
     path.unlink()
     if how != "gone":
-        path.write_bytes({"cut": data[:-1], "empty": b"", "longer": data + b"\0"}[how])
+        damages = {"cut": data[:-1], "empty": b"", "longer": data + b"\0", "changed": data[:-9] + b"?" + data[-8:]}
+        path.write_bytes(damages[how])
     if file == ".safetensors":  # not needed before something changes
         set_.load(say=pytest.fail)
         write(root / "zzz.png", 40)
@@ -575,12 +578,12 @@ def test_damaged_pixels_are_not_copied(tmp_path: Path, cache: Path) -> None:
 
 def test_a_damaged_or_foreign_index_is_written_anew(tmp_path: Path, cache: Path) -> None:
     root = folder_of(tmp_path / "set", 5)
+    (root / "bad.png").write_bytes(b"no")
     set_ = Watched(root)
-    fingerprint = set_.load().fingerprint
+    fingerprint = set_.load(max_bad=0.5).fingerprint
     path = only_folder(cache) / "index.safetensors"
     whole = path.read_bytes()
     length = int.from_bytes(whole[:8], "little")
-    rows = whole.index(np.arange(5, dtype=np.uint32).tobytes())
     damages = [
         b"",
         whole[:5],
@@ -592,14 +595,15 @@ def test_a_damaged_or_foreign_index_is_written_anew(tmp_path: Path, cache: Path)
         whole.replace(b'\\"format\\": 2', b'\\"format\\": 9'),
         whole.replace(b'"U32"', b'"F99"'),
         whole.replace(b'"rows"', b'"rowz"'),
-        whole.replace(b'\\"bad\\": 0', b'\\"bad\\": 1'),
-        whole[:rows] + whole[rows + 4 : rows + 8] + whole[rows : rows + 4] + whole[rows + 8 :],
+        whole.replace(b'"stamps"', b'"stampz"'),
+        whole.replace(b'\\"bad\\": 1', b'\\"bad\\": 0'),
+        *(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(8 + length, len(whole), 29)),
     ]
     for damage in damages:
         assert damage != whole
         path.write_bytes(damage)
-        corpus = set_.load()
-        assert (corpus.fingerprint, set_.opened) == (fingerprint, [])
+        corpus = set_.load(max_bad=0.5)
+        assert (corpus.fingerprint, set_.opened, len(corpus.bad)) == (fingerprint, [], 1)
         assert np.array_equal(pixels_of(corpus), wanted_pixels(root, list(corpus.names)))
 
 

@@ -24,20 +24,17 @@ from animepggan.bar import Bar, Say
 from animepggan.corpus.decode import decode
 from animepggan.corpus.names import printable
 from animepggan.corpus.pyramid.clusters import ClusterTable, digest_of, identify
+from animepggan.corpus.pyramid.record import ArrayFile, Names, packed, write_arrays
 from animepggan.corpus.pyramid.shard import (
     PIXELS,
-    ArrayFile,
     Chunk,
-    Names,
     Pixels,
     Shape,
     Shard,
     file_of,
     halve,
-    packed,
     parts_of,
     webp_of,
-    write_arrays,
     write_shard,
 )
 from animepggan.corpus.source import READ_ERRORS, Bad, Entry, Source
@@ -194,7 +191,7 @@ def _copied(entry: Entry, known: Known, side: int) -> Pixels | Bad | None:
         return None if shard.bad[place].passing else shard.bad[place]
     with suppress(DataError):
         picture = shard.picture(place, side)
-        if np.array_equal(digest_of(picture), shard.record.part("digests", place, place + 1)[0]):
+        if np.array_equal(digest_of(picture), shard.record["digests"][place]):
             return picture
     return None
 

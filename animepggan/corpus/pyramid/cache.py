@@ -19,7 +19,8 @@ from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.names import printable
 from animepggan.corpus.pyramid.build import FORMAT, INDEX, budget, build, read_index, writing
 from animepggan.corpus.pyramid.clusters import ClusterTable
-from animepggan.corpus.pyramid.shard import ArrayFile, Names, Pixels, Shape, Shard
+from animepggan.corpus.pyramid.record import ArrayFile, Names
+from animepggan.corpus.pyramid.shard import Pixels, Shape, Shard
 from animepggan.corpus.source import Bad, Source, no_pictures
 from animepggan.corpus.worker import cores
 from animepggan.disk import cache_folder, locked
@@ -37,8 +38,6 @@ class Pyramid:
         self._shards = [Shard(folder / file, facts) for file, facts in index.facts["shards"]]
         self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
         self._rows: NDArray[np.uint32] = index["rows"]
-        if np.any(self._rows[1:] <= self._rows[:-1]) or np.any(self._rows[-1:] >= self._starts[-1]):
-            raise ValueError(f"{folder}: its index is damaged")
         self.names = Names(index)
         self.sides: list[int] = index.facts["sides"]  # pixels, of each level, from the top one down
         self.bad_count: int = index.facts["bad"]
