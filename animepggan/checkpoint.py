@@ -13,7 +13,6 @@ alone. Nothing is pickled.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -28,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from animepggan.disk import PARTIAL, sync_file, sync_folder
+from animepggan.disk import PARTIAL, sha256_of, sync_file, sync_folder
 from animepggan.errors import ModelError, ResourceError
 from animepggan.networks import Architecture, Generator, build_discriminator, build_generator, check, complete
 
@@ -46,12 +45,6 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 # ---------------------------------------------------------------- writing
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_folder(

@@ -7,7 +7,6 @@ A folder (recursive), a .zip, .tar or .parquet (read in place, never unpacked), 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from animepggan.corpus.archives import archive_stamp, list_archive
 from animepggan.corpus.folders import folder_stamp, list_file, list_folder, walk
 from animepggan.corpus.names import printable
 from animepggan.corpus.source import PICTURES, READ_ERRORS, TAKES, Bad, Entry, Item, Source, set_stamp, short_name
+from animepggan.disk import sha256_of
 from animepggan.errors import DataError, HubError
 
 __all__ = ["READ_ERRORS", "Bad", "Entry", "Source", "resolve"]
@@ -155,8 +155,7 @@ def _absent(reason: str) -> BinaryIO:
 
 def _described_stamp(path: Path, pictures: Source) -> str:
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(path)
     except OSError as error:
         raise DataError(f"{printable(str(path))}: {error.strerror or error}") from error
     return set_stamp([(digest, pictures.stamp)])
