@@ -29,7 +29,14 @@ from torch import nn
 
 from animepggan.disk import PARTIAL, sha256_of, sync_file, sync_folder
 from animepggan.errors import ModelError, ResourceError
-from animepggan.networks import Architecture, Generator, build_discriminator, build_generator, check, complete
+from animepggan.networks import (
+    Architecture,
+    Generator,
+    build_discriminator,
+    build_generator,
+    check_architecture,
+    complete,
+)
 
 FORMAT = 1
 METADATA_KEY = "animepggan"
@@ -147,7 +154,7 @@ def _checked(config: Any, path: Path) -> dict[str, Any]:
     if not isinstance(images_seen, int) or images_seen < 0:
         raise ModelError(f"{path}: damaged: position.images_seen is {images_seen!r}")
     try:
-        check(config["architecture"])
+        check_architecture(config["architecture"])
     except ValueError as error:
         raise ModelError(f"{path}: damaged: {error}") from error
     return {**config, "architecture": complete(config["architecture"])}
@@ -309,7 +316,7 @@ def find_model(model: str | None, *, runs: Path = Path("runs"), weights: Sequenc
         from animepggan import hub
 
         files = [CONFIG, MANIFEST, *(f"{name}.safetensors" for name in weights)]
-        local = hub.resolve(model, allow_patterns=files)
+        local = hub.fetch(model, allow_patterns=files)
         return FoundModel(_inside(local.path, model), model, local.revision)
     try:
         path = Path(model).expanduser()

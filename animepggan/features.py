@@ -177,10 +177,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _from_hub(spec: str, device: torch.device | str) -> Backbone:
-    parsed = hub.parse(spec)
+    parsed = hub.parse_spec(spec)
     if parsed.kind != "model" or parsed.subfolder is not None:
         raise ModelError(f"{spec!a} is no backbone\n{TAKES}")
-    local = hub.resolve(spec, allow_patterns=FILES, wanted=" and ".join(FILES))
+    local = hub.fetch(spec, allow_patterns=FILES, wanted=" and ".join(FILES))
     try:
         description = json.loads((local.path / FILES[0]).read_text(encoding="utf-8"))
         architecture, config = str(description["architecture"]), dict(description["pretrained_cfg"])

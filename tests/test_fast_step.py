@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from animepggan.networks import Discriminator, Generator, build_discriminator, build_generator
 from animepggan.networks.minimal import TILES
-from animepggan.recipe.model import ObjectiveOptions
+from animepggan.recipe.keys import ObjectiveOptions
 from animepggan.training import fast, reference
 from animepggan.training.fast import convolution
 
