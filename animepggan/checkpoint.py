@@ -13,7 +13,6 @@ alone. Nothing is pickled.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -28,9 +27,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from animepggan.disk import PARTIAL, sync_file, sync_folder
+from animepggan.disk import PARTIAL, sha256_of, sync_file, sync_folder
 from animepggan.errors import ModelError, ResourceError
-from animepggan.networks import Architecture, Generator, build_discriminator, build_generator, check, complete
+from animepggan.networks import (
+    Architecture,
+    Generator,
+    build_discriminator,
+    build_generator,
+    check_architecture,
+    complete,
+)
 
 FORMAT = 1
 METADATA_KEY = "animepggan"
@@ -46,12 +52,6 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 # ---------------------------------------------------------------- writing
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_folder(
@@ -154,7 +154,7 @@ def _checked(config: Any, path: Path) -> dict[str, Any]:
     if not isinstance(images_seen, int) or images_seen < 0:
         raise ModelError(f"{path}: damaged: position.images_seen is {images_seen!r}")
     try:
-        check(config["architecture"])
+        check_architecture(config["architecture"])
     except ValueError as error:
         raise ModelError(f"{path}: damaged: {error}") from error
     return {**config, "architecture": complete(config["architecture"])}
@@ -316,7 +316,7 @@ def find_model(model: str | None, *, runs: Path = Path("runs"), weights: Sequenc
         from animepggan import hub
 
         files = [CONFIG, MANIFEST, *(f"{name}.safetensors" for name in weights)]
-        local = hub.resolve(model, allow_patterns=files)
+        local = hub.fetch(model, allow_patterns=files)
         return FoundModel(_inside(local.path, model), model, local.revision)
     try:
         path = Path(model).expanduser()

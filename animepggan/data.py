@@ -6,11 +6,11 @@ from pathlib import Path
 
 from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.curation import Curation, Report, curation_of, report_of
-from animepggan.corpus.description import write, write_lines
+from animepggan.corpus.description import write_description, write_lines
 from animepggan.corpus.facts import SEEN, Describer
 from animepggan.corpus.names import printable
 from animepggan.corpus.source import no_pictures
-from animepggan.corpus.spec import Source, resolve
+from animepggan.corpus.spec import Source, source_of
 from animepggan.device import device_of
 from animepggan.disk import cache_folder
 from animepggan.errors import AnimepgganError, DataError, RecipeError
@@ -41,7 +41,7 @@ def check(
 
     Raises DataError where there are no pictures, ModelError and HubError where a backbone that was named cannot be had.
     """
-    source = data if isinstance(data, Source) else resolve(str(data))
+    source = data if isinstance(data, Source) else source_of(str(data))
     if not source.entries and not source.skipped:
         raise no_pictures(source.spec, source.skipped)
     folder = None if output is None else _folder(output)
@@ -78,7 +78,7 @@ def curate(
 
     Raises DataError where no picture can be used, ModelError and HubError where there is no backbone.
     """
-    source = data if isinstance(data, Source) else resolve(str(data))
+    source = data if isinstance(data, Source) else source_of(str(data))
     if not source.entries:
         raise no_pictures(source.spec, source.skipped)
     folder = _folder(output)
@@ -87,8 +87,8 @@ def curate(
     curation = curation_of(
         source,
         chosen,
-        keep=None if keep is None else resolve(keep),
-        reject=None if reject is None else resolve(reject),
+        keep=None if keep is None else source_of(keep),
+        reject=None if reject is None else source_of(reject),
         near_limit=near_limit,
         stranger_limit=stranger_limit,
         workers=workers,
@@ -98,7 +98,7 @@ def curate(
     if not curation.facts:
         first = "".join(f": {bad}" for bad in list(curation.bad.values())[:1])
         raise DataError(f"{printable(source.spec)} holds no picture that can be used{first}")
-    write(folder / "corpus.jsonl", curation.rows(), base=source.base)
+    write_description(folder / "corpus.jsonl", curation.rows(), base=source.base)
     write_curation(folder / "sheet.html", curation, workers)
     return curation
 

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.decode import decode, open_picture
 from animepggan.corpus.names import printable
-from animepggan.corpus.spec import Bad, Source, resolve
+from animepggan.corpus.spec import Bad, Source, source_of
 from animepggan.corpus.sweep import sweep
 from animepggan.device import device_of
 from animepggan.disk import cache_folder
 from animepggan.errors import DataError, HubError, ModelError, RecipeError
-from animepggan.hub import parse
+from animepggan.hub import parse_spec
 from animepggan.interop.backbones import choose
 from animepggan.metrics.embeddings import require_fidelity
 from animepggan.metrics.pictures import Embedder, RealPictures, room
@@ -104,7 +104,7 @@ def evaluate(
     if hold_out is not None and not (0 < hold_out < 1 or (hold_out >= 1 and hold_out % 1 == 0)):
         raise RecipeError(f"--hold-out {hold_out:g} is neither a share below 1 nor a whole number of clusters")
     embedder = _embedder(backbone, device, note)
-    source = resolve(str(data))
+    source = source_of(str(data))
     if isinstance(subject, Model) or is_model(str(subject)):
         model = subject if isinstance(subject, Model) else load(subject, device=device)
         chosen = _of_model(model, count or DEFAULT_COUNT, seed, truncation, precision, resolution)
@@ -155,7 +155,7 @@ def evaluate(
 def is_model(subject: str) -> bool:
     """Whether what `evaluate` is given names a model; else it names pictures."""
     if subject.startswith("hub:"):
-        return parse(subject).kind == "model"
+        return parse_spec(subject).kind == "model"
     if subject.startswith("demo:"):
         return False
     path = Path(subject).expanduser()
@@ -196,7 +196,7 @@ def _of_model(
 
 
 def _of_pictures(spec: str, data: Source, count: int | None, seed: int, resolution: int | None) -> _Subject:
-    source = resolve(spec)
+    source = source_of(spec)
     if not source.entries:
         raise DataError(f"{printable(spec)} holds neither a model nor pictures")
     side = resolution or _common_side(source, data)

@@ -10,7 +10,6 @@ timm takes seconds to import, so it waits until a backbone is opened.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from animepggan import hub
+from animepggan.disk import sha256_of
 from animepggan.errors import ModelError
 
 ARCHITECTURE = "architecture"  # the key of a weights file's metadata under which timm's name of the architecture stands
@@ -150,7 +150,7 @@ def from_file(
     return Backbone(
         architecture=architecture,
         origin=origin,
-        revision=revision or file_digest(path),
+        revision=revision or sha256_of(path),
         size=side,
         dimension=dimension,
         fixed=bool(config.get("fixed_input_size")),
@@ -159,12 +159,6 @@ def from_file(
         mean=torch.tensor(config["mean"]).view(1, 3, 1, 1).to(device),
         deviation=torch.tensor(config["std"]).view(1, 3, 1, 1).to(device),
     )
-
-
-def file_digest(path: Path) -> str:
-    """The sha256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -183,10 +177,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _from_hub(spec: str, device: torch.device | str) -> Backbone:
-    parsed = hub.parse(spec)
+    parsed = hub.parse_spec(spec)
     if parsed.kind != "model" or parsed.subfolder is not None:
         raise ModelError(f"{spec!a} is no backbone\n{TAKES}")
-    local = hub.resolve(spec, allow_patterns=FILES, wanted=" and ".join(FILES))
+    local = hub.fetch(spec, allow_patterns=FILES, wanted=" and ".join(FILES))
     try:
         description = json.loads((local.path / FILES[0]).read_text(encoding="utf-8"))
         architecture, config = str(description["architecture"]), dict(description["pretrained_cfg"])

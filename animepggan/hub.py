@@ -27,7 +27,7 @@ CHECKPOINT_FILES = (
     "generator.safetensors",
     "discriminator.safetensors",
 )
-"""What `resolve` fetches unless told otherwise: a checkpoint folder, without what only its own run can go on from."""
+"""What `fetch` fetches unless told otherwise: a checkpoint folder, without what only its own run can go on from."""
 
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 _REPO = re.compile(rf"{_PART}/{_PART}")
@@ -62,7 +62,7 @@ class Local:
     spec: str  # as given
 
 
-def parse(spec: str) -> HubSpec:
+def parse_spec(spec: str) -> HubSpec:
     """Take `hub:[datasets/]owner/name[@revision][:subfolder]` apart; anything else is a HubError with an example."""
     body = spec.removeprefix("hub:")
     if body == spec:
@@ -81,7 +81,7 @@ def parse(spec: str) -> HubSpec:
     return HubSpec(kind, repo, revision or None, subfolder or None)
 
 
-def resolve(
+def fetch(
     spec: str,
     *,
     allow_patterns: Sequence[str] | None = None,  # None: CHECKPOINT_FILES
@@ -98,7 +98,7 @@ def resolve(
     HF_HUB_OFFLINE=1) the cache serves; a branch or tag then means the commit that it meant last, which is logged as a
     warning. Raises HubError, or ResourceError when the disk is full.
     """
-    parsed = parse(spec)
+    parsed = parse_spec(spec)
     choices = [tuple(prefer)] if prefer else []
     choices.append(CHECKPOINT_FILES if allow_patterns is None else tuple(allow_patterns))
     if (folder := _pinned(parsed, choices[-1])) is not None:

@@ -31,7 +31,7 @@ import torch
 from measuring import machine, without_date
 from torch import Tensor
 
-from animepggan.recipe import Recipe, load, schedule_of
+from animepggan.recipe import Recipe, load_recipe, schedule_of
 from animepggan.schedule import Moment
 from animepggan.training import State
 from animepggan.training.loop import step
@@ -67,7 +67,7 @@ def cases() -> Iterator[Case]:
 def recipe_of(case: Case) -> Recipe:
     """Its widths and its objective, at the case's resolution."""
     overrides = [f"resolution={case.resolution}", f"schedule.batch_size={BATCH_SIZE}", "mirror=false"]
-    return load(case.recipe, overrides=overrides).recipe
+    return load_recipe(case.recipe, overrides=overrides).recipe
 
 
 class Ours:

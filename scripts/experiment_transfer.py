@@ -36,9 +36,8 @@ from numpy.typing import NDArray
 
 from animepggan.checkpoint import load_generator, read_config
 from animepggan.cli.processor import has_bfloat16
-from animepggan.corpus.demo import COUNTS, Kind, cached
-from animepggan.corpus.demo import draw as draw_demo
-from animepggan.corpus.description import Row, write
+from animepggan.corpus.demo import COUNTS, Kind, cached, draw_demo
+from animepggan.corpus.description import Row, write_description
 from animepggan.disk import cache_folder
 from animepggan.interop.backbones import PACKAGED, choose
 from animepggan.metrics.embeddings import frechet_distance, kernel_distance
@@ -260,7 +259,7 @@ def training_set(size: int | None) -> str:
             for row in rows
             if row["kind"] != "stranger" and (root := row["of"] or row["file"]) in clusters
         ]
-        write(path, described, base=str(folder))
+        write_description(path, described, base=str(folder))
     return str(path)
 
 

@@ -28,14 +28,14 @@ from measuring import machine
 from PIL import Image, ImageEnhance
 
 from animepggan.corpus.curation import Curation, curation_of
-from animepggan.corpus.demo import draw
+from animepggan.corpus.demo import draw_demo
 from animepggan.corpus.demo.characters import someone
 from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.drawing import finished
 from animepggan.corpus.demo.picture import compose, portrait
 from animepggan.corpus.demo.styles import GENERAL
 from animepggan.corpus.facts import SEEN
-from animepggan.corpus.spec import Entry, Source, resolve
+from animepggan.corpus.spec import Entry, Source, source_of
 from animepggan.disk import cache_folder
 from animepggan.features import Backbone
 from animepggan.interop.backbones import PACKAGED, choose
@@ -173,20 +173,20 @@ def _same(truth: Truth, one: str, other: str) -> bool:
 def _yui(folder: Path, options: argparse.Namespace) -> Iterator[tuple[Source, Truth]]:
     """The demo's one character, with the truth of its manifest."""
     if finished(folder) is None:
-        draw("yui", folder, seed=options.seed, count=options.count)
+        draw_demo("yui", folder, seed=options.seed, count=options.count)
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     root = {row["file"]: row["of"] or row["file"] for row in rows}
     kind = {row["file"]: row["kind"] for row in rows}
     how = {row["file"]: row["how"] for row in rows if row["how"]}
-    yield resolve(str(folder)), Truth(root, kind, how)
+    yield source_of(str(folder)), Truth(root, kind, how)
 
 
 @contextmanager
 def _general(folder: Path, options: argparse.Namespace) -> Iterator[tuple[Source, Truth]]:
     """2000 characters but those of one style, 10 % copies, 20 % near copies and 2 % drawn in that style, planted."""
     if finished(folder) is None:
-        draw("general", folder, seed=options.seed, count=2000)
+        draw_demo("general", folder, seed=options.seed, count=2000)
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
         files = [row["file"] for row in csv.DictReader(file) if row["style"] != ODD_STYLE]
     generator = np.random.default_rng(options.seed)
@@ -210,7 +210,7 @@ def _general(folder: Path, options: argparse.Namespace) -> Iterator[tuple[Source
             if near:
                 how[name] = near
         entries = [Entry(name, partial(_open, Path(planted, Path(name).name))) for name in root.keys() - set(files)]
-        drawn = [entry for entry in resolve(str(folder)) if entry.name in kind]
+        drawn = [entry for entry in source_of(str(folder)) if entry.name in kind]
         yield replace(Source.of([*drawn, *entries]), base=str(folder)), Truth(root, kind, how)
 
 

@@ -26,13 +26,13 @@ from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.moods import looking
 from animepggan.corpus.demo.picture import FaceTruth, Placed, compose
 from animepggan.corpus.demo.scenes import Scene
-from animepggan.corpus.demo.sets import Kind, Picture, general, of_heroine
+from animepggan.corpus.demo.sets import Kind, PlannedPicture, general, of_heroine
 from animepggan.corpus.demo.styles import GENERAL
 from animepggan.corpus.faces.by_animeface import AnimeFace
 from animepggan.corpus.faces.crop import CropOptions
 from animepggan.corpus.faces.face import overlap
 from animepggan.corpus.facts import SEEN
-from animepggan.corpus.spec import resolve
+from animepggan.corpus.spec import source_of
 from animepggan.disk import cache_folder
 from animepggan.interop.backbones import PACKAGED, choose
 
@@ -43,13 +43,13 @@ ONE_POSE = 1000  # characters
 POINTS = ("eye_left_image", "eye_right_image", "nose", "mouth")
 
 
-def shown(kind: Kind, count: int) -> list[Picture]:
+def shown(kind: Kind, count: int) -> list[PlannedPicture]:
     """Pictures that no corpus of seed 0 holds, one of each cluster."""
     plan = general(12345, count) if kind == "general" else of_heroine(kind, 12345, round(count / 0.65))
     return [picture for picture in plan if picture.kind == "original"][:count]
 
 
-def drawn(picture: Picture, size: int) -> tuple[Image.Image, FaceTruth]:
+def drawn(picture: PlannedPicture, size: int) -> tuple[Image.Image, FaceTruth]:
     image, (face,) = compose([picture.placed], picture.scene, size, size, seed=picture.index)
     return image, face
 
@@ -115,7 +115,7 @@ def curation(_: int) -> Iterator[bool]:
             one = someone(Dice("one pose", index), style, f"{style.name}-{index}")
             image, _faces = compose([Placed(one, looking("smile", 8))], Scene("plain"), 128, 128, seed=index)
             image.save(Path(folder, f"{index:04d}-{style.name}.png"))
-        found = curation_of(resolve(folder), backbone)
+        found = curation_of(source_of(folder), backbone)
     names = [entry.name for entry in found.entries]
     joined = [members for members in found.clusters.members if len(members) > 1]
     print(

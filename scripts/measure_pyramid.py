@@ -31,12 +31,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from animepggan.corpus import Corpus
-from animepggan.corpus.demo import cached, draw
+from animepggan.corpus.demo import cached, draw_demo
 from animepggan.corpus.pyramid.build import BUDGET, write_index
 from animepggan.corpus.pyramid.cache import place_of
 from animepggan.corpus.pyramid.shard import Chunk, Shape, Shard, file_of, parts_of, webp_of, write_shard
-from animepggan.corpus.spec import Entry, Source, resolve
-from animepggan.recipe import load, schedule_of
+from animepggan.corpus.spec import Entry, Source, source_of
+from animepggan.recipe import load_recipe, schedule_of
 from animepggan.training import State
 from animepggan.training.loop import step
 
@@ -85,7 +85,7 @@ def build(spec: str) -> None:
 
 def read(spec: str) -> float:
     """Batch read times at every side beside a step at 64 px, interleaved; the largest share up to that side."""
-    recipe = load("demo", overrides=[f"resolution={STEP_RESOLUTION}"]).recipe
+    recipe = load_recipe("demo", overrides=[f"resolution={STEP_RESOLUTION}"]).recipe
     schedule = schedule_of(recipe, first_resolution=4)
     state = State(recipe, STEP_RESOLUTION, torch.device("cpu"))
     phase = next(
@@ -124,7 +124,7 @@ def read(spec: str) -> float:
 def encoded(spec: str | None, folder: Path) -> None:
     """How fast encoded pictures are read when all cores decode them, and why they are WebP."""
     if spec is None:
-        draw("general", folder / "drawn", count=512, size=WIDE)
+        draw_demo("general", folder / "drawn", count=512, size=WIDE)
         spec = str(folder / "drawn")
     with environment(ANIMEPGGAN_CACHE=str(folder / "cache"), **{BUDGET: "0"}):
         corpus = Corpus.load(spec, resolution=WIDE)
@@ -167,7 +167,7 @@ def loose(folder: Path) -> float:
         if number % 1000 == 0:
             path.parent.mkdir(parents=True)
         path.write_bytes(b"x")
-    make_index(resolve(str(folder)), LOOSE)
+    make_index(source_of(str(folder)), LOOSE)
     taken: list[float] = []
     before = time.process_time()
     for _ in range(5):
@@ -184,7 +184,7 @@ def million(folder: Path) -> tuple[float, float]:
     print(f"\n{COUNT:,} pictures of 4 px in an archive, in a process of their own")
     worst = 0.0, 0.0
     for clusters in (False, True):
-        make_index(resolve(str(listing)), COUNT, clusters=clusters)
+        make_index(source_of(str(listing)), COUNT, clusters=clusters)
         lines = subprocess.run(
             [sys.executable, __file__, "--open", str(listing)], check=True, capture_output=True, text=True
         ).stdout

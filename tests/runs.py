@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from animepggan.corpus import Corpus
-from animepggan.recipe import Recipe, Resolved, load, schedule_of
+from animepggan.recipe import Recipe, Resolved, load_recipe, schedule_of
 from animepggan.run import Event, Inputs, Run, RunOptions, open_run
 from animepggan.schedule import Schedule
 from animepggan.training import State
@@ -64,7 +64,9 @@ def write_recipe(folder: Path, text: str = RECIPE, name: str = "tiny") -> Path:
 def resolve(*overrides: str, text: str = RECIPE, base: str | None = None) -> Resolved:
     """The tiny recipe with `--set` overrides; with a base, its values are inherited."""
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    resolved = load(write_recipe(_folders, text, f"recipe-{digest}"), overrides=overrides, settings={"base": base})
+    resolved = load_recipe(
+        write_recipe(_folders, text, f"recipe-{digest}"), overrides=overrides, settings={"base": base}
+    )
     return resolved if base is None else resolved.inherit(open_base(base).recipe_values())
 
 

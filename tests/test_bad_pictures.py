@@ -653,7 +653,7 @@ def test_files_that_cannot_be_read(root: Path) -> None:
         def read(self, size: int | None = -1, /) -> bytes:
             raise OSError(5, "Input/output error")
 
-    source = spec.resolve(str(root))
+    source = spec.source_of(str(root))
     entries = (Entry("a.png", refuse), Entry("b.png", Failing), *source.entries)
     corpus = load(Source.of(entries))
     assert {bad.name: bad.reason for bad in corpus.bad} == {"a.png": "Permission denied", "b.png": "Input/output error"}
@@ -671,7 +671,7 @@ def test_sockets_and_devices_are_never_opened(root: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_file_that_becomes_a_pipe_while_loading(root: Path, workers: int) -> None:
-    source = spec.resolve(str(root))
+    source = spec.source_of(str(root))
     assert len(source) == GOOD
     (root / "good1.png").unlink()
     os.mkfifo(root / "good1.png")
@@ -708,7 +708,7 @@ def test_files_and_folders_without_permission(root: Path) -> None:
 
 
 def test_a_file_that_goes_away_while_loading(root: Path) -> None:
-    source = spec.resolve(str(root))
+    source = spec.source_of(str(root))
     assert len(source) == GOOD  # listed by now
     (root / "good1.png").unlink()
     corpus = load(source)
@@ -965,7 +965,7 @@ def test_names_of_any_kind_in_tars(tmp_path: Path, form: int, name: str, workers
 @pytest.mark.parametrize("time", ["nan", "inf", "-5", "1e300", "1.5"])
 def test_times_of_any_kind_in_tars(tmp_path: Path, time: str) -> None:
     path = tar_of(tmp_path / "x.tar", (info("a.png", pax_headers={"mtime": time}), small(1)))
-    source = spec.resolve(str(path))
+    source = spec.source_of(str(path))
     assert [entry.name for entry in source] == ["a.png"]
     assert len(source.stamp) == 32
 
@@ -1002,7 +1002,7 @@ def test_no_damage_of_an_archive_escapes_as_another_error(tmp_path: Path, ending
             data[chance.randrange(len(data))] = chance.choice((0, 1, 0x7F, 0xFF, chance.randrange(256)))
         path.write_bytes(data[: chance.randrange(len(data))] if turn % 5 == 0 else data)
         with contextlib.suppress(DataError):
-            for entry in spec.resolve(str(path)):
+            for entry in spec.source_of(str(path)):
                 with contextlib.suppress(*READ_ERRORS), entry.open() as file:
                     file.read()
 
@@ -1067,7 +1067,7 @@ def test_no_pictures(tmp_path: Path) -> None:
 def test_a_file_of_another_kind(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"{}")
     with pytest.raises(DataError, match="--data takes a folder"):
-        spec.resolve(str(tmp_path / name))
+        spec.source_of(str(tmp_path / name))
 
 
 @pytest.mark.parametrize(
@@ -1075,7 +1075,7 @@ def test_a_file_of_another_kind(tmp_path: Path, name: str) -> None:
 )
 def test_what_is_no_path(text: str) -> None:
     with pytest.raises(DataError, match="--data takes a folder") as caught:
-        spec.resolve(text)
+        spec.source_of(text)
     lines = str(caught.value).splitlines()
     assert len(lines) <= 3
     assert all(line.isprintable() and len(line) < 250 for line in lines)

@@ -37,6 +37,7 @@ from animepggan.checkpoint import (
     verify,
     write_folder,
 )
+from animepggan.disk import sha256_of
 from animepggan.errors import AnimepgganError, ModelError, ResourceError
 from animepggan.networks import build_discriminator
 
@@ -66,7 +67,7 @@ def edit(path: Path, change: Callable[[Any], Any]) -> None:
 def sign(folder: Path) -> None:
     """Make the manifest true again."""
     entries = {
-        path.name: {"size": path.stat().st_size, "sha256": animepggan.checkpoint.sha256_of(path)}
+        path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)}
         for path in folder.iterdir()
         if path.name != "manifest.json"
     }

@@ -23,7 +23,7 @@ from test_checkpoint import rewrite, sign, truncate
 
 from animepggan import cli, transfer
 from animepggan.checkpoint import checkpoints_of, verify
-from animepggan.recipe import load
+from animepggan.recipe import load_recipe
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("--set", "schedule.stabilize_kimg=0.008", "--set", "schedule.fade_kimg=0.008")
@@ -79,7 +79,7 @@ def test_pretrain_then_finetune_then_both_again(run: Run) -> None:
     assert "starting runs/tiny-faces at 0 of 64 images" in err
     assert "saved runs/tiny-faces/checkpoints/stage-0004" in err
     assert "4 px stabilize" in err
-    assert load(base / "recipe.yaml").origins  # and it is a recipe
+    assert load_recipe(base / "recipe.yaml").origins  # and it is a recipe
 
     code, out, err = pretrain(run, "--json")
     assert code == 0
@@ -281,8 +281,8 @@ def test_resume_without_a_run_exits_4_and_restart_moves_one_aside(run: Run) -> N
     assert "no run here" in message(err)
     assert pretrain(run, *SHORT)[0] == 0
     assert pretrain(run, *SHORT, "--restart", "--seed", "5")[0] == 0
-    assert load(Path("runs/tiny-faces/recipe.yaml")).recipe.seed == 5
-    assert load(Path("runs/tiny-faces.1/recipe.yaml")).recipe.seed == 0
+    assert load_recipe(Path("runs/tiny-faces/recipe.yaml")).recipe.seed == 5
+    assert load_recipe(Path("runs/tiny-faces.1/recipe.yaml")).recipe.seed == 0
 
 
 def test_a_folder_of_something_else_exits_2(run: Run) -> None:
@@ -427,7 +427,7 @@ def test_the_recipe_and_the_preset_that_were_chosen_are_those_that_train(run: Ru
     assert code == 0
     folder = Path("runs/yui-few-faces")
     assert out.splitlines()[0] == str(folder)
-    recipe = load(folder / "recipe.yaml").recipe
+    recipe = load_recipe(folder / "recipe.yaml").recipe
     assert (recipe.name, recipe.resolution, recipe.network.fmap_base) == ("yui-few", 8, 32)
     assert err.count("corpus: ") == 1  # decoded once, although two recipes were read
     lines = [line.strip() for line in (folder / "recipe.yaml").read_text().splitlines()]

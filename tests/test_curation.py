@@ -15,10 +15,10 @@ from PIL import Image
 
 from animepggan.corpus import strangers
 from animepggan.corpus.curation import curation_of
-from animepggan.corpus.description import write
+from animepggan.corpus.description import write_description
 from animepggan.corpus.difference import SIDE, difference
 from animepggan.corpus.likeness import HIGHEST_LIMIT, LOWEST_LIMIT, valley
-from animepggan.corpus.spec import Entry, Source, resolve
+from animepggan.corpus.spec import Entry, Source, source_of
 from animepggan.corpus.strangers import distance_to, palettes
 
 
@@ -226,7 +226,7 @@ def test_what_is_planted_is_found_and_nothing_else(tmp_path: Path) -> None:
     for index in range(5, 8):
         scene(index).save(folder / f"same-{index:02d}.png", compress_level=1)
     (folder / "broken.png").write_bytes(b"nothing")
-    source = resolve(str(folder))
+    source = source_of(str(folder))
     curation = curation_of(source, Colors(), workers=0, stranger_limit=1e3)  # blots are all strangers to each other
     rows = {row.path: row for row in curation.rows()}
     for index in range(4):
@@ -238,8 +238,8 @@ def test_what_is_planted_is_found_and_nothing_else(tmp_path: Path) -> None:
         assert same.reason == f"the same pixels as {index:02d}.png"
     assert rows["broken.png"].status == "bad"
     assert len({row.cluster for row in rows.values() if row.cluster is not None}) == 30
-    write(tmp_path / "out" / "corpus.jsonl", curation.rows(), base=source.base)
-    trained = resolve(str(tmp_path / "out" / "corpus.jsonl"))
+    write_description(tmp_path / "out" / "corpus.jsonl", curation.rows(), base=source.base)
+    trained = source_of(str(tmp_path / "out" / "corpus.jsonl"))
     assert len({item.cluster for item in trained}) == 30 - len(curation.strangers)
 
 

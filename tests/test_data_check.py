@@ -278,12 +278,12 @@ def test_a_description_is_checked_for_what_it_does_not_know(run: Run, tmp_path: 
     rows += [Row("copy.png", cluster=0, status="copy"), Row("near.jpg", cluster=1, status="near")]
     rows += [Row("broken.png", status="bad")]
     path = tmp_path / "clean" / "corpus.jsonl"
-    description.write(path, rows, base=str(root))
+    description.write_description(path, rows, base=str(root))
     code, out, _ = run(str(path))
     assert code == 0
     assert "6 of 6 pictures can be used; 1 more are left out by the description" in out
     assert "see data/check-clean/sheet.html" in out
-    description.write(path, [*rows[:4], Row("copy.png", cluster=7), *rows[5:]], base=str(root))
+    description.write_description(path, [*rows[:4], Row("copy.png", cluster=7), *rows[5:]], base=str(root))
     code, out, _ = run(str(path))
     assert code == 1
     assert "exact copies  1: 000.png = copy.png" in out
@@ -303,7 +303,7 @@ def test_the_threads_change_nothing(tmp_path: Path, workers: int | None) -> None
 
 
 def test_a_sweep_runs_ahead_a_little_and_stops_when_it_is_left(tmp_path: Path) -> None:
-    entries = spec.resolve(str(scenes(tmp_path / "faces", 3))).entries * 1000
+    entries = spec.source_of(str(scenes(tmp_path / "faces", 3))).entries * 1000
     for pause, most in ((0.0, 9), (0.01, 5)):  # chunks of 16: what may be done unasked for, and what is done by then
         seen: list[str] = []
 
@@ -324,7 +324,7 @@ def test_a_sweep_does_not_hide_a_bug(tmp_path: Path) -> None:
 
     for workers in (0, 2):
         with pytest.raises(TypeError):
-            list(sweep(spec.resolve(str(scenes(tmp_path / "faces", 3))).entries, broken, workers=workers))
+            list(sweep(spec.source_of(str(scenes(tmp_path / "faces", 3))).entries, broken, workers=workers))
 
 
 # ---------------------------------------------------------------- strangers
@@ -415,7 +415,7 @@ def test_strangers_that_a_description_keeps_were_judged(run: Run, tmp_path: Path
     root = hers_and(tmp_path / "faces", {"red.png": (255, 0, 0)})
     names = sorted(path.name for path in root.iterdir())
     path = tmp_path / "kept" / "corpus.jsonl"
-    description.write(path, [Row(name, cluster=index) for index, name in enumerate(names)], base=str(root))
+    description.write_description(path, [Row(name, cluster=index) for index, name in enumerate(names)], base=str(root))
     code, out, _ = run(str(path), "--backbone", "colors", "--json")
     found = json.loads(out)
     assert (code, found["strangers"], found["suspects"][0]["name"]) == (0, [], "red.png")

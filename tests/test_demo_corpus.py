@@ -29,7 +29,7 @@ from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.moods import CLOSED, LINES, MOODS, OPENS, looking
 from animepggan.corpus.demo.picture import Placed, compose, portrait
 from animepggan.corpus.demo.scenes import PLACES, Scene, some_scene
-from animepggan.corpus.demo.sets import Nearness, Picture, general, next_frame, of_heroine
+from animepggan.corpus.demo.sets import Nearness, PlannedPicture, general, next_frame, of_heroine
 from animepggan.corpus.demo.styles import GENERAL, HEROINES, Style
 from animepggan.errors import BusyError, DataError
 
@@ -38,14 +38,14 @@ POINTS = ("eye_left_image", "eye_right_image", "nose", "mouth")
 
 
 @pytest.fixture(scope="module")
-def full_plan() -> list[Picture]:
+def full_plan() -> list[PlannedPicture]:
     return of_heroine("yui", 0, 4077)
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawn") / "yui"
-    demo.draw("yui", folder, count=120, size=SIZE, seed=3, workers=1)
+    demo.draw_demo("yui", folder, count=120, size=SIZE, seed=3, workers=1)
     return folder
 
 
@@ -78,7 +78,7 @@ def distance(one: NDArray[np.float64], another: NDArray[np.float64]) -> float:
 # What a heroine's set is made of.
 
 
-def test_shares_are_those_of_the_article(full_plan: list[Picture]) -> None:
+def test_shares_are_those_of_the_article(full_plan: list[PlannedPicture]) -> None:
     counted = Counter(picture.kind for picture in full_plan)
     assert counted == {"original": 2771, "copy": 612, "near": 612, "stranger": 82}
     hows = Counter(picture.how for picture in full_plan if picture.kind == "near")
@@ -96,7 +96,7 @@ def test_small_sets_have_an_original_for_every_copy(count: int) -> None:
     assert {picture.of for picture in plan if picture.of is not None} <= originals
 
 
-def test_file_order_does_not_betray_the_kinds(full_plan: list[Picture]) -> None:
+def test_file_order_does_not_betray_the_kinds(full_plan: list[PlannedPicture]) -> None:
     assert sorted(picture.number for picture in full_plan) == list(range(4077))
     for kind in ("original", "copy", "near", "stranger"):
         numbers = [picture.number for picture in full_plan if picture.kind == kind]
@@ -115,7 +115,7 @@ def test_harder_sets_show_more_others_some_with_her_hair() -> None:
     assert all(c.name != "yui" and (c.iris, c.eye, c.clothes) != (her.iris, her.eye, her.clothes) for c in alike)
 
 
-def test_no_picture_is_near_one_that_it_does_not_copy(full_plan: list[Picture]) -> None:
+def test_no_picture_is_near_one_that_it_does_not_copy(full_plan: list[PlannedPicture]) -> None:
     known = Nearness()
     for picture in full_plan:
         if picture.kind in ("original", "near"):
@@ -138,7 +138,7 @@ def test_rule_of_nearness() -> None:
         assert not known.near(replace(placed, **change), scene, 1)
 
 
-def test_near_copies_are_their_original_a_moment_or_a_few_pixels_later(full_plan: list[Picture]) -> None:
+def test_near_copies_are_their_original_a_moment_or_a_few_pixels_later(full_plan: list[PlannedPicture]) -> None:
     by_number = {picture.number: picture for picture in full_plan}
     for picture in full_plan:
         if picture.of is None:
@@ -152,7 +152,7 @@ def test_near_copies_are_their_original_a_moment_or_a_few_pixels_later(full_plan
 
 def test_no_room_is_an_error_and_not_an_endless_search(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="fewer strangers"):
-        demo.draw("yui", tmp_path / "full", count=4, strangers=0.5, others=0, workers=1)
+        demo.draw_demo("yui", tmp_path / "full", count=4, strangers=0.5, others=0, workers=1)
     assert not (tmp_path / "full" / "manifest.csv").exists()
 
 
@@ -268,7 +268,7 @@ def test_pictures_of_different_clusters_look_different(drawn: Path) -> None:
 
 @pytest.mark.parametrize("size", [16, 100])
 def test_pictures_are_plain_rgb_of_the_size_asked_for(tmp_path: Path, size: int) -> None:
-    demo.draw("general", tmp_path / "out", count=8, size=size, workers=1)
+    demo.draw_demo("general", tmp_path / "out", count=8, size=size, workers=1)
     for path in (tmp_path / "out" / "pictures").iterdir():
         with Image.open(path) as picture:
             assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (size, size))
@@ -327,11 +327,11 @@ def test_faces_stand_where_they_are_put_any_number_of_them() -> None:
 
 
 @pytest.fixture(scope="module")
-def many() -> list[Picture]:
+def many() -> list[PlannedPicture]:
     return general(0, 1500)
 
 
-def test_general_is_many_characters_and_none_of_them_is_her(many: list[Picture]) -> None:
+def test_general_is_many_characters_and_none_of_them_is_her(many: list[PlannedPicture]) -> None:
     assert len({picture.character.name for picture in many}) == len(many)
     assert {picture.kind for picture in many} == {"original"}
     assert len({(p.character.fringe, p.character.eye) for p in many}) == len(many)
@@ -346,25 +346,27 @@ def test_general_is_many_characters_and_none_of_them_is_her(many: list[Picture])
 
 def test_one_and_two_workers_draw_the_same(tmp_path: Path) -> None:
     done: list[tuple[str, int, int]] = []
-    one = demo.draw("yui", tmp_path / "one", count=40, size=16, seed=7, workers=1)
-    two = demo.draw("yui", tmp_path / "two", count=40, size=16, seed=7, workers=2, bar=lambda *told: done.append(told))
+    one = demo.draw_demo("yui", tmp_path / "one", count=40, size=16, seed=7, workers=1)
+    two = demo.draw_demo(
+        "yui", tmp_path / "two", count=40, size=16, seed=7, workers=2, bar=lambda *told: done.append(told)
+    )
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
     assert replace(one, folder=two.folder) == two
     assert done == [("drawing demo:yui", n, 40) for n in (16, 32, 40)]
-    demo.draw("yui", tmp_path / "another", count=40, size=16, seed=8, workers=1)
+    demo.draw_demo("yui", tmp_path / "another", count=40, size=16, seed=8, workers=1)
     assert digest(tmp_path / "another") != digest(tmp_path / "one")
 
 
 def test_another_process_draws_the_same_without_torch(tmp_path: Path) -> None:
     script = (
-        "import sys\nfrom pathlib import Path\nfrom animepggan.corpus.demo import draw\n"
-        "draw('general', Path(sys.argv[1]), count=12, size=16, seed=7, workers=1)\n"
+        "import sys\nfrom pathlib import Path\nfrom animepggan.corpus.demo import draw_demo\n"
+        "draw_demo('general', Path(sys.argv[1]), count=12, size=16, seed=7, workers=1)\n"
         "assert 'torch' not in sys.modules\n"
     )
     there, here = tmp_path / "there", tmp_path / "here"
     environment = {**os.environ, "PYTHONHASHSEED": "1"}
     subprocess.run([sys.executable, "-c", script, str(there)], check=True, env=environment)
-    demo.draw("general", here, count=12, size=16, seed=7, workers=1)
+    demo.draw_demo("general", here, count=12, size=16, seed=7, workers=1)
     assert digest(there) == digest(here)
 
 
@@ -382,10 +384,10 @@ def test_a_moment_later_something_has_changed() -> None:
 
 
 def test_finished_drawing_is_left_alone(tmp_path: Path) -> None:
-    first = demo.draw("general", tmp_path, count=4, size=16, workers=1)
+    first = demo.draw_demo("general", tmp_path, count=4, size=16, workers=1)
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert {path.name for path in tmp_path.iterdir()} == {"pictures", "manifest.csv", "drawing.json"}
-    again = demo.draw("general", tmp_path, count=4, size=16, workers=1)
+    again = demo.draw_demo("general", tmp_path, count=4, size=16, workers=1)
     assert first.drawn
     assert again == replace(first, drawn=False)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == stamps
@@ -393,29 +395,29 @@ def test_finished_drawing_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [{"count": 5}, {"size": 17}, {"seed": 1}, {"kind": "second"}, {"others": 2}])
 def test_another_drawing_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
-    demo.draw("yui", tmp_path, count=4, size=16, workers=1)
+    demo.draw_demo("yui", tmp_path, count=4, size=16, workers=1)
     before = digest(tmp_path)
     request: dict[str, object] = {"kind": "yui", "count": 4, "size": 16, "workers": 1, **change}
     kind = request.pop("kind")
     with pytest.raises(DataError, match="not empty"):
-        demo.draw(kind, tmp_path, **request)  # type: ignore[arg-type]
+        demo.draw_demo(kind, tmp_path, **request)  # type: ignore[arg-type]
     assert digest(tmp_path) == before
 
 
 def test_folder_with_anything_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.png").write_bytes(b"mine")
     with pytest.raises(DataError, match=r"holiday\.png"):
-        demo.draw("general", tmp_path, count=4, size=16, workers=1)
+        demo.draw_demo("general", tmp_path, count=4, size=16, workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.png"]
     with pytest.raises(DataError, match="there is a file"):
-        demo.draw("general", tmp_path / "holiday.png", count=4, size=16, workers=1)
+        demo.draw_demo("general", tmp_path / "holiday.png", count=4, size=16, workers=1)
 
 
 def test_damaged_drawing_is_not_taken_for_a_finished_one(tmp_path: Path) -> None:
-    demo.draw("general", tmp_path, count=4, size=16, workers=1)
+    demo.draw_demo("general", tmp_path, count=4, size=16, workers=1)
     (tmp_path / "pictures" / "000002.png").unlink()
     with pytest.raises(DataError, match="not a finished drawing"):
-        demo.draw("general", tmp_path, count=4, size=16, workers=1)
+        demo.draw_demo("general", tmp_path, count=4, size=16, workers=1)
 
 
 def test_interrupted_drawing_leaves_nothing_and_the_next_one_starts_anew(tmp_path: Path) -> None:
@@ -423,11 +425,11 @@ def test_interrupted_drawing_leaves_nothing_and_the_next_one_starts_anew(tmp_pat
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        demo.draw("general", tmp_path, count=40, size=16, workers=1, bar=interrupt)
+        demo.draw_demo("general", tmp_path, count=40, size=16, workers=1, bar=interrupt)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / ".partial").mkdir()  # what a killed process leaves
     (tmp_path / ".partial" / "000039.png").write_bytes(b"half")
-    demo.draw("general", tmp_path, count=4, size=16, workers=1)
+    demo.draw_demo("general", tmp_path, count=4, size=16, workers=1)
     assert len(list((tmp_path / "pictures").iterdir())) == 4
     assert not (tmp_path / ".partial").exists()
 
@@ -448,8 +450,8 @@ def test_an_interrupt_at_the_terminal_ends_the_command_and_its_workers(tmp_path:
 
 def test_two_processes_do_not_draw_into_one_folder(tmp_path: Path) -> None:
     with FileLock(tmp_path / ".lock"), pytest.raises(BusyError):
-        demo.draw("general", tmp_path, count=4, size=16, workers=1)
-    assert demo.draw("general", tmp_path, count=4, size=16, workers=1).drawn
+        demo.draw_demo("general", tmp_path, count=4, size=16, workers=1)
+    assert demo.draw_demo("general", tmp_path, count=4, size=16, workers=1).drawn
 
 
 # The cache.

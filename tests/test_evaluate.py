@@ -162,7 +162,7 @@ def test_reference_embeddings_are_kept(real: Path, tmp_path: Path) -> None:
 def test_clusters_of_a_corpus_description_count(tmp_path: Path) -> None:
     save(tmp_path / "set", blobs(0, 60))
     rows = [description.Row(f"{number:04d}.png", cluster=number // 3) for number in range(60)]
-    description.write(tmp_path / "corpus.jsonl", rows, base=str(tmp_path / "set"))
+    description.write_description(tmp_path / "corpus.jsonl", rows, base=str(tmp_path / "set"))
     assert make_reference(opened(tmp_path / "corpus.jsonl"), memorization=False).n == 20
 
 

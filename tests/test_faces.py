@@ -564,14 +564,14 @@ def package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> types.ModuleType
     install(monkeypatch, "0.1.0")
 
     def resolve(spec: str, *, allow_patterns: Sequence[str], wanted: str) -> hub.Local:
-        parsed = hub.parse(spec)
+        parsed = hub.parse_spec(spec)
         folder = tmp_path / parsed.repo / str(parsed.revision)
         folder.mkdir(parents=True, exist_ok=True)
         for file in allow_patterns:
             (folder / file).touch()
         return hub.Local(folder, parsed.repo, str(parsed.revision), spec)
 
-    monkeypatch.setattr(hub, "resolve", resolve)
+    monkeypatch.setattr(hub, "fetch", resolve)
     return module
 
 
@@ -647,7 +647,7 @@ def test_without_its_weights_the_offline_package_is_used_and_that_is_said(
     def silent(*_: object, **__: object) -> hub.Local:
         raise HubError("the hub is out of reach")
 
-    monkeypatch.setattr(hub, "resolve", silent)
+    monkeypatch.setattr(hub, "fetch", silent)
     with caplog.at_level(logging.WARNING):
         assert detector.open_detector(smallest=80, largest_tilt=35).name == "animeface"
     assert "out of reach" in caplog.text
@@ -667,7 +667,7 @@ def test_a_package_that_cannot_be_imported_is_no_reason_to_stop(
 
 def test_without_the_package_nobody_asks_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, None)
-    monkeypatch.setattr(hub, "resolve", lambda *_, **__: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(hub, "fetch", lambda *_, **__: pytest.fail("the hub was asked"))
     assert (
         detector.open_detector(smallest=80, largest_tilt=35).identity
         == f"animeface {importlib.metadata.version('animeface')}"

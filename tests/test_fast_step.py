@@ -17,7 +17,7 @@ from torch.autograd.profiler import profile
 from animepggan.networks import Discriminator, Generator, build_discriminator, build_generator
 from animepggan.networks.minimal import TILES
 from animepggan.recipe import Recipe, schedule_of
-from animepggan.recipe.model import ObjectiveOptions
+from animepggan.recipe.keys import ObjectiveOptions
 from animepggan.schedule import Moment
 from animepggan.training import fast, reference
 from animepggan.training.fast import convolution

@@ -209,9 +209,9 @@ def test_a_module_imports_only_what_its_row_names(path: Path) -> None:
         ("animepggan.objectives", "from . import networks"),
         ("animepggan.schedule", "def f():\n    from animepggan.recipe import Recipe"),
         ("animepggan.schedule", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import animepggan.recipe"),
-        ("animepggan.recipe.model", "from animepggan.streams import stream"),
-        ("animepggan.recipe.model", "from .. import run"),
-        ("animepggan.recipe.model", "from ..training import loop"),
+        ("animepggan.recipe.keys", "from animepggan.streams import stream"),
+        ("animepggan.recipe.keys", "from .. import run"),
+        ("animepggan.recipe.keys", "from ..training import loop"),
         ("animepggan.corpus.spec", "from animepggan.training import run"),
         ("animepggan.corpus.spec", "import importlib\nimportlib.import_module('animepggan.training')"),
         ("animepggan.corpus.spec", "import importlib\nimportlib.import_module(name)"),
@@ -251,7 +251,7 @@ def test_each_rule_is_seen_to_be_broken(module: str, source: str) -> None:
     [
         ("animepggan.schedule", "from animepggan.errors import RecipeError"),
         ("animepggan.checkpoint", "from animepggan import __version__"),
-        ("animepggan.recipe.model", "from . import text\nfrom .text import dump\nfrom ..schedule import Schedule"),
+        ("animepggan.recipe.keys", "from . import text\nfrom .text import dump\nfrom ..schedule import Schedule"),
         ("animepggan.training.loop", "from animepggan.sampling import draw\nfrom animepggan import objectives"),
         ("animepggan.recipe", "import importlib\nimportlib.import_module(f'{__name__}.{name}')"),
         ("animepggan", "from animepggan.run import Run"),
@@ -270,7 +270,7 @@ def test_what_is_allowed_passes(module: str, source: str) -> None:
 def test_a_relative_import_starts_at_the_package_of_the_file() -> None:
     of_a_package = violations("animepggan.recipe", "from .training import loop", is_package=True)
     assert of_a_package == []  # animepggan.recipe.training
-    assert len(violations("animepggan.recipe.model", "from ..training import loop")) == 1
+    assert len(violations("animepggan.recipe.keys", "from ..training import loop")) == 1
 
 
 def test_the_demo_corpus_is_imported_without_torch() -> None:

@@ -15,7 +15,7 @@ from animepggan import data
 from animepggan.corpus import Corpus, description, likeness
 from animepggan.corpus.curation import curation_of
 from animepggan.corpus.likeness import clusters_in, clusters_of
-from animepggan.corpus.spec import resolve
+from animepggan.corpus.spec import source_of
 from animepggan.metrics.pictures import RealPictures
 from animepggan.metrics.split import held_out, split
 from animepggan.transfer import preset_for
@@ -39,9 +39,9 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def curated(faces: Path) -> Path:
-    curation = curation_of(resolve(str(faces)), Colors(), workers=0, stranger_limit=1e3)
+    curation = curation_of(source_of(str(faces)), Colors(), workers=0, stranger_limit=1e3)
     path = faces.parent / "curated" / "corpus.jsonl"
-    description.write(path, curation.rows(), base=str(faces))
+    description.write_description(path, curation.rows(), base=str(faces))
     return path
 
 
@@ -84,10 +84,10 @@ def test_the_same_pictures_are_held_out_raw_and_curated(faces: Path, curated: Pa
 def test_strangers_that_are_left_out_change_no_cluster_of_hers_nor_what_is_held_out(
     faces: Path, tmp_path: Path
 ) -> None:
-    curation = curation_of(resolve(str(faces)), Colors(), workers=0, stranger_limit=1.0)
+    curation = curation_of(source_of(str(faces)), Colors(), workers=0, stranger_limit=1.0)
     strangers = {curation.entries[place].name for place in curation.strangers}
     assert 0 < len(strangers) < 20
-    description.write(tmp_path / "corpus.jsonl", curation.rows(), base=str(faces))
+    description.write_description(tmp_path / "corpus.jsonl", curation.rows(), base=str(faces))
     raw, curated = (Corpus.load(str(spec), resolution=8, max_bad=0.1) for spec in (faces, tmp_path / "corpus.jsonl"))
     assert set(raw.names) - set(curated.names) == strangers
     clusters, left = clusters_in(raw), clusters_in(curated)
@@ -101,7 +101,7 @@ def test_strangers_that_are_left_out_change_no_cluster_of_hers_nor_what_is_held_
 
 
 def test_a_check_counts_what_curation_does(faces: Path, curated: Path) -> None:
-    statuses = Counter(row.status for _, row in description.read(curated))
+    statuses = Counter(row.status for _, row in description.read_description(curated))
     report = data.check(faces, backbone="none")
     copies, near = (sum(len(group) - 1 for group in groups) for groups in (report.copies, report.near))
     assert (copies, near, len(report.bad)) == (statuses["copy"], statuses["near"], statuses["bad"]) == (10, 8, 1)
@@ -110,8 +110,8 @@ def test_a_check_counts_what_curation_does(faces: Path, curated: Path) -> None:
 
 def test_what_a_description_says_counts(faces: Path, tmp_path: Path) -> None:
     rows = [description.Row(f"{seed:02d}.png", cluster=seed // 3 if seed < 9 else None) for seed in range(12)]
-    description.write(tmp_path / "corpus.jsonl", rows, base=str(faces))
-    numbers = clusters_of(resolve(str(tmp_path / "corpus.jsonl"))).tolist()
+    description.write_description(tmp_path / "corpus.jsonl", rows, base=str(faces))
+    numbers = clusters_of(source_of(str(tmp_path / "corpus.jsonl"))).tolist()
     assert numbers[:9] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert len(set(numbers)) == 6  # who has no number is alone
 
@@ -124,7 +124,7 @@ def test_clusters_are_kept_until_a_picture_changes(faces: Path, tmp_path: Path) 
 
     def found() -> tuple[list[int], int]:
         looked: list[int] = []
-        numbers = clusters_of(resolve(str(folder)), cache=cache, bar=lambda what, done, total: looked.append(done))
+        numbers = clusters_of(source_of(str(folder)), cache=cache, bar=lambda what, done, total: looked.append(done))
         return numbers.tolist(), len(looked)
 
     numbers, looked = found()
@@ -149,7 +149,7 @@ def test_pixels_without_files_are_compared_too(faces: Path) -> None:
 
 
 def test_a_large_set_is_searched_in_parts(faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = resolve(str(faces))
+    source = source_of(str(faces))
     whole = clusters_of(source)
     monkeypatch.setattr(likeness, "_ALL", 10)
     monkeypatch.setattr(likeness, "_PART", 5)
@@ -161,4 +161,4 @@ def test_grayscale_is_no_near_copy(tmp_path: Path) -> None:
     scene(0).convert("L").save(tmp_path / "b.png")
     Image.new("RGB", (64, 64), (200, 0, 0)).save(tmp_path / "c.png")
     Image.new("RGB", (64, 64), (190, 0, 0)).save(tmp_path / "d.png")
-    assert len(set(clusters_of(resolve(str(tmp_path))).tolist())) == 4
+    assert len(set(clusters_of(source_of(str(tmp_path))).tolist())) == 4

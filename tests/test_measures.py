@@ -69,7 +69,7 @@ def best(folder: Path) -> dict[str, Any]:
 def test_a_part_of_a_corpus_is_a_corpus(tmp_path: Path) -> None:
     folder = runs.pictures(tmp_path / "set", 12)
     rows = [description.Row(f"{number:04d}.png", cluster=number // 3, weight=1.0 + number) for number in range(12)]
-    description.write(tmp_path / "corpus.jsonl", rows, base=str(folder))
+    description.write_description(tmp_path / "corpus.jsonl", rows, base=str(folder))
     whole = Corpus.load(str(tmp_path / "corpus.jsonl"), resolution=8)
     assert whole.clusters is not None
     assert whole.clusters.tolist() == [number // 3 for number in range(12)]
@@ -134,7 +134,7 @@ def test_what_is_held_out_follows_from_seed_and_names_and_no_copy_crosses(monkey
 def test_clusters_are_those_of_the_description(tmp_path: Path) -> None:
     folder = runs.pictures(tmp_path / "set", 12)
     rows = [description.Row(f"{number:04d}.png", cluster=number // 3) for number in range(12)]
-    description.write(tmp_path / "corpus.jsonl", rows, base=str(folder))
+    description.write_description(tmp_path / "corpus.jsonl", rows, base=str(folder))
     corpus = Corpus.load(str(tmp_path / "corpus.jsonl"), resolution=8)
     parts = split(corpus, clusters_in(corpus), 0.5, 0)
     assert len(parts.held_out.names) == len(parts.training.names) == 6

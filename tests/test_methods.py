@@ -26,7 +26,7 @@ from animepggan.networks import build_discriminator
 from animepggan.networks.layers import upsample
 from animepggan.objectives import Lecam, lecam_regularization
 from animepggan.recipe import Recipe, schedule_of
-from animepggan.recipe.model import ObjectiveOptions
+from animepggan.recipe.keys import ObjectiveOptions
 from animepggan.schedule import Moment, Phase
 from animepggan.streams import stream
 from animepggan.training import Progress, State, fast, reference, run

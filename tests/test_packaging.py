@@ -122,7 +122,9 @@ def test_the_shipped_recipes_are_listed(installation: Installation) -> None:
 
 def test_a_shipped_recipe_is_found_by_name_where_it_was_installed(installation: Installation, source: Path) -> None:
     asked = [*RECIPES, f"recipes/{RECIPES[0]}.yaml"]  # the last is no file where the program starts
-    program = f"from animepggan.recipe import find; print(*(find(name).path for name in {asked}), sep='\\n')"
+    program = (
+        f"from animepggan.recipe import find_recipe; print(*(find_recipe(name).path for name in {asked}), sep='\\n')"
+    )
     paths = [Path(line) for line in installation.evaluate(program).splitlines()]
     assert [path.stem for path in paths] == [*RECIPES, RECIPES[0]]
     for path in paths:

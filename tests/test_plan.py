@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from animepggan import cli
 from animepggan.networks import build_discriminator, build_generator
-from animepggan.recipe import Recipe, load, schedule_of, shipped
+from animepggan.recipe import Recipe, load_recipe, schedule_of, shipped
 from animepggan.schedule import Moment, Schedule
 from animepggan.training import estimate as probing
 from animepggan.training.estimate import ACCELERATORS, StagePlan, count_step, estimate
@@ -46,7 +46,7 @@ def test_every_shipped_recipe_has_a_plan(name: str, capsys: pytest.CaptureFixtur
     started = time.process_time()
     out, _ = dry_run(capsys, "pretrain", name, "--no-probe")
     assert time.process_time() - started < 10
-    resolved = load(name).recipe
+    resolved = load_recipe(name).recipe
     for resolution in (4, resolved.resolution):
         assert f"{resolution} px" in out
     with torch.device("meta"):
@@ -264,7 +264,7 @@ def test_the_plan_of_a_fine_tuning_starts_at_its_base(capsys: pytest.CaptureFixt
 def test_a_gpu_is_bound_by_its_arithmetic_or_its_memory() -> None:
     """At 4 px a weight is used 16 times a picture: its reading counts. At 128 px the arithmetic does."""
     a100 = next(gpu for gpu in ACCELERATORS if gpu.name.startswith("A100"))
-    wide = load("paper").recipe
+    wide = load_recipe("paper").recipe
     for resolution, batch_size in ((4, 1), (64, 16)):
         count = count_step(wide, resolution, batch_size)
         arithmetic = count.flops / a100.float32

@@ -34,7 +34,7 @@ from safetensors import safe_open
 from animepggan.corpus import Corpus, description
 from animepggan.corpus.decode import decode
 from animepggan.corpus.pyramid import ClusterTable, Pyramid, Shape, halve, open_pyramid, shard
-from animepggan.corpus.spec import Entry, Source, resolve
+from animepggan.corpus.spec import Entry, Source, source_of
 from animepggan.errors import DataError, RecipeError, ResourceError
 from animepggan.streams import stream
 
@@ -93,7 +93,7 @@ class Watched:
         return load(self.source(), resolution, **options)
 
     def source(self) -> Source:
-        source = resolve(self.data)
+        source = source_of(self.data)
         return replace(source, find=lambda: [*map(self._watch, source.entries), *source.skipped])
 
     def said(self, **options: Any) -> list[str]:
@@ -243,7 +243,7 @@ def test_a_second_start_decodes_nothing_and_lists_nothing(tmp_path: Path) -> Non
     (root / "bad.png").write_bytes(b"no")
     (root / "none.png").touch()
     first = load(root, max_bad=0.5)
-    unlisted = replace(resolve(str(root)), find=lambda: pytest.fail("of a million files this takes long"))
+    unlisted = replace(source_of(str(root)), find=lambda: pytest.fail("of a million files this takes long"))
     again = load(unlisted, max_bad=0.5, bar=lambda *_: pytest.fail("there is nothing to do"))
     for what in ("names", "fingerprint", "distinct", "bad", "skipped", "resolution", "name", "spec"):
         assert getattr(again, what) == getattr(first, what), what
@@ -434,9 +434,9 @@ BUILD = """
     import sys, time
     from dataclasses import replace
     from animepggan.corpus.pyramid import Shape, open_pyramid, shard
-    from animepggan.corpus.spec import resolve
+    from animepggan.corpus.spec import source_of
     shard.LEAST, shard.MOST = 8, 1 << 20
-    source, count = resolve(sys.argv[1]), 0
+    source, count = source_of(sys.argv[1]), 0
     def slow(entry):
         def opening():
             global count
@@ -810,7 +810,7 @@ def test_a_damaged_encoded_picture_is_named_and_mended_at_the_next_start(cache: 
 
 def described(root: Path, rows: list[tuple[str, int | None, float]], **more: Any) -> Path:
     path = root.parent / "curated" / "corpus.jsonl"
-    description.write(
+    description.write_description(
         path,
         (description.Row(name, cluster=cluster, weight=weight, **more) for name, cluster, weight in rows),
         base=str(root),
@@ -927,7 +927,7 @@ def test_what_is_known_of_a_picture_is_small(tmp_path: Path, monkeypatch: pytest
 
     listing = tmp_path / "large.tar"
     listing.write_bytes(bytes(10240))
-    measure_pyramid.make_index(resolve(str(listing)), 100_000, clusters=True)
+    measure_pyramid.make_index(source_of(str(listing)), 100_000, clusters=True)
     code = """
         import os, sys, time
         from animepggan.corpus import Corpus
@@ -960,7 +960,7 @@ def test_opening_needs_no_torch() -> None:
 
 def test_a_pyramid_alone_can_be_read(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "set", 4)
-    pyramid = open_pyramid(resolve(str(root)), Shape(16))
+    pyramid = open_pyramid(source_of(str(root)), Shape(16))
     assert isinstance(pyramid, Pyramid)
     assert (len(pyramid), pyramid.sides, pyramid.bad_count) == (4, [16, 8, 4], 0)
     assert np.array_equal(pyramid.take(np.array([2, 0]), 16), wanted_pixels(root, ["002.png", "000.png"]))

@@ -12,7 +12,7 @@ import pytest
 
 import animepggan
 from animepggan.errors import RecipeError
-from animepggan.recipe import RecipeFile, find, load, read, shipped, title
+from animepggan.recipe import RecipeFile, find_recipe, load_recipe, read_recipe, shipped, title
 
 ROOT = Path(animepggan.__file__).resolve().parents[1]
 
@@ -28,22 +28,22 @@ def test_shipped_are_the_files_of_the_checkout() -> None:
 
 
 def test_find_by_name() -> None:
-    assert find("anime") == RecipeFile(ROOT / "recipes" / "anime.yaml", fell_back=False)
+    assert find_recipe("anime") == RecipeFile(ROOT / "recipes" / "anime.yaml", fell_back=False)
 
 
 def test_find_by_path_here_wins_over_the_shipped_one() -> None:
     Path("recipes").mkdir()
     Path("recipes/anime.yaml").write_text("name: mine\n")
-    found = find("recipes/anime.yaml")
+    found = find_recipe("recipes/anime.yaml")
     assert found == RecipeFile(Path("recipes/anime.yaml"), fell_back=False)
-    assert load("recipes/anime.yaml").recipe.name == "mine"
-    assert load("anime").recipe.name == "anime"
+    assert load_recipe("recipes/anime.yaml").recipe.name == "mine"
+    assert load_recipe("anime").recipe.name == "anime"
 
 
 @pytest.mark.parametrize("spec", ["recipes/anime.yaml", "./recipes/anime.yaml", Path("recipes/anime.yaml")])
 def test_a_path_that_is_no_file_here_falls_back(spec: str | Path) -> None:
-    assert find(spec) == RecipeFile(ROOT / "recipes" / "anime.yaml", fell_back=True)
-    assert load(spec).recipe.name == "anime"
+    assert find_recipe(spec) == RecipeFile(ROOT / "recipes" / "anime.yaml", fell_back=True)
+    assert load_recipe(spec).recipe.name == "anime"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_path_that_is_no_file_here_falls_back(spec: str | Path) -> None:
 )
 def test_unknown(spec: str, message: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        find(spec)
+        find_recipe(spec)
     assert str(caught.value).startswith(message)
     assert str(caught.value).endswith("`animepggan recipes list` shows the recipes that come with the program")
     assert len(str(caught.value).splitlines()) == 2
@@ -74,7 +74,7 @@ def test_unknown(spec: str, message: str) -> None:
 def test_a_name_whose_file_is_here_is_pointed_out() -> None:
     Path("mine.yaml").write_text("name: mine\n")
     with pytest.raises(RecipeError, match=r"did you mean mine\.yaml"):
-        find("mine")
+        find_recipe("mine")
 
 
 def installed(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
@@ -84,13 +84,13 @@ def installed(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
         target.parent.mkdir(exist_ok=True)
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, target)
-    program = [sys.executable, "-S", "-c", f"from animepggan.recipe import find, read, shipped\n{code}"]
+    program = [sys.executable, "-S", "-c", f"from animepggan.recipe import find_recipe, read_recipe, shipped\n{code}"]
     return subprocess.run(program, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(folder)})
 
 
 def test_own_recipes_are_found_where_the_shipped_ones_are_lost(tmp_path: Path) -> None:
     Path("mine.yaml").write_text("name: mine\n")
-    done = installed(tmp_path, "print(read(find('mine.yaml').path))\nshipped()")
+    done = installed(tmp_path, "print(read_recipe(find_recipe('mine.yaml').path))\nshipped()")
     assert done.stdout == "name: mine\n\n"
     assert "RecipeError: the recipes that come with animepggan are missing from this installation" in done.stderr
 
@@ -111,7 +111,7 @@ def test_title(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_bytes(b"\xef\xbb\xbf# With a byte order mark\r\nname: c\r\n")
     assert title(tmp_path / "b.yaml") == ""
     assert title(tmp_path / "c.yaml") == "With a byte order mark"
-    assert read(tmp_path / "c.yaml").startswith("# With")
+    assert read_recipe(tmp_path / "c.yaml").startswith("# With")
 
 
 def test_finding_imports_neither_pydantic_nor_yaml_nor_torch() -> None:

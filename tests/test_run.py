@@ -34,7 +34,7 @@ from animepggan.errors import (
     RecipeError,
     ResourceError,
 )
-from animepggan.recipe import load
+from animepggan.recipe import load_recipe
 from animepggan.report.log import Log
 from animepggan.run.checkpoints import crosses
 from animepggan.run.run import Stopper
@@ -92,7 +92,7 @@ def test_the_files_of_a_run() -> None:
 
 def test_the_recipe_of_a_run_is_whole_and_says_where_each_value_came_from() -> None:
     folder = trained("seed=3")
-    again = load(folder / "recipe.yaml").recipe
+    again = load_recipe(folder / "recipe.yaml").recipe
     assert again == resolve("seed=3").recipe
     lines = (folder / "recipe.yaml").read_text().splitlines()
     assert "seed: 3  # command line" in lines
@@ -389,7 +389,7 @@ def test_a_difference_that_is_allowed_is_taken_over(tmp_path: Path, allow: str) 
         train(folder, resolve("objective.drift=0.5"), allow=["objective.gradient_penalty", "objective.d"])
     events = train(folder, resolve("objective.drift=0.5"), allow=[allow])
     assert events[0].progress.moment.images_seen == 20
-    assert load(folder / "recipe.yaml").recipe.objective.drift == 0.5
+    assert load_recipe(folder / "recipe.yaml").recipe.objective.drift == 0.5
     saved = json.loads((folder / "checkpoints" / "stage-0008" / "config.json").read_text())
     assert saved["provenance"]["recipe"]["objective"]["drift"] == 0.5
     assert train(folder, resolve("objective.drift=0.5")) == []  # from now on this is its recipe
@@ -479,11 +479,11 @@ def test_restart_moves_the_old_run_aside(tmp_path: Path) -> None:
     folder = copied(trained(), tmp_path / "run")
     kept = {name: (folder / name).read_bytes() for name in listing(folder)}
     train(folder, resolve("seed=3"), restart=True)
-    assert load(folder / "recipe.yaml").recipe.seed == 3
+    assert load_recipe(folder / "recipe.yaml").recipe.seed == 3
     aside = tmp_path / "run.1"
     assert kept == {name: (aside / name).read_bytes() for name in listing(aside)}
     train(folder, resolve("seed=3"), restart=True)
-    assert load(tmp_path / "run.2" / "recipe.yaml").recipe.seed == 3
+    assert load_recipe(tmp_path / "run.2" / "recipe.yaml").recipe.seed == 3
     alike(folder, trained("seed=3"))
     train(tmp_path / "new", resolve(), restart=True)  # nothing there to move
 

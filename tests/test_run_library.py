@@ -11,7 +11,7 @@ from runs import FEW, same, trained
 
 from animepggan import cli
 from animepggan.errors import AnimepgganError, DataError, Interrupted, ModelError, RecipeError
-from animepggan.recipe import load
+from animepggan.recipe import load_recipe
 from animepggan.run import Event, finetune, pretrain
 
 
@@ -39,8 +39,8 @@ def test_a_run_by_one_call_is_that_of_the_command_line(capsys: pytest.CaptureFix
     assert cli.main([*command, "-o", "other", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images_seen"] == 64
     same(run.checkpoint, Path("other/checkpoints/stage-0008"))
-    recipe = load(run.folder / "recipe.yaml").recipe
-    assert recipe == load("other/recipe.yaml").recipe
+    recipe = load_recipe(run.folder / "recipe.yaml").recipe
+    assert recipe == load_recipe("other/recipe.yaml").recipe
     assert (recipe.seed, recipe.mirror, recipe.data) == (3, True, "faces")
     again = pretrain("tiny.yaml", data="faces", settings=["mirror=true"], seed=3, watch=events.append)
     assert (again, len(events)) == (run, 16)  # complete: nothing more happens
@@ -49,7 +49,7 @@ def test_a_run_by_one_call_is_that_of_the_command_line(capsys: pytest.CaptureFix
 def test_settings_of_any_kind_are_those_of_the_command_line() -> None:
     settings = {"schedule.batch_size": {4: 4, "default": 2}, "measures.backbone": "hub:a/b", "previews": {"columns": 2}}
     run = pretrain("tiny.yaml", data="faces", settings=settings, output="out")
-    recipe = load(run.folder / "recipe.yaml").recipe
+    recipe = load_recipe(run.folder / "recipe.yaml").recipe
     assert recipe.schedule.batch_size == {4: 4, "default": 2}
     assert recipe.measures.backbone == "hub:a/b"
     with pytest.raises(RecipeError, match="batch_size"):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from animepggan.errors import DivergedError
 from animepggan.networks.layers import downsample, upsample
-from animepggan.recipe import load, schedule_of
+from animepggan.recipe import load_recipe, schedule_of
 from animepggan.schedule import Moment, Phase
 from animepggan.training import Progress, State, run
 from animepggan.training.inputs import cross_fade
@@ -496,7 +496,7 @@ def test_moments_go_out_and_come_back_by_name() -> None:
 
 @pytest.mark.slow
 def test_one_step_at_full_width_and_256_px_is_finite() -> None:
-    resolved = load("anime", overrides=["schedule.batch_size=4"])
+    resolved = load_recipe("anime", overrides=["schedule.batch_size=4"])
     plan = schedule_of(resolved.recipe, first_resolution=4)
     both = State(resolved.recipe, 256, CPU)
     before = weights(both.generator)["blocks.256.conv1.weight"]

@@ -38,11 +38,11 @@ def show(console: Console, name: str, resolved: bool) -> None:
     """Print a recipe as its file is, or with every default filled in."""
     path = _find(console, name)
     if resolved:
-        full = recipe.load(path)
+        full = recipe.load_recipe(path)
         data = {"path": str(path), "recipe": full.recipe.model_dump(mode="json"), "origins": full.origins}
         console.result(recipe.dump(full, describe=True).rstrip("\n"), data)
     else:
-        text = recipe.read(path)
+        text = recipe.read_recipe(path)
         console.result(text.rstrip("\n"), {"path": str(path), "text": text})
 
 
@@ -56,7 +56,7 @@ def copy(console: Console, name: str, destination: Path | None, force: bool) -> 
     from animepggan.disk import write_text
 
     path = _find(console, name)
-    text = recipe.read(path)
+    text = recipe.read_recipe(path)
     target = destination or Path(path.name)
     if target.is_dir():
         target /= path.name
@@ -79,7 +79,7 @@ def validate(console: Console, names: tuple[str, ...]) -> None:
     errors: list[str] = []
     for name in names:
         try:
-            recipe.load(_find(console, name))
+            recipe.load_recipe(_find(console, name))
             wrong = []
         except RecipeError as error:
             wrong = str(error).splitlines()
@@ -99,7 +99,7 @@ def schema(console: Console) -> None:
 
 
 def _find(console: Console, name: str) -> Path:
-    found = recipe.find(name)
+    found = recipe.find_recipe(name)
     if found.fell_back:
         console.say(f"{name} is no file here: taking the recipe {found.path.stem} that comes with the program")
     return found.path

@@ -54,7 +54,7 @@ class Row:
 _KEYS = tuple(field.name for field in fields(Row))
 
 
-def write(path: Path, rows: Iterable[Row], *, base: str) -> None:
+def write_description(path: Path, rows: Iterable[Row], *, base: str) -> None:
     """Write `rows` to `path` and beside it the SPEC that they are relative to (`Source.base`); each whole or not at
     all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def write_lines(path: Path, values: Iterable[dict[str, Any]]) -> None:
         file.writelines(map(json_line, values))
 
 
-def read(path: Path) -> Iterator[tuple[int, Row]]:
+def read_description(path: Path) -> Iterator[tuple[int, Row]]:
     """The rows with their line numbers, one at a time. DataError names the line of the first mistake."""
     seen: dict[str, int] = {}
     for line, value in read_lines(path):

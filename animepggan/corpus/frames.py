@@ -34,7 +34,7 @@ from animepggan.errors import DataError
 RECORD = "videos.jsonl"
 DEFAULT_OUTPUT = Path("data", "stills")
 
-Picture = Callable[[], NDArray[np.uint8]]
+DecodeLater = Callable[[], NDArray[np.uint8]]
 
 _KEYS = {"name", "path", "fingerprint", "wanted"}  # of a row
 _SAMPLE = 1 << 20  # bytes at the start, the middle and the end of a file by which it is known again
@@ -151,7 +151,7 @@ def _take(
     if not started:
         record.add(row)
 
-    def stills(video: Video) -> Iterator[tuple[Path, Mapping[str, Any], Picture]]:
+    def stills(video: Video) -> Iterator[tuple[Path, Mapping[str, Any], DecodeLater]]:
         at, last_file = wanted["start"], None
         for time, shot in pick_stills(video.frames(wanted["start"], wanted["end"]), wanted["every"], taken):
             tell(max(0.0, time - at))
@@ -177,7 +177,7 @@ def _take(
     return taken
 
 
-def _write(still: tuple[Path, Mapping[str, Any], Picture]) -> None:
+def _write(still: tuple[Path, Mapping[str, Any], DecodeLater]) -> None:
     path, wanted, draw = still
     image = Image.fromarray(draw())
     with replacing(path) as new, new.open("wb") as file:

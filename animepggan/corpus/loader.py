@@ -23,7 +23,7 @@ from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.names import printable
 from animepggan.corpus.pyramid import ClusterTable, Pixels, Shape, digest_of, halve, identify, open_pyramid
 from animepggan.corpus.source import Bad, Source, first_of, no_pictures
-from animepggan.corpus.spec import resolve
+from animepggan.corpus.spec import source_of
 from animepggan.errors import DataError
 from animepggan.streams import stream
 
@@ -137,9 +137,9 @@ class Corpus:
         """Open the pictures of a SPEC (or a resolved Source); what is not in the cache yet is decoded first.
 
         Raises DataError when there are no pictures or more than `max_bad` of them are unusable, ResourceError when the
-        cache's disk is full or cannot be written, and whatever `spec.resolve` raises.
+        cache's disk is full or cannot be written, and whatever `source_of` raises.
         """
-        source = data if isinstance(data, Source) else resolve(data)
+        source = data if isinstance(data, Source) else source_of(data)
         try:
             red, green, blue = ImageColor.getrgb(background)[:3]
         except ValueError as error:

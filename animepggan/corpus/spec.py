@@ -7,7 +7,6 @@ A folder (recursive), a .zip, .tar or .parquet (read in place, never unpacked), 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -22,14 +21,15 @@ from animepggan.corpus.archives import archive_stamp, list_archive
 from animepggan.corpus.folders import folder_stamp, list_file, list_folder, walk
 from animepggan.corpus.names import printable
 from animepggan.corpus.source import PICTURES, READ_ERRORS, TAKES, Bad, Entry, Item, Source, set_stamp, short_name
+from animepggan.disk import sha256_of
 from animepggan.errors import DataError, HubError
 
-__all__ = ["READ_ERRORS", "Bad", "Entry", "Source", "resolve"]
+__all__ = ["READ_ERRORS", "Bad", "Entry", "Source", "source_of"]
 
 _DEMOS: dict[str, Literal["general", "yui"]] = {"demo:general": "general", "demo:yui": "yui"}
 
 
-def resolve(spec: str) -> Source:
+def source_of(spec: str) -> Source:
     """Find what a SPEC stands for. Raises DataError, or HubError for `hub:`; so may listing its pictures, later."""
     if spec.startswith("demo:"):
         return _demo(spec)
@@ -80,12 +80,12 @@ def _demo(spec: str) -> Source:
 
 
 def _hub(spec: str) -> Source:
-    parsed = hub.parse(spec)
+    parsed = hub.parse_spec(spec)
     if parsed.kind != "dataset":
         raise HubError(f"{parsed} names a model, not pictures\npictures come from hub:datasets/owner/name")
     pictures, packed = _patterns(PICTURES), _patterns(archives.ENDINGS)
     whole = parsed.subfolder is None
-    bring = partial(hub.resolve, spec, wanted="pictures, zips, tars or parquet tables of pictures")
+    bring = partial(hub.fetch, spec, wanted="pictures, zips, tars or parquet tables of pictures")
     # Archives beside loose pictures hold the set; the loose ones are samples for the repository's page.
     local = bring(allow_patterns=pictures + packed, prefer=packed if whole else ())
     if whole and _holds_mere_tables(local.path):
@@ -119,7 +119,7 @@ def _holds_mere_tables(folder: Path) -> bool:
 def _described(path: Path, spec: str) -> Source:
     base = description.base_of(path)
     try:
-        pictures = resolve(base)
+        pictures = source_of(base)
     except DataError as error:
         raise DataError(
             f"{printable(spec)}: its pictures are not there: {str(error).splitlines()[0]}\n"
@@ -135,7 +135,7 @@ def _list_described(path: Path, pictures: Source) -> Iterator[Item]:
     """The pictures that the description at `path` trains on."""
     entries = {entry.name: entry for entry in pictures.entries}
     skipped = {bad.name: bad for bad in pictures.skipped}
-    for line, row in description.read(path):
+    for line, row in description.read_description(path):
         if not row.trained:
             why = f"its weight is {row.weight:g}" if row.status in description.TRAINED else row.status
             told = f" ({row.reason})" if row.reason else ""
@@ -155,8 +155,7 @@ def _absent(reason: str) -> BinaryIO:
 
 def _described_stamp(path: Path, pictures: Source) -> str:
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(path)
     except OSError as error:
         raise DataError(f"{printable(str(path))}: {error.strerror or error}") from error
     return set_stamp([(digest, pictures.stamp)])

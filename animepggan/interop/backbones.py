@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from animepggan.disk import locked, replacing
+from animepggan.disk import locked, replacing, sha256_of
 from animepggan.errors import HubError, ModelError
-from animepggan.features import ARCHITECTURE, Backbone, file_digest, from_file, open_backbone
+from animepggan.features import ARCHITECTURE, Backbone, from_file, open_backbone
 
 DEFAULT = "hub:timm/vit_small_patch14_dinov2.lvd142m@4610ca143709d58a633b6397a74412c2c3842454"
 """DINOv2 small (Oquab et al. 2023), pinned to a commit."""
@@ -78,7 +78,7 @@ def packaged(cache: Path, *, device: torch.device | str = "cpu") -> Backbone:
 def convert(pickled: Path, path: Path) -> None:
     """Write the package's weights to `path` as safetensors under timm's names. Raises ModelError."""
     try:
-        digest = file_digest(pickled)
+        digest = sha256_of(pickled)
     except OSError as error:
         raise ModelError(f"{pickled}: {error.strerror or error}\ninstall {PACKAGE} again") from error
     if digest != PACKAGED_SHA256:

@@ -1,6 +1,6 @@
 """Typed, strict recipes: YAML in and out, overrides, inheritance, messages with file and line.
 
-`model` says what a recipe may hold, `document` reads YAML, `resolve` lays command line, recipe, base and defaults over
+`keys` says what a recipe may hold, `document` reads YAML, `resolve` lays command line, recipe, base and defaults over
 each other, `text` writes the result down, `lookup` finds the recipes that come with the program. Names are imported on
 first use: finding and listing recipes needs neither pydantic nor YAML, and `animepggan recipes list` must be quick.
 """
@@ -11,18 +11,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from animepggan.recipe.lookup import RecipeFile, find, read, shipped, title
-    from animepggan.recipe.model import Recipe, schedule_of, schema
-    from animepggan.recipe.resolve import Resolved, load
-    from animepggan.recipe.text import difference, dump
+    from animepggan.recipe.keys import Recipe, schedule_of, schema
+    from animepggan.recipe.lookup import RecipeFile, find_recipe, read_recipe, shipped, title
+    from animepggan.recipe.resolve import Resolved, load_recipe
+    from animepggan.recipe.text import dump, recipe_difference
 
 _MODULES = {
-    "model": ("Recipe", "schedule_of", "schema"),
-    "resolve": ("Resolved", "load"),
-    "lookup": ("RecipeFile", "find", "read", "shipped", "title"),
-    "text": ("difference", "dump"),
+    "keys": ("Recipe", "schedule_of", "schema"),
+    "resolve": ("Resolved", "load_recipe"),
+    "lookup": ("RecipeFile", "find_recipe", "read_recipe", "shipped", "title"),
+    "text": ("dump", "recipe_difference"),
 }
-__all__ = ["Recipe", "RecipeFile", "Resolved", "difference", "dump", "find", "load", "read"]
+__all__ = ["Recipe", "RecipeFile", "Resolved", "dump", "find_recipe", "load_recipe", "read_recipe", "recipe_difference"]
 __all__ += ["schedule_of", "schema", "shipped", "title"]
 
 

@@ -54,7 +54,7 @@ def _in_distribution() -> list[Path]:
     return [path.resolve() for path in paths if path.is_file()]
 
 
-def find(name_or_path: str | Path) -> RecipeFile:
+def find_recipe(name_or_path: str | Path) -> RecipeFile:
     """The file of a recipe: a path, a shipped name, or `recipes/NAME.yaml` for the shipped NAME where no such file is.
 
     RecipeError, with the nearest names, where there is none. A bare word is a shipped name first.
@@ -86,7 +86,7 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def read(path: Path) -> str:
+def read_recipe(path: Path) -> str:
     """The text of a recipe file; RecipeError where there is none to be had."""
     file = label(path)
     try:

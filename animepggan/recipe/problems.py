@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from animepggan.recipe.document import KeyPath
-from animepggan.recipe.model import LAYER, LEAVES, MAP, NUMBER, SECTIONS, Recipe
+from animepggan.recipe.keys import LAYER, LEAVES, MAP, NUMBER, SECTIONS, Recipe
 
 
 def problems_in(values: Mapping[str, object]) -> list[tuple[KeyPath, str]]:

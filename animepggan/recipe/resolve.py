@@ -13,7 +13,7 @@ from typing import Any
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import document, lookup
 from animepggan.recipe.document import KeyPath, Problem, dotted
-from animepggan.recipe.model import BY_RESOLUTION, LAYER, LEAVES, Recipe, contradictions, flatten, nest
+from animepggan.recipe.keys import BY_RESOLUTION, LAYER, LEAVES, Recipe, contradictions, flatten, nest
 from animepggan.recipe.problems import problems_in, short, shown
 
 NEVER_INHERITED = frozenset(
@@ -36,7 +36,7 @@ Given = Mapping[str, Mapping[str, _Value]]
 
 @dataclass(frozen=True)
 class Resolved:
-    """A recipe and where each of its values came from; `load` makes them."""
+    """A recipe and where each of its values came from; `load_recipe` makes them."""
 
     recipe: Recipe
     origins: dict[str, str]  # dotted key -> "command line", "recipe", "preset NAME", "base" or "default"
@@ -71,15 +71,17 @@ class Resolved:
         return _resolve(self.file, layers, self._entries)
 
 
-def load(spec: str | Path, *, overrides: Sequence[str] = (), settings: Mapping[str, object] | None = None) -> Resolved:
+def load_recipe(
+    spec: str | Path, *, overrides: Sequence[str] = (), settings: Mapping[str, object] | None = None
+) -> Resolved:
     """The recipe of a path or shipped name, with `overrides` (`key.path=value`, as after `--set`) laid over it.
 
     `settings` are the values of other options (`{"seed": 3}` for `--seed 3`) by dotted key; they win over `overrides`,
     and None stands for an option that was not given. RecipeError holds everything that is wrong, a line each.
     """
-    path = lookup.find(spec).path
+    path = lookup.find_recipe(spec).path
     file = lookup.label(path)
-    read = document.parse(lookup.read(path))
+    read = document.parse(lookup.read_recipe(path))
     found = read.problems
     recipe: dict[str, _Value] = {}
     if isinstance(read.value, dict):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from animepggan.recipe.document import scalar
-from animepggan.recipe.model import LEAVES, SECTIONS, Recipe, leaves
+from animepggan.recipe.keys import LEAVES, SECTIONS, Recipe, leaves
 from animepggan.recipe.resolve import Resolved
 
 _PLAIN = re.compile(r"[A-Za-z/][\w./@+-]*(:[\w./@+-]+)*", re.ASCII)
@@ -61,7 +61,7 @@ def dump(resolved: Resolved, *, describe: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def difference(a: Recipe, b: Recipe) -> list[tuple[str, object, object]]:
+def recipe_difference(a: Recipe, b: Recipe) -> list[tuple[str, object, object]]:
     """Every dotted key whose value differs, with both values, in the order of the model."""
     others = leaves(b)
     return [(key, value, others[key]) for key, value in leaves(a).items() if value != others[key]]

@@ -10,7 +10,7 @@ import numpy as np
 
 from animepggan.corpus.curation import SUSPECTS, Curation, Report
 from animepggan.corpus.names import printable
-from animepggan.report.sheet import Section, Tile, histogram, thumbnails, write_sheet
+from animepggan.report.sheet import Section, Tile, histogram, thumbnails_at, write_sheet
 
 GROUPS, MEMBERS, SAMPLE, LISTED = 24, 6, 72, 200
 """Shown of a check at most: groups of copies, pictures of a group, pictures of the whole set, unusable files."""
@@ -26,7 +26,7 @@ def write_check(path: Path, report: Report, workers: int | None = None) -> None:
     groups = [group[:MEMBERS] for group in (*report.copies[:GROUPS], *report.near[:GROUPS])]
     suspects = report.curation.suspects[:SUSPECTS]
     singles = (spread, small, suspects, report.flat[:GROUPS], report.long[:GROUPS])
-    pictures = thumbnails(report.entries, chain(*groups, *singles), workers)
+    pictures = thumbnails_at(report.entries, chain(*groups, *singles), workers)
     strange = set(report.strangers)
 
     def tiles(indices: Sequence[int], score: bool = False) -> list[Tile]:
@@ -78,7 +78,7 @@ def write_curation(path: Path, curation: Curation, workers: int | None = None) -
     members = curation.clusters.members
     clusters = [some[:CURATED_MEMBERS] for some in members[:CURATED_CLUSTERS] if len(some) > 1]
     suspects = curation.suspects[:CURATED_SUSPECTS]
-    pictures = thumbnails(curation.entries, chain(*clusters, suspects), workers)
+    pictures = thumbnails_at(curation.entries, chain(*clusters, suspects), workers)
     out = set(curation.strangers)
 
     def tiles(places: Sequence[int], numbers: Mapping[int, float], form: str) -> list[Tile]:

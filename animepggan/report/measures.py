@@ -23,6 +23,7 @@ from animepggan.metrics.sliced_wasserstein import LOWEST
 from animepggan.metrics.split import Split
 from animepggan.recipe import Recipe
 from animepggan.sampling.draw import draw
+from animepggan.sampling.grid import enlarge
 from animepggan.sampling.latents import latents_of
 from animepggan.training import State
 
@@ -75,8 +76,7 @@ class Measurer:
         pictures = room(count, side)
         latents = latents_of(range(SEED, SEED + count), self.recipe.latent_dim)
         for index, picture in enumerate(draw(loaded, latents)):
-            factor = side // picture.shape[0]
-            pictures[index] = picture.repeat(factor, axis=0).repeat(factor, axis=1)
+            pictures[index] = enlarge(picture, side // picture.shape[0])
         found = measure(pictures, self.reference, seed=SEED)[0].as_json()
         return {key: found[key] for key in (*KEYS, *CONDITIONS)}
 

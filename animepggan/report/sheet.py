@@ -104,7 +104,7 @@ def _figure(tile: Tile) -> str:
     return f'<figure{marked}><img src="data:image/webp;base64,{data}" alt="" loading="lazy">{caption}</figure>\n'
 
 
-def thumbnails(
+def thumbnails_at(
     entries: Sequence[Entry], places: Iterable[int], workers: int | None
 ) -> dict[int, NDArray[np.uint8] | None]:
     """[h, w, 3] of the picture files at these places among the entries; None of one that is gone by now."""

@@ -12,8 +12,8 @@ import torch
 from animepggan.checkpoint import checkpoints_of, load_networks, look_up, read_config, read_tensors, tidy, verify
 from animepggan.corpus import Corpus
 from animepggan.errors import ModelError
-from animepggan.recipe import Recipe, difference, schedule_of
-from animepggan.run.folder import RECIPE, read_recipe
+from animepggan.recipe import Recipe, recipe_difference, schedule_of
+from animepggan.run.folder import RECIPE, recipe_of_run
 from animepggan.sampling.draw import Precision
 from animepggan.training import State
 from animepggan.transfer import Base, anchor, check_alone, check_unmoved, first_resolution, load_base
@@ -114,14 +114,14 @@ def take_up(folder: Path, recipe: Recipe, inputs: Inputs, options: RunOptions) -
 
 def _check_recipe(folder: Path, recipe: Recipe, allow: Sequence[str]) -> tuple[str, ...]:
     """ModelError where the run in `folder` is of another recipe; else what the user should know."""
-    known, notes = read_recipe(folder)
+    known, notes = recipe_of_run(folder)
     if known is None:
         if checkpoints_of(folder):
             raise ModelError(f"{folder / RECIPE}: lost, and no whole checkpoint tells it; {OTHERWISE}")
         return notes
     changed = [
         (key, old, new)
-        for key, old, new in difference(known, recipe)
+        for key, old, new in recipe_difference(known, recipe)
         if not key.startswith(FREE_KEYS) or (key == "measures.every_kimg" and bool(old) != bool(new))
         if not any(key == name or key.startswith(f"{name}.") for name in allow)
     ]

@@ -23,8 +23,8 @@ from animepggan.corpus import Corpus
 from animepggan.corpus.description import write_lines
 from animepggan.disk import PARTIAL, locked
 from animepggan.errors import ModelError, RecipeError
-from animepggan.recipe import Recipe, load
-from animepggan.recipe.model import LAYER
+from animepggan.recipe import Recipe, load_recipe
+from animepggan.recipe.keys import LAYER
 
 RECIPE = "recipe.yaml"
 STATUS = "status.json"
@@ -66,7 +66,7 @@ def move_aside(folder: Path) -> Path:
     return folder.rename(next(aside for aside in asides if not aside.exists()))
 
 
-def read_recipe(folder: Path) -> tuple[Recipe | None, tuple[str, ...]]:
+def recipe_of_run(folder: Path) -> tuple[Recipe | None, tuple[str, ...]]:
     """The recipe of the run in `folder`, and what the user should know; None where nothing tells it.
 
     Where a power cut took recipe.yaml, it comes from the newest whole checkpoint. RecipeError where it is there and
@@ -75,7 +75,7 @@ def read_recipe(folder: Path) -> tuple[Recipe | None, tuple[str, ...]]:
     path = folder / RECIPE
     content = path.read_bytes() if path.is_file() else b""
     if content.strip() and b"\0" not in content:
-        return load(path).recipe, ()
+        return load_recipe(path).recipe, ()
     for checkpoint in reversed(checkpoints_of(folder)):
         try:
             verify(checkpoint)

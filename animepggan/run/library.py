@@ -22,8 +22,8 @@ from animepggan.corpus.names import printable
 from animepggan.device import device_of
 from animepggan.disk import cache_folder
 from animepggan.errors import DataError, RecipeError
-from animepggan.recipe import Resolved, find, load
-from animepggan.recipe.model import leaves
+from animepggan.recipe import Resolved, find_recipe, load_recipe
+from animepggan.recipe.keys import leaves
 from animepggan.recipe.text import value_text
 from animepggan.run.begin import Inputs, RunOptions
 from animepggan.run.run import Event, open_run
@@ -135,7 +135,7 @@ def pretraining_recipe(
     recipe: str | Path, data: str | Path | None, settings: Settings, seed: int | None, tell: Callbacks
 ) -> Resolved:
     """The recipe that `pretrain` would train by; RecipeError where it has a base."""
-    resolved = _load_recipe(recipe, settings, tell, data=data, seed=seed)
+    resolved = _recipe_of_call(recipe, settings, tell, data=data, seed=seed)
     if resolved.recipe.base is not None:
         raise RecipeError(f"{resolved.file}: has a base: `animepggan finetune --recipe {recipe}` trains it")
     return resolved
@@ -152,7 +152,7 @@ def finetuning_recipe(
 ) -> tuple[Resolved, Base, Corpus | None]:
     """The recipe that `finetune` would train by, with the values of preset and base; the base; the pictures."""
 
-    resolve = partial(_load_recipe, settings=settings, tell=tell, data=data, seed=seed, base=base)
+    resolve = partial(_recipe_of_call, settings=settings, tell=tell, data=data, seed=seed, base=base)
     resolved = resolve(recipe or PRESETS[0].recipe)
     if resolved.recipe.base is None:
         raise RecipeError("no base: say which model to start from with --base (a folder, a run, or hub:owner/name)")
@@ -217,15 +217,15 @@ def load_corpus(resolved: Resolved, tell: Callbacks, spec: str | None = None) ->
     return corpus
 
 
-def _load_recipe(recipe: str | Path, settings: Settings, tell: Callbacks, **given: object) -> Resolved:
+def _recipe_of_call(recipe: str | Path, settings: Settings, tell: Callbacks, **given: object) -> Resolved:
     """The recipe with the caller's values over it; says where a missing path fell back to a shipped recipe."""
-    found = find(recipe)
+    found = find_recipe(recipe)
     if found.fell_back:
         tell.say(f"{recipe}: no such file here; taking the shipped recipe {found.path}")
     if isinstance(settings, Mapping):
         settings = [f"{key}={value_text(value)}" for key, value in settings.items()]
     values = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
-    return load(recipe, overrides=settings, settings=values)
+    return load_recipe(recipe, overrides=settings, settings=values)
 
 
 def _train(

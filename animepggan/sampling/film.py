@@ -22,6 +22,7 @@ from PIL import GifImagePlugin, Image
 from animepggan.disk import PARTIAL
 from animepggan.errors import RecipeError
 from animepggan.sampling.files import output_errors, output_file, write_png
+from animepggan.sampling.grid import enlarge
 from animepggan.sampling.palette import palette_of
 
 Frames = Iterable[NDArray[np.uint8]]
@@ -111,7 +112,7 @@ def _write_mp4(frames: Frames, file: BinaryIO, fps: int) -> None:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "16", "preset": "medium"})
         for number, frame in enumerate(frames):
             factor = -(-SMALLEST_VIDEO // min(frame.shape[:2]))
-            enlarged = frame.repeat(factor, axis=0).repeat(factor, axis=1)
+            enlarged = enlarge(frame, factor)
             if number == 0:
                 stream.height, stream.width, _ = enlarged.shape
                 stream.pix_fmt = "yuv420p"

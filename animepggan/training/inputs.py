@@ -33,8 +33,8 @@ def cross_fade(real: Tensor, alpha: float) -> Tensor:
     return torch.lerp(upsample(downsample(real)), real, alpha)
 
 
-class Inputs:
-    """Of the step at `moment`."""
+class StepInputs:
+    """The latents, pictures and random draws of the step at `moment`."""
 
     def __init__(self, state: State, moment: Moment) -> None:
         self.recipe = state.recipe

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from animepggan.errors import DivergedError, RecipeError
 from animepggan.schedule import Moment, Schedule, Stage
 from animepggan.training.adversaries import Adversaries
-from animepggan.training.inputs import Inputs, Pictures
+from animepggan.training.inputs import Pictures, StepInputs
 from animepggan.training.methods import STEER_EVERY, add_l2sp_gradient, train_new_layers
 from animepggan.training.state import State
 
@@ -79,7 +79,7 @@ def step(
     nth = (moment.images_seen - moment.phase.start) // moment.batch_size + 1  # step of the phase
     trains_generator = nth % recipe.schedule.n_critic == 0
     shared = recipe.objective.shared_latents and trains_generator
-    inputs, adversaries = Inputs(state, moment), Adversaries(state, moment.alpha, precision)
+    inputs, adversaries = StepInputs(state, moment), Adversaries(state, moment.alpha, precision)
     for optimizer in state.optimizers.values():
         optimizer.param_groups[0]["lr"] = moment.learning_rate
     if state.generator.miner is not None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from animepggan.networks import Discriminator, Generator
 from animepggan.objectives import DiscriminatorLoss, Lecam, gradient_penalty, wgan_gp_discriminator
-from animepggan.recipe.model import ObjectiveOptions
+from animepggan.recipe.keys import ObjectiveOptions
 
 
 def generate(generator: Generator, latents: Tensor, alpha: float, precision: str) -> Tensor:

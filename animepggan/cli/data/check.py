@@ -55,9 +55,9 @@ def command(
     description that training takes. Without a backbone strangers are not looked for.
     """
     from animepggan import data as library
-    from animepggan.corpus.spec import resolve
+    from animepggan.corpus.spec import source_of
 
-    source = resolve(data)
+    source = source_of(data)
     folder = output or Path("data", f"check-{source.name}")
     apply_threads(threads)
     with console.bars() as bar:

@@ -95,12 +95,12 @@ def command(
     from animepggan.corpus.faces.crop import crop
     from animepggan.corpus.faces.face import CROPS, REJECTS
     from animepggan.corpus.names import printable
-    from animepggan.corpus.spec import resolve
+    from animepggan.corpus.spec import source_of
     from animepggan.errors import DataError, Interrupted
 
     if options["landmarks"] is not None and options["detector"] is not None:
         raise click.UsageError("--landmarks says where the faces are: leave --detector out.")
-    source = resolve(spec)
+    source = source_of(spec)
     try:
         with console.bars() as bar:
             summary = crop(source, output, **options, bar=bar)

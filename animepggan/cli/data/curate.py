@@ -44,9 +44,9 @@ def command(console: Console, /, data: str, threads: int | None, output: Path | 
     file by hand where it is wrong; PATH/sheet.html shows what was found, the most suspicious pictures first.
     """
     from animepggan import data as library
-    from animepggan.corpus.spec import resolve
+    from animepggan.corpus.spec import source_of
 
-    source = resolve(data)
+    source = source_of(data)
     folder = output or Path("data", f"curated-{source.name}")
     apply_threads(threads)
     with console.bars() as bar:

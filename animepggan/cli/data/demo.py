@@ -30,14 +30,14 @@ def command(
     copies, near copies and a few pictures of another girl, as in a set that a person has collected; with more --others
     every third has her hair. second is another girl by another hand, kept for final tables.
     """
-    from animepggan.corpus.demo import draw
+    from animepggan.corpus.demo import draw_demo
 
     asked = {name: value for name, value in options.items() if value is not None}
     if kind == "general" and ("strangers" in asked or "others" in asked):
         raise click.UsageError("--strangers and --others are of yui and second: general is strangers only.")
     folder = output or Path("data", f"demo-{kind}")
     with console.bars() as bar:
-        summary = draw(kind, folder, bar=bar, **asked)
+        summary = draw_demo(kind, folder, bar=bar, **asked)
     if summary.drawn:
         found = f"{summary.originals} originals"
         if kind != "general":

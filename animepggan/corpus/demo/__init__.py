@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from animepggan.corpus.demo.drawing import COUNTS, Summary, cached, draw
+from animepggan.corpus.demo.drawing import COUNTS, Summary, cached, draw_demo
 from animepggan.corpus.demo.sets import Kind
 
-__all__ = ["COUNTS", "Kind", "Summary", "cached", "draw"]
+__all__ = ["COUNTS", "Kind", "Summary", "cached", "draw_demo"]

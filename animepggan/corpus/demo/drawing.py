@@ -32,7 +32,7 @@ from PIL import Image
 from animepggan.bar import Bar, silent
 from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.picture import FaceTruth, compose
-from animepggan.corpus.demo.sets import STRANGERS, Kind, Picture, general, of_heroine
+from animepggan.corpus.demo.sets import STRANGERS, Kind, PlannedPicture, general, of_heroine
 from animepggan.corpus.worker import serve
 from animepggan.disk import cache_folder, locked
 from animepggan.errors import DataError
@@ -63,7 +63,7 @@ class Summary:
     drawn: bool  # False: the folder held this very drawing already
 
 
-def draw(
+def draw_demo(
     kind: Kind,
     output: Path,
     *,
@@ -108,7 +108,7 @@ def draw(
 def cached(kind: Kind, *, bar: Bar = silent) -> Path:
     """The folder of the default corpus of `kind` in the cache: 128 pixels a side, seed 0. Drawn on first use.
 
-    Of several processes that ask at once, one draws and the others wait. Raises what `draw` raises.
+    Of several processes that ask at once, one draws and the others wait. Raises what `draw_demo` raises.
     """
     folder = cache_folder() / "demo" / f"{kind}-{COUNTS[kind]}x{SIZE}-seed0-edition{EDITION}"
     if finished(folder) is None:
@@ -116,7 +116,7 @@ def cached(kind: Kind, *, bar: Bar = silent) -> Path:
         with locked(folder.with_suffix(".lock")):
             if finished(folder) is None:
                 shutil.rmtree(folder, ignore_errors=True)  # ours, and no longer whole
-                draw(kind, folder, bar=bar)
+                draw_demo(kind, folder, bar=bar)
     return folder
 
 
@@ -134,7 +134,9 @@ def finished(output: Path, request: dict[str, object] | None = None) -> Summary 
     return summary if complete and request in (None, record) else None
 
 
-def _draw(plan: list[Picture], output: Path, request: dict[str, object], workers: int | None, bar: Bar) -> Summary:
+def _draw(
+    plan: list[PlannedPicture], output: Path, request: dict[str, object], workers: int | None, bar: Bar
+) -> Summary:
     what, draft, rows = f"drawing demo:{request['kind']}", output / _PARTIAL, list[list[str]]()
     shutil.rmtree(draft, ignore_errors=True)
     (draft / "pictures").mkdir(parents=True)
@@ -155,7 +157,7 @@ def _draw(plan: list[Picture], output: Path, request: dict[str, object], workers
     return _summary(output, request, [row[1] for row in rows], drawn=True)
 
 
-def _row(picture: Picture, face: FaceTruth, files: dict[int, str]) -> list[str]:
+def _row(picture: PlannedPicture, face: FaceTruth, files: dict[int, str]) -> list[str]:
     """A line of the manifest.
 
     file; kind: original, copy, near, stranger; of: the original that it copies; how: reencoded, resized, shifted,
@@ -170,12 +172,12 @@ def _row(picture: Picture, face: FaceTruth, files: dict[int, str]) -> list[str]:
     return [files[picture.number], picture.kind, of, picture.how or "", c.style.name, c.name, cluster, *told]
 
 
-def file_name(picture: Picture) -> str:
+def file_name(picture: PlannedPicture) -> str:
     """Plain numbers, so that neither name nor order tells what a picture is."""
     return f"{picture.number:06d}.{'jpg' if picture.how == 'reencoded' else 'png'}"
 
 
-def encode(picture: Picture, size: int) -> tuple[bytes, FaceTruth]:
+def encode(picture: PlannedPicture, size: int) -> tuple[bytes, FaceTruth]:
     """The file of a picture, RGB, `size` pixels a side unless it is a resized near copy; where the face is in it."""
     dice = Dice("encode", picture.index)
     grain = picture.index if picture.of is None or picture.how == "feature" else picture.of
@@ -204,7 +206,7 @@ def _whole_pixels(share: float, size: int) -> int:
     return int(math.copysign(math.ceil(abs(share) * size), share))
 
 
-def _draw_chunk(folder: Path, size: int, pictures: list[Picture]) -> list[FaceTruth]:
+def _draw_chunk(folder: Path, size: int, pictures: list[PlannedPicture]) -> list[FaceTruth]:
     faces = []
     for picture in pictures:
         content, face = encode(picture, size)
@@ -214,7 +216,10 @@ def _draw_chunk(folder: Path, size: int, pictures: list[Picture]) -> list[FaceTr
 
 
 def _in_processes(
-    work: Callable[[list[Picture]], list[FaceTruth]], plan: list[Picture], workers: int | None, chunk: int = 16
+    work: Callable[[list[PlannedPicture]], list[FaceTruth]],
+    plan: list[PlannedPicture],
+    workers: int | None,
+    chunk: int = 16,
 ) -> Iterator[list[FaceTruth]]:
     """`work` on chunks of the plan: in this process where one worker will do, else in spawned ones."""
     chunks = [plan[start : start + chunk] for start in range(0, len(plan), chunk)]

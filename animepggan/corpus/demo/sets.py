@@ -32,7 +32,7 @@ ATTEMPTS = 500
 
 
 @dataclass(frozen=True)
-class Picture:
+class PlannedPicture:
     """One picture of a corpus. `number` is its place in the order of files, `index` the name of its dice."""
 
     number: int
@@ -49,18 +49,20 @@ class Picture:
         return self.placed.character
 
 
-def general(seed: int, count: int) -> list[Picture]:
+def general(seed: int, count: int) -> list[PlannedPicture]:
     """As many new characters, the styles evenly mixed."""
     numbers = Dice("general", seed, "order").order(count)
     pictures = []
     for index in range(count):
         dice, style = Dice("general", seed, index), GENERAL[index % len(GENERAL)]
         placed, scene = portrait(someone(dice, style, f"{style.name}-{index:06d}"), dice)
-        pictures.append(Picture(numbers[index], index, "original", placed, scene))
+        pictures.append(PlannedPicture(numbers[index], index, "original", placed, scene))
     return pictures
 
 
-def of_heroine(kind: Kind, seed: int, count: int, strangers: float = STRANGERS, others: int = 1) -> list[Picture]:
+def of_heroine(
+    kind: Kind, seed: int, count: int, strangers: float = STRANGERS, others: int = 1
+) -> list[PlannedPicture]:
     """One character, with copies, near copies, and a share of pictures of `others` other characters of her show.
 
     Of more than two others every third has her hair and cut.
@@ -73,7 +75,7 @@ def of_heroine(kind: Kind, seed: int, count: int, strangers: float = STRANGERS, 
         raise DataError(f"demo:{kind}: no room for a picture of her among {count}; ask for fewer strangers")
     numbers = Dice(kind, seed, "order").order(count)
     known = {character.name: Nearness() for character in (her, *odd)}
-    plan: list[Picture] = []
+    plan: list[PlannedPicture] = []
 
     def apart(index: int, character: Character) -> tuple[Placed, Scene]:
         """The first shot of this index that is near no other of that character."""
@@ -89,18 +91,18 @@ def of_heroine(kind: Kind, seed: int, count: int, strangers: float = STRANGERS, 
     for index in range(count):
         number = numbers[index]
         if index < originals:
-            plan.append(Picture(number, index, "original", *apart(index, her)))
+            plan.append(PlannedPicture(number, index, "original", *apart(index, her)))
         elif index < originals + copies:
             source = plan[Dice(kind, seed, index).number(originals)]
             plan.append(replace(source, number=number, index=index, kind="copy", of=source.number))
         elif index < originals + copies + near:
             plan.append(_near_copy(known[her.name], plan[:originals], Dice(kind, seed, index), index, number))
         else:
-            plan.append(Picture(number, index, "stranger", *apart(index, odd[index % len(odd)])))
+            plan.append(PlannedPicture(number, index, "stranger", *apart(index, odd[index % len(odd)])))
     return plan
 
 
-def _near_copy(known: Nearness, originals: list[Picture], dice: Dice, index: int, number: int) -> Picture:
+def _near_copy(known: Nearness, originals: list[PlannedPicture], dice: Dice, index: int, number: int) -> PlannedPicture:
     """A near copy of one of `originals` that is near no other."""
     how = HOWS[index % len(HOWS)]
     for _ in range(ATTEMPTS):
@@ -112,7 +114,7 @@ def _near_copy(known: Nearness, originals: list[Picture], dice: Dice, index: int
             shift = (dice.between(-SHIFT, SHIFT), dice.between(-SHIFT, SHIFT))
         there = replace(placed, x=placed.x + shift[0], y=placed.y + shift[1])
         if known.take(there, source.scene, source.index):
-            return Picture(number, index, "near", placed, source.scene, source.number, how, shift)
+            return PlannedPicture(number, index, "near", placed, source.scene, source.number, how, shift)
     raise DataError("the demo has no room for another near copy of her\nask for a smaller --count")
 
 

@@ -41,7 +41,7 @@ class AnimeFaceDetector:
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._detect = detector(points, face_detector_name="yolov3", face_detector_checkpoint_path=faces, device=device)
-        commits = ", ".join(str(hub.parse(spec).revision)[:12] for spec in (FACES, POINTS))
+        commits = ", ".join(str(hub.parse_spec(spec).revision)[:12] for spec in (FACES, POINTS))
         self.identity = f"{NAME} {version(NAME)} (yolov3 and hrnetv2 at {commits})"
 
     def find(self, image: Image.Image) -> list[Face]:
@@ -72,7 +72,7 @@ def _package() -> Any:
 
 
 def _weights(spec: str) -> Path:
-    path = hub.resolve(spec, allow_patterns=[_WEIGHTS], wanted="weights").path / _WEIGHTS
+    path = hub.fetch(spec, allow_patterns=[_WEIGHTS], wanted="weights").path / _WEIGHTS
     if not path.is_file():
         raise HubError(f"{spec}: there is no {_WEIGHTS}\ntake --detector animeface")
     return path

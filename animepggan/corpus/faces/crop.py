@@ -36,7 +36,7 @@ from animepggan.corpus.faces.detector import Detector, open_detector
 from animepggan.corpus.faces.face import CROPS, REJECTS, Face, Given, face_values
 from animepggan.corpus.job import Record, open_record
 from animepggan.corpus.names import printable
-from animepggan.corpus.spec import Bad, Entry, Source, resolve
+from animepggan.corpus.spec import Bad, Entry, Source, source_of
 from animepggan.corpus.sweep import attempt, in_order
 from animepggan.corpus.worker import cores, serve
 from animepggan.disk import replacing
@@ -105,7 +105,7 @@ def crop(
     cannot work, DataError where `output` holds anything else, lies in the corpus or no picture is there, BusyError
     where another process is cutting.
     """
-    source = resolve(data) if isinstance(data, str) else data
+    source = source_of(data) if isinstance(data, str) else data
     output = Path("data", f"{source.name}-faces") if output is None else Path(output).expanduser()
     options = CropOptions(size, loose, min_face, max_tilt, confidence)
     finder: Detector | Given

@@ -37,7 +37,7 @@ from torch import Tensor
 from animepggan.networks import Discriminator, Generator
 from animepggan.networks.layers import pixel_norm
 from animepggan.objectives import DiscriminatorLoss, Lecam, lecam_regularization
-from animepggan.recipe.model import ObjectiveOptions
+from animepggan.recipe.keys import ObjectiveOptions
 from animepggan.training.fast.discriminator import DiscriminatorPasses
 from animepggan.training.fast.generator import GeneratorPass
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from animepggan.networks import Discriminator
 from animepggan.networks.layers import NEGATIVE_SLOPE
 from animepggan.training.fast.convolution import Convolution, Gradients, add_unpooled, aten, mask_, pool
-from animepggan.training.fast.last import LastBlock
+from animepggan.training.fast.last import FastLastBlock
 
 
 class DiscriminatorPasses:
@@ -32,7 +32,7 @@ class DiscriminatorPasses:
         while side > 4:
             self.layers += _block(discriminator, side, dtype)
             side //= 2
-        self.last = LastBlock(discriminator.blocks["4"], dtype, batch)
+        self.last = FastLastBlock(discriminator.blocks["4"], dtype, batch)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Scores: [rows, 3, r, r] -> float32 (or float64) [rows]."""

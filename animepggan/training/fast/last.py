@@ -55,7 +55,7 @@ class _Statistic:
         return ((moved - centered * along) / deviation * scale).flatten(0, 1)
 
 
-class LastBlock:
+class FastLastBlock:
     """Its passes are those of `DiscriminatorPasses`. The 4x4 convolution and the linear layer are matrices, for which
     features are rows of 4 * 4 * c.
 
