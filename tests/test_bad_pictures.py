@@ -824,7 +824,10 @@ def test_unknown_compression_is_bad(tmp_path: Path) -> None:
 
 
 def test_a_member_that_swells_is_not_read(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "x.zip", {"bomb.png": b"\0" * ((256 << 20) + 1), "a.png": small(1), "empty.png": b""})
+    path = zip_of(tmp_path / "x.zip", {"bomb.png": b"\0" * 2000, "a.png": small(1), "empty.png": b""})
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.index(b"PK\x01\x02") + 24, (256 << 20) + 1)  # what it says that it swells to
+    path.write_bytes(data)
     corpus = load(path)
     assert corpus.names == ["a.png"]
     assert {bad.name: bad.reason for bad in corpus.skipped} == {
