@@ -10,13 +10,19 @@ from typing import Any
 import pytest
 import torch
 from networks import tiny
+from runs import CPU, corpus
 from torch import Tensor, nn
+from torch.autograd.profiler import profile
 
 from animepggan.networks import Discriminator, Generator, build_discriminator, build_generator
 from animepggan.networks.minimal import TILES
+from animepggan.recipe import Recipe, schedule_of
 from animepggan.recipe.model import ObjectiveOptions
+from animepggan.schedule import Moment
 from animepggan.training import fast, reference
 from animepggan.training.fast import convolution
+from animepggan.training.loop import step
+from animepggan.training.state import State
 
 LATENTS = 8
 TOLERANCE = 1e-10  # of each tensor's norm, in float64
@@ -128,7 +134,8 @@ def test_the_generators_pictures_and_gradient_are_the_plain_ones(resolution: int
 def minimal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Minimal filtering, in more than one part, for layers of any width."""
     monkeypatch.setattr(convolution, "WIDE", 1)
-    monkeypatch.setitem(TILES, 2, 8)
+    for tile, most in ((2, 8), (4, 2)):
+        monkeypatch.setitem(TILES, tile, most)
 
 
 @pytest.mark.usefixtures("minimal")
@@ -237,3 +244,50 @@ def test_nothing_is_kept_where_no_gradient_is_asked_for() -> None:
     with torch.no_grad():
         drawn = fast.generate(generator(8), torch.randn(2, LATENTS, dtype=torch.float64), 1.0, "fp32")
     assert not drawn.requires_grad
+
+
+def memory_of(state: State, phase: str, precision: str) -> int:
+    """The most bytes that tensors take in the first two steps, above those of the networks.
+
+    Counted by torch's own bookkeeping: a process's resident memory also holds libraries' code and the heap's holes,
+    which differ from run to run by more than a small step takes.
+    """
+    given = schedule_of(state.recipe, first_resolution=4)
+    of = next(each for each in given.phases if (each.resolution, each.name) == (state.resolution, phase))
+    moment = Moment(of.start, of, 0.5 if phase == "fade" else 1.0, 0.001)
+    with profile(profile_memory=True) as found:
+        for _ in range(2):
+            step(state, given, moment, corpus(16, side=state.resolution), precision=precision)
+    assert found.kineto_results is not None
+    changes = [event for event in found.kineto_results.events() if event.name() == "[memory]"]
+    changes.sort(key=lambda event: event.start_ns())
+    return max(itertools.accumulate(event.nbytes() for event in changes))
+
+
+NARROW, WIDE = (2048, 64), (8192, 512)
+SIZES = [
+    *((NARROW, side, "stabilize") for side in (4, 8, 16)),
+    (NARROW, 8, "fade"),
+    pytest.param((NARROW, 32, "stabilize"), marks=pytest.mark.slow),
+    *(pytest.param((WIDE, side, "stabilize"), marks=pytest.mark.slow) for side in (4, 8)),
+]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: "-".join(map(str, size)))
+@pytest.mark.parametrize(("fused_down", "precision"), [(False, "fp32"), (True, "fp32"), (True, "bf16")])
+def test_peak_memory_is_not_above_the_plain_steps(
+    size: tuple[tuple[int, int], int, str], fused_down: bool, precision: str
+) -> None:
+    (fmap_base, fmap_max), side, phase = size
+    given = Recipe.model_validate(
+        {
+            "name": "memory",
+            "resolution": side,
+            "network": {"fmap_base": fmap_base, "fmap_max": fmap_max, "fused_down": fused_down},
+            "schedule": {"batch_size": 16},
+            "objective": {"shared_latents": fused_down},
+        }
+    )
+    states = (State(given, side, CPU, reference=reference) for reference in (False, True))
+    ours, plain = (memory_of(state, phase, precision) for state in states)
+    assert 0 < ours <= 1.02 * plain  # at 4 px the latents weigh as much as all else

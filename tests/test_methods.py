@@ -139,8 +139,8 @@ def test_r_v_is_that_of_the_scores_from_the_first_look_on() -> None:
 def test_a_held_out_set_that_is_trained_on_calls_for_no_strength() -> None:
     both = state("augment=adaptive", "augmentation.ramp_kimg=0.02")
     steps(both, 8, validation=corpus())
-    assert both.memory.controllers["augment"].overfitting == pytest.approx(0.0, abs=1e-5)
-    assert both.memory.augment_strength == 0.0
+    assert both.methods.controllers["augment"].overfitting == pytest.approx(0.0, abs=1e-5)
+    assert both.methods.augment_strength == 0.0
 
 
 @pytest.mark.parametrize("option", ["augment=adaptive", "apa=true"])
@@ -155,7 +155,7 @@ def test_without_pictures_held_out_there_is_no_controller(option: str) -> None:
 
 def test_apa_passes_drawn_pictures_for_real_ones() -> None:
     both = state("apa=true", reference=True)
-    both.memory.controllers["apa"] = Controller(strength=0.5)
+    both.methods.controllers["apa"] = Controller(strength=0.5)
     drawn, judged = watched(both.generator), watched(both.discriminator)
     shares = []
     for nth in range(8):
@@ -176,14 +176,14 @@ def test_apa_passes_drawn_pictures_for_real_ones() -> None:
 
 def test_apa_compares_held_out_pictures_with_the_real_ones_alone() -> None:
     both = state("apa=true", "augmentation.target=0.001", reference=True)
-    both.memory.controllers["apa"] = Controller(strength=0.6)
+    both.methods.controllers["apa"] = Controller(strength=0.6)
     judged = watched(both.discriminator)
     take(both, Moment(12, STEADY.phase, 1.0, 0.001), validation=HELD_OUT)
     shown, real = judged[0][0], corpus().batch(12, 4, resolution=4, seed=0, mirror=False)
     kept = (shown == real).flatten(1).all(1)
     assert 0 < kept.sum() < 4
     share = 0.5 ** (16 / HALF_LIFE)  # of the average, what it was before: 0
-    assert both.memory.controllers["apa"].train == pytest.approx((1 - share) * judged[0][2][kept].mean().item())
+    assert both.methods.controllers["apa"].train == pytest.approx((1 - share) * judged[0][2][kept].mean().item())
 
 
 # LeCam
@@ -225,7 +225,7 @@ def test_a_step_regularizes_by_the_steps_before(objective: str) -> None:
     options = f"objective.name={objective}", "objective.r1_gamma=0"
     with_it, without = state("lecam=0.5", *options), state(*options)
     assert take(with_it).loss_discriminator == take(without).loss_discriminator
-    before = with_it.memory.lecam
+    before = with_it.methods.lecam
     assert before is not None
     twins = copy.deepcopy(with_it.discriminator), copy.deepcopy(with_it.generator)
     next_moment = Moment(4, STEADY.phase, 1.0, 0.001)

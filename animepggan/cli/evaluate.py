@@ -45,11 +45,7 @@ if TYPE_CHECKING:
     "be had, else efficientnet-lite0]",
 )
 @click.option(
-    "--batch-size",
-    metavar="N",
-    type=POSITIVE,
-    default=32,
-    help="Pictures that the backbone looks at at once.",
+    "--batch-size", metavar="N", type=POSITIVE, default=32, help="Pictures that the backbone looks at at once."
 )
 @drawing_options
 @output_option("evaluations/NAME, after what is measured")

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from animepggan.cli.common import (
-    POSITIVE,
-    Console,
-    apply_threads,
-    check_device,
-    device_options,
-    options,
-    output_option,
-)
+from animepggan.cli.common import POSITIVE, Console, apply_threads, check_device, device_options, options, output_option
 
 if TYPE_CHECKING:
     from tqdm import tqdm

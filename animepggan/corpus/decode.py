@@ -208,7 +208,7 @@ def _refuse_large_avif(stream: BinaryIO) -> None:
         return
     sizes: list[tuple[int, int]] = []
     with suppress(ValueError, LookupError):
-        sizes += avif.frame_sizes(_whole(stream))
+        sizes = list(avif.frame_sizes(_whole(stream)))
     if not sizes:
         raise DecodeError("damaged or cut off")
     for size in sizes:

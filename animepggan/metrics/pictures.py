@@ -20,7 +20,7 @@ from animepggan.corpus.likeness import clusters_in, remembered
 from animepggan.corpus.pyramid import halve
 from animepggan.corpus.spec import Source
 from animepggan.metrics.embeddings import Embeddings
-from animepggan.metrics.nearest import NearestIndex, thumbnails
+from animepggan.metrics.nearest import thumbnails
 
 IN_MEMORY = 1 << 30  # bytes
 _CHUNK = 256  # pictures
@@ -117,11 +117,6 @@ class RealPictures:
             parts.append(thumbnails(self.pictures(np.arange(part.start, part.stop))))
             self.bar("look through", part.stop, len(self))
         return np.concatenate(parts)
-
-    @cached_property
-    def index(self) -> NearestIndex:
-        """All pictures, to find like ones among."""
-        return NearestIndex(self.thumbs)
 
     @cached_property
     def clusters(self) -> NDArray[np.int64]:

@@ -146,10 +146,11 @@ def make_reference(
     if memorization:
         trained = real if train is None or own else train
         indices = np.flatnonzero(~out) if own and out is not None else np.arange(len(trained))
+        index = NearestIndex(trained.thumbs[indices])
         if not own or out is not None:
-            training, order = _against_new(real, order, trained, indices, notes)
+            training, order = _against_new(real, order, trained, index, indices, notes)
         if training is None:
-            training = _against_itself(trained, indices, seed, notes)
+            training = _against_itself(trained, index, indices, seed, notes)
     order = order[:most]
     if len(order) < 2:
         raise DataError(f"{printable(spec)}: {len(order)} picture is left of it: too few to measure against")
@@ -173,21 +174,17 @@ def make_reference(
     )
 
 
-def _index(trained: RealPictures, indices: NDArray[np.int64]) -> NearestIndex:
-    return trained.index if len(indices) == len(trained) else NearestIndex(trained.thumbs[indices])
-
-
 def _against_new(
     real: RealPictures,
     order: NDArray[np.int64],  # of the pictures in `real` that may be the reference
     trained: RealPictures,
-    indices: NDArray[np.int64],  # of the training pictures in `trained`
+    index: NearestIndex,  # of the training pictures
+    indices: NDArray[np.int64],  # of these in `trained`
     notes: list[str],  # added to
 ) -> tuple[TrainingPictures | None, NDArray[np.int64]]:
     """How near the reference comes to the training pictures, and `order` without copies of these; None where hardly
     any is left.
     """
-    index = _index(trained, indices)
     new = index.find(real.thumbs[order])
     left = order[~_near_copies(real, order, trained, indices[new.neighbors[:, :CLOSEST]])]
     if len(left) < 2:
@@ -204,9 +201,10 @@ def _against_new(
     return training, left
 
 
-def _against_itself(trained: RealPictures, indices: NDArray[np.int64], seed: int, notes: list[str]) -> TrainingPictures:
+def _against_itself(
+    trained: RealPictures, index: NearestIndex, indices: NDArray[np.int64], seed: int, notes: list[str]
+) -> TrainingPictures:
     """How near some training pictures come to those of other clusters."""
-    index = _index(trained, indices)
     clusters = trained.clusters[indices]
     asked = one_of_each(clusters, [trained.names[place] for place in indices], seed)[:CALIBRATION]
     new = index.find(index.thumbs[asked], groups=(clusters[asked], clusters))

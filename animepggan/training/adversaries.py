@@ -50,7 +50,7 @@ class Adversaries:
 
         `penalized`: whether this step is one of those that take R1, for itself and those between.
         """
-        objective, lecam = self.objective, self.state.memory.lecam
+        objective, lecam = self.objective, self.state.methods.lecam
         if objective.name == "wgan-gp":
             loss: DiscriminatorLoss = self.written.wgan_gp(
                 self.state.discriminator, real, fake, mix, self.alpha, objective, self.precision, lecam

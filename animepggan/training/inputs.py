@@ -40,8 +40,8 @@ class Inputs:
         self.recipe = state.recipe
         self.device = state.device
         self.moment = moment
-        self.strength = state.memory.augment_strength
-        self.apa_share = state.memory.apa_share
+        self.strength = state.methods.augment_strength
+        self.apa_share = state.methods.apa_share
 
     def latents(self, purpose: str) -> Tensor:
         """[batch_size, latent_dim]; drawn on the CPU so that every device gets the same."""

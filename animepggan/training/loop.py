@@ -51,7 +51,7 @@ def run(
     `precision` "bf16" runs the convolutions in bfloat16 under autocast, weights and moments staying float32.
     RecipeError where the recipe needs pictures held out and there are none.
     """
-    if state.memory.controllers and validation is None:
+    if state.methods.controllers and validation is None:
         method = "apa" if state.recipe.apa else "augment adaptive"
         raise RecipeError(
             f"{method}: needs pictures that are held out of training, and there are none\n"
@@ -96,11 +96,11 @@ def step(
         penalized=(nth - 1) % recipe.objective.r1_every == 0,
     )
     held_out = None
-    if validation is not None and state.memory.controllers and nth % STEER_EVERY == 0 and not drawn.all():
+    if validation is not None and state.methods.controllers and nth % STEER_EVERY == 0 and not drawn.all():
         with torch.no_grad():  # by the weights that gave the other scores
             held_out = adversaries.discriminate(inputs.augmented(inputs.shown(validation), "validation"))
     _descend(state, "discriminator", loss.total)
-    state.memory.update(loss, drawn, held_out)
+    state.methods.update(loss, drawn, held_out)
 
     generator_loss = None
     if trains_generator:
@@ -123,7 +123,7 @@ def step(
         gradient_penalty=loss.gradient_penalty.item(),
         drift=loss.drift.item(),
         stage_ended=schedule.stage_ending(moment.images_seen, state.images_seen),
-        methods=state.memory.report(),
+        methods=state.methods.report(),
     )
 
 

@@ -55,8 +55,8 @@ class Scores:
         return Lecam(weight, self.real / self.weight, self.fake / self.weight)
 
 
-class Memory:
-    """What the methods that are on remember of scores."""
+class MethodState:
+    """What the methods that are on remember of scores between steps."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe

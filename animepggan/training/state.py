@@ -12,7 +12,7 @@ from animepggan.networks import Architecture, build_discriminator, build_generat
 from animepggan.networks.layers import Equalized
 from animepggan.recipe import Recipe
 from animepggan.streams import stream
-from animepggan.training.methods import Memory, frozen_layers
+from animepggan.training.methods import MethodState, frozen_layers
 
 
 def architecture_of(recipe: Recipe, resolution: int) -> Architecture:
@@ -77,7 +77,7 @@ class State:
         self.base_resolution = base_resolution
         self.images_seen = 0
         self.alpha = 1.0  # reached by the last step
-        self.memory = Memory(recipe)
+        self.methods = MethodState(recipe)
         self.anchors: dict[str, dict[str, torch.Tensor]] = {}  # by network: the base's weights, where l2sp wants them
         self._build(resolution)
 
@@ -168,11 +168,11 @@ class State:
 
     def averages(self) -> dict[str, torch.Tensor]:
         """What the methods that are on remember of scores, by name."""
-        return self.memory.tensors()
+        return self.methods.tensors()
 
     def load_averages(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """The reverse of `averages`; a method that `tensors` does not name starts afresh."""
-        self.memory.load(tensors)
+        self.methods.load(tensors)
 
     @torch.no_grad()
     def average(self, images: int, images_seen: int) -> None:

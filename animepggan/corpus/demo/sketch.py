@@ -118,7 +118,8 @@ class Sketch:
         self.skin_deep = lch(light - 0.15 * d, chroma + 0.045 * d, hue - 22 - 40 * s.cool)
         self.skin_line = self._inked(lch(light * 0.42, 0.07, 30), lch(light * 0.66, 0.11, 32))
         self.skin_thin = mixed(self.skin_line, lch(light * 0.68, 0.10, 35), 0.6)
-        self.lash = mixed(mixed(BLACK, lch(0.24, 0.04, 30), ink), self.hair_line, 0.35 * ink)
+        shade = lch(0.30, min(0.07, to_lch(c.hair)[1]), to_lch(c.hair)[2])  # dark, however light the hair
+        self.lash = mixed(mixed(BLACK, lch(0.24, 0.04, 30), ink), shade, 0.35 * ink)
 
     def _inked(self, plain: str, tinted: str) -> str:
         ink = self.s.ink

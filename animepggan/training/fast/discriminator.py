@@ -21,13 +21,13 @@ class DiscriminatorPasses:
         """`batch`: pictures that share their minibatch statistics, of those in a pass forward."""
         side = discriminator.resolution
         self.alpha = alpha
-        self.from_rgb = _Layer(discriminator.from_rgb[str(side)], dtype)
+        self.from_rgb = _Layer(discriminator.from_rgb[str(side)], dtype, side)
         self.fading: list[_Layer] = []  # the block that fades in, and where the rest enters beside it
         self.old: _Layer | None = None
         if alpha < 1.0 and side > 4:
             self.fading = _block(discriminator, side, dtype)
             side //= 2
-            self.old = _Layer(discriminator.from_rgb[str(side)], dtype)
+            self.old = _Layer(discriminator.from_rgb[str(side)], dtype, side)
         self.layers: list[_Layer] = []
         while side > 4:
             self.layers += _block(discriminator, side, dtype)
@@ -99,8 +99,8 @@ class DiscriminatorPasses:
 class _Layer:
     """A convolution with its leaky ReLU, and the mean over 2x2 pixels where that follows."""
 
-    def __init__(self, module: nn.Module, dtype: torch.dtype, *, pooled: bool = False) -> None:
-        self.convolution = Convolution(module, dtype)
+    def __init__(self, module: nn.Module, dtype: torch.dtype, side: int, *, pooled: bool = False) -> None:
+        self.convolution = Convolution(module, dtype, side=side)
         self.trains = any(parameter.requires_grad for parameter in module.parameters())
         self.pooled = pooled
         self.delta: Tensor | None = None
@@ -154,4 +154,4 @@ class _Layer:
 
 def _block(discriminator: Discriminator, side: int, dtype: torch.dtype) -> list[_Layer]:
     block: Any = discriminator.blocks[str(side)]
-    return [_Layer(block.conv0, dtype), _Layer(block.conv1, dtype, pooled=not block.fused_down)]
+    return [_Layer(block.conv0, dtype, side), _Layer(block.conv1, dtype, side, pooled=not block.fused_down)]

@@ -27,10 +27,11 @@ class GeneratorPass:
         block: Any = generator.blocks["4"]
         self.first = _FirstLayer(block, dtype, keep=keep)
         self.layers: list[_Layer] = []
-        for block in generator.blocks.values():
+        for name, block in generator.blocks.items():
             if isinstance(block.conv0, EqualizedConv2d):
-                self.layers.append(_Layer(block.conv0, block.norm if block.norm0 else None, dtype, keep=keep))
-            self.layers.append(_Layer(block.conv1, block.norm, dtype, keep=keep))
+                norm = block.norm if block.norm0 else None
+                self.layers.append(_Layer(block.conv0, norm, dtype, int(name), keep=keep))
+            self.layers.append(_Layer(block.conv1, block.norm, dtype, int(name), keep=keep))
         self.to_rgb = Convolution(generator.to_rgb[str(side)], dtype)
         self.old_to_rgb: Convolution | None = None
         self.fading: list[_Layer] = []  # the block that fades in; its inputs are drawn, too
@@ -75,14 +76,15 @@ class GeneratorPass:
 class _Layer:
     """A convolution with its leaky ReLU and pixel norm."""
 
-    def __init__(self, module: nn.Module, norm: Norm, dtype: torch.dtype, *, keep: bool) -> None:
+    def __init__(self, module: nn.Module, norm: Norm, dtype: torch.dtype, side: int, *, keep: bool) -> None:
         self.module = module
         self.dtype = dtype
+        self.side = side
         self.norm = norm
         self.keep = keep
 
     def forward(self, inputs: Tensor) -> Tensor:
-        convolution = Convolution(self.module, self.dtype)
+        convolution = self._convolution()
         outputs = convolution.forward(inputs)
         scale = finish_(outputs, self.norm)
         if self.keep:
@@ -94,7 +96,10 @@ class _Layer:
     def backward(self, delta: Tensor, gradients: Gradients) -> Tensor:
         """By the inputs; `delta`, by the outputs, is used up."""
         _unfinish_(delta, self.outputs, self.scale, self.norm)
-        return _backward(self.convolution or Convolution(self.module, self.dtype), delta, self.inputs, gradients)
+        return _backward(self.convolution or self._convolution(), delta, self.inputs, gradients)
+
+    def _convolution(self) -> Convolution:
+        return Convolution(self.module, self.dtype, side=self.side)
 
 
 class _FirstLayer:
