@@ -9,7 +9,6 @@ import re
 import shutil
 import struct
 import subprocess
-from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 import runs
 import torch
 from runs import copied, trained
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from test_hub import COMMIT, fill_cache
 
@@ -124,18 +123,11 @@ def test_a_checkpoint_folder_describes_itself(folder: Path) -> None:
     read(folder)
 
 
-def test_the_manifest_is_the_last_file_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[str] = []
-    write_text = Path.write_text
-
-    def watched(path: Path, *arguments: Any, **options: Any) -> int:
-        written.append(path.name)
-        assert path.name != "manifest.json" or {entry.name for entry in path.parent.iterdir()} == NAMES - {path.name}
-        return write_text(path, *arguments, **options)
-
-    monkeypatch.setattr(Path, "write_text", watched)
+def test_the_manifest_is_the_last_file_written(tmp_path: Path) -> None:
     write(tmp_path / "stage-0004")
-    assert written[-1] == "manifest.json"
+    written = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "stage-0004").iterdir()}
+    assert written.keys() == NAMES
+    assert written["manifest.json"] == max(written.values()) > written["config.json"]
 
 
 def test_a_lone_weights_file_is_enough_to_draw(folder: Path, tmp_path: Path) -> None:
@@ -456,23 +448,30 @@ def test_whatever_fails_there_is_no_half_of_a_checkpoint(
     assert value_in(tmp_path / "images-000000010") == 8.0
 
 
-def test_errors_of_safetensors_itself_are_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from safetensors import SafetensorError
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (SafetensorError("Error: No space left on device (os error 28)"), "disk is full"),
+        (SafetensorError("odd"), "odd"),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS)), "Read-only file system"),
+    ],
+)
+def test_why_weights_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
 
-    for text, told in (("Error: No space left on device (os error 28)", "disk is full"), ("odd", "odd")):
-
-        def fail(*_: object, text: str = text, **__: object) -> None:
-            raise SafetensorError(text)
-
-        monkeypatch.setattr(animepggan.checkpoint, "save_file", fail)
-        with pytest.raises(ResourceError, match=told):
-            write(tmp_path / "stage-0004")
-        assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(animepggan.checkpoint, "save_file", fail)
+    with pytest.raises(ResourceError, match=told):
+        write(tmp_path / "stage-0004")
+    assert not list(tmp_path.iterdir())
 
 
-def test_too_small_a_disk_is_found_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 900_000))
+def test_too_small_a_disk_is_found_before_anything_is_written(
+    tmp_path: Path, disk_space: Callable[[float], None]
+) -> None:
+    disk_space(900_000)
     with pytest.raises(ResourceError, match="0 MB and the disk has 1 MB free"):
         write(tmp_path / "stage-0004")
     assert not list(tmp_path.iterdir())
@@ -490,14 +489,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_disk_that_is_full_for_real(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_for_real(small_disk: Path, disk_space: Callable[[float], None]) -> None:
     told = json.loads((trained() / "checkpoints" / "stage-0008" / "config.json").read_text())
     large = {name: {"a": torch.zeros(100_000)} for name in runs.FILES}  # 1.6 MB
     with pytest.raises(ResourceError, match="needs 2 MB and the disk has 1 MB free"):
         write_folder(small_disk / "stage-0004", large, told)
     assert not list(small_disk.iterdir())
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 0, 10**9))  # as where a quota holds
+    disk_space(10**9)  # as where a quota holds
     write(small_disk / "stage-0004", 4.0)
     with pytest.raises(ResourceError, match="the disk is full"):
         write_folder(small_disk / "stage-0008", large, told)
@@ -513,15 +511,6 @@ def test_a_disk_that_is_full_for_real(small_disk: Path, monkeypatch: pytest.Monk
     (small_disk / "ballast").unlink()
     write(small_disk / "stage-0008", 8.0)
     assert value_in(small_disk / "stage-0008") == 8.0
-
-
-def test_a_place_that_may_not_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr(animepggan.checkpoint, "save_file", refuse)
-    with pytest.raises(ResourceError, match="Read-only file system"):
-        write(tmp_path / "stage-0004")
 
 
 def test_what_a_killed_process_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:
@@ -600,16 +589,10 @@ def test_what_is_no_model_is_told(tmp_path: Path) -> None:
             find_model(None, runs=place)
 
 
-def test_a_model_of_the_hub_is_found_in_a_filled_cache(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from huggingface_hub import constants
-
+def test_a_model_of_the_hub_is_found_in_a_filled_cache(folder: Path, offline_hub: Path) -> None:
     content = {path.name: path.read_bytes() for path in folder.iterdir()}
     staged = {f"stage-0008/{name}": data for name, data in content.items()}
-    fill_cache(tmp_path, "alice/base", COMMIT, content | staged)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    fill_cache(offline_hub, "alice/base", COMMIT, content | staged)
     for spec in ("hub:alice/base", "hub:alice/base@main:stage-0008", f"hub:alice/base@{COMMIT}"):
         found = find_model(spec, weights=WEIGHTS)
         assert (found.spec, found.commit) == (spec, COMMIT)

@@ -124,9 +124,9 @@ def test_options_are_recipe_values_and_stand_in_the_runs_recipe(run: Run) -> Non
 
 @pytest.mark.parametrize("has_bfloat16", [True, False])
 def test_in_bfloat16_it_trains_too_and_warns_where_that_is_slow(
-    run: Run, monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool
+    run: Run, bfloat16: Callable[[bool], None], has_bfloat16: bool
 ) -> None:
-    monkeypatch.setattr("animepggan.cli.processor.has_bfloat16", lambda: has_bfloat16)
+    bfloat16(has_bfloat16)
     code, _, err = pretrain(run, *SHORT, "--precision", "bf16", "-o", "there")
     assert code == 0
     assert status(Path("there"))["state"] == "finished"
@@ -340,10 +340,8 @@ def test_a_base_that_is_none_exits_4(run: Run, base: str) -> None:
     assert base in message(err)
 
 
-def test_a_base_of_the_hub_that_cannot_be_had_exits_5(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+@pytest.mark.usefixtures("offline_hub")
+def test_a_base_of_the_hub_that_cannot_be_had_exits_5(run: Run) -> None:
     assert finetune(run, "--base", "hub:alice/base")[0] == 5
     assert finetune(run, "--base", "hub:alice")[0] == 5
 

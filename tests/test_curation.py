@@ -208,12 +208,13 @@ def test_whitening_few_pictures_is_whitening_by_all_directions() -> None:
     np.testing.assert_allclose(mean, rows.mean(axis=0))
 
 
-def test_the_limit_is_the_set_s_own_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strangers, "limit", lambda clusters, keep: len(clusters.embeddings) + 0.5)
-    pictures = {"a.png": scene(0), "b.png": scene(1), "copy.png": scene(1), "near.png": changed(scene(1), "reencoded")}
-    source = Source.of(entry(name, picture) for name, picture in pictures.items())
-    assert curation_of(source, Colors(), workers=0).stranger_limit == 2.5
-    assert curation_of(source, Colors(), workers=0, stranger_limit=1.0).stranger_limit == 1.0
+def test_the_limit_is_the_set_s_own_unless_it_is_given() -> None:
+    def limit(count: int, given: float | None = None) -> float | None:
+        source = Source.of(entry(f"{seed}.png", scene(seed)) for seed in range(count))
+        return curation_of(source, Colors(), workers=0, stranger_limit=given).stranger_limit
+
+    assert limit(12) != pytest.approx(limit(20))
+    assert limit(12, given=1.0) == 1.0
 
 
 def test_what_is_planted_is_found_and_nothing_else(tmp_path: Path) -> None:

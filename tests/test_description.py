@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_corpus import flat, folder_of, make_zip
+from test_hub import COMMIT, OLDER, fill_cache
 
 from animepggan.corpus import Corpus, description, spec
 from animepggan.corpus.description import Row, base_of, read_description, write_description
@@ -334,22 +335,13 @@ def test_rows_are_read_one_at_a_time(tmp_path: Path) -> None:
         next(rows)
 
 
-def test_the_hub_is_pinned_to_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from animepggan import hub
-
-    folder_of(tmp_path / "snapshot", 2)
-    asked: list[str] = []
-
-    def resolve(text: str, **_: Any) -> hub.Local:
-        asked.append(text)
-        return hub.Local(tmp_path / "snapshot", "alice/faces", "c0ffee", text)
-
-    monkeypatch.setattr(hub, "fetch", resolve)
+def test_the_hub_is_pinned_to_the_commit(tmp_path: Path, offline_hub: Path) -> None:
+    fill_cache(offline_hub, "alice/faces", OLDER, {"a.png": flat(1), "b.png": flat(2)}, "dataset")
     source = spec.source_of("hub:datasets/alice/faces@main")
     write_description(tmp_path / "corpus.jsonl", (Row(entry.name) for entry in source), base=source.base)
+    fill_cache(offline_hub, "alice/faces", COMMIT, {"c.png": flat(3)}, "dataset")  # main moved on
     again = spec.source_of(str(tmp_path / "corpus.jsonl"))
-    assert asked[-1] == "hub:datasets/alice/faces@c0ffee"
-    assert (len(again), again.commit) == (2, "c0ffee")
+    assert ([entry.name for entry in again], again.commit) == (["a.png", "b.png"], OLDER)
 
 
 def test_lines_of_any_kind(tmp_path: Path) -> None:

@@ -195,23 +195,14 @@ def test_another_base_is_another_recipe(tmp_path: Path) -> None:
 # A base of the hub
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    return tmp_path
-
-
-def test_a_base_of_the_hub_comes_from_the_cache_and_its_commit_is_kept(cache: Path) -> None:
+def test_a_base_of_the_hub_comes_from_the_cache_and_its_commit_is_kept(offline_hub: Path) -> None:
     content = {path.name: path.read_bytes() for path in checkpoint().iterdir() if path.stem != "resume"}
-    fill_cache(cache, "alice/base", OLDER, content)
-    folder = cache / "run"
+    fill_cache(offline_hub, "alice/base", OLDER, content)
+    folder = offline_hub / "run"
     stopped(folder, 20, recipe=few("hub:alice/base"))
     told = {"spec": "hub:alice/base", "commit": OLDER, "name": "tiny", "images_seen": 64}
     assert provenance(folder, "images-000000020")["base"] == told
-    fill_cache(cache, "alice/base", COMMIT, content)  # main moved on
+    fill_cache(offline_hub, "alice/base", COMMIT, content)  # main moved on
     assert open_base("hub:alice/base").provenance["commit"] == COMMIT
     runs.train(folder, few("hub:alice/base"))
     assert provenance(folder)["base"] == told

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import runs
 import torch
+from numpy.typing import NDArray
 from runs import killed, listing, logged, opened, resolve, same, status, train
 from test_checkpoint import edit
-from test_evaluate import Means
+from test_evaluate import Means, Pictures
 from test_run import KEPT, alike, stopped
 
 from animepggan import cli
@@ -22,7 +23,6 @@ from animepggan.checkpoint import checkpoints_of, find_model, load_generator, ve
 from animepggan.corpus import Corpus, description
 from animepggan.corpus.likeness import clusters_in
 from animepggan.errors import DataError, ModelError, RecipeError
-from animepggan.metrics import split as split_module
 from animepggan.metrics.pictures import RealPictures
 from animepggan.metrics.quality import make_reference, measure
 from animepggan.metrics.split import held_out, split
@@ -49,10 +49,10 @@ def backbone(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Means]) -> None
     monkeypatch.setattr("animepggan.interop.backbones.choose", lambda *_, **__: SimpleNamespace(at=lambda side: make()))
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, kid: Mapping[int, float]) -> None:
+def scripted(monkeypatch: pytest.MonkeyPatch, kid: Mapping[int, float], **more: Any) -> None:
     """Let the measures at so many images be these."""
-    conditions = {"features": Means.label, "reference": "ten", "n": 12, "seed": 0}
-    monkeypatch.setattr(Measurer, "measure", lambda _, state: {"kid": kid[state.images_seen], **conditions})
+    more |= {"features": Means.label, "reference": "ten", "n": 12, "seed": 0}
+    monkeypatch.setattr(Measurer, "measure", lambda _, state: {"kid": kid[state.images_seen], **more})
 
 
 UP_AND_DOWN = {8: 9.0, 16: 8.0, 24: 7.0, 32: 6.0, 40: 7.0, 48: 8.0, 56: 5.0, 64: 6.0}
@@ -107,7 +107,7 @@ def _values(corpus: Corpus) -> torch.Tensor:
     return pixels.float() / 127.5 - 1
 
 
-def test_what_is_held_out_follows_from_seed_and_names_and_no_copy_crosses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_held_out_follows_from_seed_and_names_and_no_copy_crosses() -> None:
     pixels = runs.pixels(40, 16, 0)
     pixels[20:30] = pixels[:10]
     corpus = Corpus(pixels, [f"{number:02d}" for number in range(40)], name="copies", spec="copies/")
@@ -127,8 +127,8 @@ def test_what_is_held_out_follows_from_seed_and_names_and_no_copy_crosses(monkey
     for share in (0.01, 0.99):
         with pytest.raises(DataError, match=r"of 30 clusters cannot be held out(.|\n)*measures.hold_out=0.2"):
             split(corpus, clusters, share, 0)
-    monkeypatch.setattr(split_module, "MOST", 4)
-    assert split(corpus, clusters, 0.2, 0).count == 4
+    large = Corpus(torch.zeros(2000, 3, 4, 4, dtype=torch.uint8), [f"{n}" for n in range(2000)], name="a", spec="a")
+    assert split(large, np.arange(2000), 0.9, 0).count == 1000  # more make no measure better
 
 
 def test_clusters_are_those_of_the_description(tmp_path: Path) -> None:
@@ -370,10 +370,11 @@ def test_to_be_measured_or_not_is_another_recipe(tmp_path: Path) -> None:
 
 
 def test_an_error_while_measuring_is_a_note(tmp_path: Path, measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise ZeroDivisionError("of a measure")
+    class Broken(Means):
+        def embed(self, pictures: Pictures, *, batch_size: int = 32) -> NDArray[np.float32]:
+            raise ZeroDivisionError("of a measure")
 
-    monkeypatch.setattr(Measurer, "measure", broken)
+    backbone(monkeypatch, Broken)
     events = train(tmp_path / "run", resolve(*MEASURED), forty())
     assert [event.notes for event in events if event.notes] == 8 * [("not measured: of a measure",)]
     assert all(line["notes"] == ["not measured: of a measure"] for line in logged(tmp_path / "run"))
@@ -496,8 +497,7 @@ def test_tensorboard_gets_the_measures(tmp_path: Path, monkeypatch: pytest.Monke
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    conditions = {"features": Means.label, "reference": "ten", "n": 12, "seed": 0}
-    monkeypatch.setattr(Measurer, "measure", lambda *_: {"kid": 2.0, "swd": {"16": 3.0}, **conditions})
+    scripted(monkeypatch, dict.fromkeys(UP_AND_DOWN, 2.0), swd={"16": 3.0})
     train(tmp_path / "run", resolve(*MEASURED, "log.tensorboard=true"), forty())
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()

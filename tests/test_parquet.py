@@ -179,8 +179,8 @@ def test_damage_is_met_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     path = table(tmp_path / "x.parquet", [cell(value) for value in range(50)], group=50)
     spoil(path, 0)
     opened: list[Path] = []
-    real = parquet._open
-    monkeypatch.setattr(parquet, "_open", lambda path: opened.append(path) or real(path))
+    real = pq.ParquetFile
+    monkeypatch.setattr(pq, "ParquetFile", lambda path, **options: opened.append(path) or real(path, **options))
     for entry in spec.source_of(str(path)):
         with pytest.raises(OSError, match="damaged here"):
             entry.open()

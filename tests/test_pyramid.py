@@ -52,8 +52,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of about eight pictures."""
-    monkeypatch.setattr(shard, "LEAST", 8)
-    monkeypatch.setattr(shard, "MOST", 1 << 20)
+    for name, value in (("LEAST", 8), ("MOST", 1 << 20)):
+        monkeypatch.setattr(shard, name, value)
 
 
 def noise(number: int, side: int = 16) -> Image.Image:
@@ -610,10 +610,9 @@ def test_a_damaged_or_foreign_index_is_written_anew(tmp_path: Path, cache: Path)
 # ---------------------------------------------------------------- the disk
 
 
-def test_space_is_asked_for_before_anything_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_space_is_asked_for_before_anything_is_decoded(tmp_path: Path, disk_space: Callable[[float], None]) -> None:
     set_ = Watched(folder_of(tmp_path / "set", 10))
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10 * 3 * 64 * 64))
+    disk_space(10 * 3 * 64 * 64)
     with pytest.raises(ResourceError) as caught:
         set_.load(64)
     assert not set_.opened
@@ -629,24 +628,14 @@ def test_space_is_asked_for_before_anything_is_decoded(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_disk_that_fills_up_says_so_and_the_build_goes_on_later(
-    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch, small_shards: None
+    tmp_path: Path, workers: int, full_disk: Callable[[int], None], small_shards: None
 ) -> None:
     set_ = Watched(folder_of(tmp_path / "set", 500))
-    real, calls = os.fsync, 0
-
-    def full(number: int) -> None:
-        nonlocal calls
-        calls += 1
-        if calls > 150:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        with pytest.raises(
-            ResourceError, match=r"no space left on the disk(.|\n)*ANIMEPGGAN_CACHE(.|\n)*goes on"
-        ) as caught:
-            set_.load(workers=workers)
+    full_disk(150)
+    told = r"no space left on the disk(.|\n)*ANIMEPGGAN_CACHE(.|\n)*goes on"
+    with pytest.raises(ResourceError, match=told) as caught:
+        set_.load(workers=workers)
+    full_disk(10**6)
     assert caught.value.exit_code == 6
     assert len(str(caught.value).splitlines()) <= 3
     before = len(set_.opened)
@@ -730,23 +719,22 @@ def test_levels_beyond_the_budget_are_encoded_without_loss(
 
 
 def test_the_budget_counts_all_arrays_and_lower_levels_first(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, disk_space: Callable[[float], None]
 ) -> None:
     root = folder_of(tmp_path / "set", 2)
     upto = {side: sum(3 * 4**power * 2 for power in range(2, side.bit_length())) for side in (256, 512)}
     low = {4, 8, 16, 32, 64, 128}
-    usage = shutil.disk_usage(tmp_path)
+    plenty = shutil.disk_usage(tmp_path).free
     for budget, free, wanted in (
-        (upto[512], usage.free, low | {256, 512}),
-        (upto[512] - 1, usage.free, low | {256}),
-        (upto[256] - 1, usage.free, low),
-        (0, usage.free, low),
+        (upto[512], plenty, low | {256, 512}),
+        (upto[512] - 1, plenty, low | {256}),
+        (upto[256] - 1, plenty, low),
+        (0, plenty, low),
         (upto[512], upto[512] * 21 // 20, low | {256}),  # too near to all that there is
     ):
         monkeypatch.setenv(BUDGET, f"{(budget + 0.5) / 1e9:.15f}")
-        with monkeypatch.context() as patch:
-            patch.setattr(shutil, "disk_usage", lambda path, free=free: usage._replace(free=free))
-            load(root, 512)
+        disk_space(free)
+        load(root, 512)
         assert arrays_in(cache) == wanted
         shutil.rmtree(cache)
 

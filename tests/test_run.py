@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -343,10 +344,8 @@ class PoisonedFrom(Corpus):
 
 def test_a_run_that_diverges_keeps_its_checkpoints_and_can_go_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    sound = corpus()
-    poisoned = PoisonedFrom(sound._store, sound.names, name="blobs", spec="blobs/")
     with pytest.raises(DivergedError):
-        train(folder, resolve(), poisoned)
+        train(folder, resolve(), PoisonedFrom(runs.pixels(24, 8, 0), corpus().names, name="blobs", spec="blobs/"))
     assert status(folder) == {
         "state": "failed",
         "exit": 7,
@@ -647,13 +646,13 @@ def test_a_disk_that_fills_up_loses_nothing(
     alike(folder, trained())
 
 
-def test_an_error_of_ours_is_in_the_status_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object, **__: object) -> None:
-        raise ZeroDivisionError
+def test_an_error_of_ours_is_in_the_status_too(tmp_path: Path) -> None:
+    class Broken(Corpus):
+        def batch(self, images_seen: int, batch_size: int, **options: Any) -> torch.Tensor:
+            raise ZeroDivisionError
 
-    monkeypatch.setattr(Image.Image, "save", broken)
     with pytest.raises(ZeroDivisionError):
-        train(tmp_path / "run", resolve())
+        train(tmp_path / "run", resolve(), Broken(runs.pixels(24, 8, 0), corpus().names, name="blobs", spec="blobs/"))
     assert (status(tmp_path / "run")["state"], status(tmp_path / "run")["exit"]) == ("failed", 70)
 
 
@@ -668,20 +667,17 @@ def test_a_status_that_cannot_be_written_hides_no_error(tmp_path: Path) -> None:
             next(events)
 
 
-def test_the_status_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
-    replace: Callable[[Path, Path], Path] = Path.replace
-
-    def watched(path: Path, target: Path) -> Path:
-        if target.name == "status.json":
-            seen.append(json.loads(path.read_text())["state"])
-        return replace(path, target)
-
-    monkeypatch.setattr(Path, "replace", watched)
-    train(tmp_path / "run", resolve())
-    assert seen[0] == "running"
-    assert seen[-1] == "finished"
-    assert set(seen) == {"running", "finished"}
+def test_the_status_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    """Who opened it reads to the end what it was then."""
+    with ExitStack() as stack, opened(tmp_path / "run", resolve()) as run:
+        files = [
+            (event.progress.images_seen, stack.enter_context((tmp_path / "run" / "status.json").open()))
+            for event in run.train()
+        ]
+        told = [(images_seen, json.load(file)) for images_seen, file in files]
+    assert all(one["state"] in ("running", "finished") and one["images_seen"] <= at for at, one in told)
+    assert len({one["images_seen"] for _, one in told}) > 3
+    assert status(tmp_path / "run")["state"] == "finished"
 
 
 def test_tensorboard_gets_the_numbers_of_the_log(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -304,17 +305,17 @@ def test_sample_names_pictures_by_seed(model: Path, tmp_path: Path, capsys: pyte
 
 
 def test_drawing_in_bfloat16_warns_where_that_is_slow(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], bfloat16: Callable[[bool], None]
 ) -> None:
     def told(verb: str, name: str, *options: str) -> str:
         assert cli.main([verb, str(model), *options, "--count", "2", "-o", str(tmp_path / name)]) == 0
         return capsys.readouterr().err
 
-    monkeypatch.setattr("animepggan.cli.processor.has_bfloat16", lambda: False)
+    bfloat16(False)
     for verb, name in (("sample", "samples"), ("interpolate", "walk.gif")):
         assert told(verb, name, "--precision", "bf16").count("has no bfloat16") == 1
         assert "bfloat16" not in told(verb, name)
-    monkeypatch.setattr("animepggan.cli.processor.has_bfloat16", lambda: True)
+    bfloat16(True)
     assert "bfloat16" not in told("sample", "samples", "--precision", "bf16")
 
 

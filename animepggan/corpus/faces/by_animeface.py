@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -87,7 +86,6 @@ class AnimeFace:
         return [_face(found) for found in self._detect(_Picture(pixels))]
 
 
-@cache
 def _package() -> Callable[[object], list[Any]]:
     try:
         import animeface
