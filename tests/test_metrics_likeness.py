@@ -15,7 +15,7 @@ from torch.nn import functional
 from animepggan.errors import DataError
 from animepggan.metrics.memorization import COPIED
 from animepggan.metrics.ms_ssim import ms_ssim
-from animepggan.metrics.nearest import NearestIndex, thumbnails
+from animepggan.metrics.nearest import NearestIndex, memorization_thumbnails
 from animepggan.metrics.split import held_out, one_of_each
 
 Pictures = NDArray[np.uint8]
@@ -52,7 +52,7 @@ def changed(pictures: Pictures, how: str) -> Pictures:
 @pytest.mark.parametrize("how", ["encoded", "moved", "smaller", "faint"])
 def test_a_changed_copy_finds_its_picture(how: Literal["encoded", "moved", "smaller", "faint"]) -> None:
     real = blobs(0, 80)
-    found = NearestIndex(thumbnails(real)).find(thumbnails(changed(real[:20], how)))
+    found = NearestIndex(memorization_thumbnails(real)).find(memorization_thumbnails(changed(real[:20], how)))
     assert found.neighbors[:, 0].tolist() == list(range(20))
     assert found.distances[:, 0].max() < COPIED
     assert found.distances[:, 1].min() > 2 * COPIED  # and no other one is near
@@ -61,17 +61,17 @@ def test_a_changed_copy_finds_its_picture(how: Literal["encoded", "moved", "smal
 
 
 def test_new_and_blurred_pictures_are_near_nothing() -> None:
-    index = NearestIndex(thumbnails(blobs(0, 80)))
-    assert index.find(thumbnails(blobs(1, 30))).distances[:, 0].min() > 2 * COPIED
+    index = NearestIndex(memorization_thumbnails(blobs(0, 80)))
+    assert index.find(memorization_thumbnails(blobs(1, 30))).distances[:, 0].min() > 2 * COPIED
     gray = np.full((1, 32, 32, 3), 128, np.uint8)  # nearer to all of them, pixel by pixel, than they are to each other
-    assert index.find(thumbnails(gray)).distances[0, 0] > 0.5
+    assert index.find(memorization_thumbnails(gray)).distances[0, 0] > 0.5
 
 
 def test_a_blend_finds_both_of_its_pictures() -> None:
     real = blobs(0, 80)
     share = np.linspace(0.5, 0.8, 20)[:, None, None, None]
     blends = np.rint(share * real[:20] + (1 - share) * real[20:40]).astype(np.uint8)
-    found = NearestIndex(thumbnails(real)).find(thumbnails(blends))
+    found = NearestIndex(memorization_thumbnails(real)).find(memorization_thumbnails(blends))
     assert found.pair[1:].tolist() == [[index, index + 20] for index in range(1, 20)]
     assert sorted(found.pair[0]) == [0, 20]
     assert found.share == pytest.approx(share.ravel(), abs=0.03)
@@ -81,7 +81,7 @@ def test_a_blend_finds_both_of_its_pictures() -> None:
 def test_groups_are_not_compared() -> None:
     real = blobs(0, 40)
     twice = np.concatenate([real, real])
-    index = NearestIndex(thumbnails(twice))
+    index = NearestIndex(memorization_thumbnails(twice))
     alone, pairs = np.arange(80), np.arange(80) % 40
     assert index.find(index.thumbs, groups=(alone, alone)).neighbors[:, 0].tolist() == [*range(40, 80), *range(40)]
     apart = index.find(index.thumbs, groups=(pairs, pairs))

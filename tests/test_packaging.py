@@ -122,9 +122,8 @@ def test_the_shipped_recipes_are_listed(installation: Installation) -> None:
 
 def test_a_shipped_recipe_is_found_by_name_where_it_was_installed(installation: Installation, source: Path) -> None:
     asked = [*RECIPES, f"recipes/{RECIPES[0]}.yaml"]  # the last is no file where the program starts
-    program = (
-        f"from animepggan.recipe import find_recipe; print(*(find_recipe(name).path for name in {asked}), sep='\\n')"
-    )
+    found = f"*(find_recipe(name).path for name in {asked})"
+    program = f"from animepggan.recipe import find_recipe; print({found}, sep='\\n')"
     paths = [Path(line) for line in installation.evaluate(program).splitlines()]
     assert [path.stem for path in paths] == [*RECIPES, RECIPES[0]]
     for path in paths:

@@ -71,7 +71,7 @@ class TrainingPictures:
         return float(np.quantile(distances[self.known], EXPECTED, method="lower")) if self.count else COPIED
 
     def judge(self, thumbs: NDArray[np.uint8]) -> Memorization:
-        """Compare pictures, as `nearest.thumbnails` makes them, with the training pictures."""
+        """Compare pictures, as `memorization_thumbnails` makes them, with the training pictures."""
         matches = self.index.find(thumbs)
         copied = matches.distances[:, 0] < self.copy_threshold
         return Memorization(matches, copied, copied | (matches.blended < self.blend_threshold))

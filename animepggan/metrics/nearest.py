@@ -40,7 +40,7 @@ class Matches:
     blended: NDArray[np.float64]  # [n]: the distance to that blend, at most that to the nearest picture
 
 
-def thumbnails(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def memorization_thumbnails(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pictures [n, h, w, 3] of any side as they are compared: uint8 [n, 64, 64, 3]."""
     reduced = np.empty((len(pictures), SIDE, SIDE, 3), np.uint8)
     for start in range(0, len(pictures), _CHUNK):
@@ -64,7 +64,7 @@ def _blurred(values: Tensor) -> Tensor:
 class NearestIndex:
     """Pictures to find like ones among: 15 KB each."""
 
-    def __init__(self, thumbs: NDArray[np.uint8]) -> None:  # of `thumbnails`
+    def __init__(self, thumbs: NDArray[np.uint8]) -> None:  # of `memorization_thumbnails`
         if not len(thumbs):
             raise ValueError("an index of no pictures")
         self.thumbs = thumbs
@@ -79,7 +79,7 @@ class NearestIndex:
 
     def find(
         self,
-        thumbs: NDArray[np.uint8],  # of `thumbnails`, the queries
+        thumbs: NDArray[np.uint8],  # of `memorization_thumbnails`, the queries
         *,
         groups: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
     ) -> Matches:

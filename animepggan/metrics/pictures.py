@@ -20,7 +20,7 @@ from animepggan.corpus.likeness import clusters_in, remembered
 from animepggan.corpus.pyramid import halve
 from animepggan.corpus.spec import Source
 from animepggan.metrics.embeddings import Embeddings
-from animepggan.metrics.nearest import thumbnails
+from animepggan.metrics.nearest import memorization_thumbnails
 
 IN_MEMORY = 1 << 30  # bytes
 _CHUNK = 256  # pictures
@@ -114,7 +114,7 @@ class RealPictures:
         """All pictures as `nearest` compares them: uint8 [n, 64, 64, 3]."""
         parts = []
         for part in _chunks(len(self)):
-            parts.append(thumbnails(self.pictures(np.arange(part.start, part.stop))))
+            parts.append(memorization_thumbnails(self.pictures(np.arange(part.start, part.stop))))
             self.bar("look through", part.stop, len(self))
         return np.concatenate(parts)
 

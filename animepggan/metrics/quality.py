@@ -35,7 +35,7 @@ from animepggan.metrics.embeddings import (
 )
 from animepggan.metrics.memorization import CALIBRATION, Memorization, TrainingPictures
 from animepggan.metrics.ms_ssim import ms_ssim
-from animepggan.metrics.nearest import NearestIndex, thumbnails
+from animepggan.metrics.nearest import NearestIndex, memorization_thumbnails
 from animepggan.metrics.pictures import Embedder, RealPictures, embed
 from animepggan.metrics.sliced_wasserstein import CHUNK, LOWEST, Clouds, cloud_distances, clouds
 from animepggan.metrics.split import held_out, one_of_each
@@ -263,7 +263,7 @@ def measure(
         swd = cloud_distances(_clouds(part, 0, seed), reference.clouds(few, seed), seed=seed)
     bar("memorization", 0, 1)
     training = reference.training
-    memorization = training.judge(thumbnails(pictures)) if training else None
+    memorization = training.judge(memorization_thumbnails(pictures)) if training else None
     return Measures(
         **measures,
         swd={str(resolution): distance for resolution, distance in swd.items()},

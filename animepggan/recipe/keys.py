@@ -103,7 +103,7 @@ ONE_OR_MORE = Field(min_length=1, json_schema_extra={"additionalProperties": Fal
 Kimg = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Images = Annotated[int, Field(ge=1)]
-ByResolution = Annotated[
+OneOrByResolution = Annotated[
     Annotated[Number, Tag(NUMBER)] | Annotated[dict[MapKey, Number], ONE_OR_MORE, Tag(MAP)],
     Discriminator(lambda value: MAP if isinstance(value, Mapping) else NUMBER),
 ]
@@ -141,10 +141,10 @@ class NetworkOptions(_Strict):
 class ScheduleOptions(_Strict):
     """How long each stage lasts and what holds in it; kimg are thousands of real images shown."""
 
-    fade_kimg: ByResolution[Kimg] = key(800.0, "length of the fade-in, kimg; the first stage has none")
-    stabilize_kimg: ByResolution[Kimg] = key(800.0, "length of the stabilize phase, kimg")
-    batch_size: ByResolution[Images] = key(16, "real images a step")
-    learning_rate: ByResolution[Rate] = key(0.001, "Adam's learning rate, both networks")
+    fade_kimg: OneOrByResolution[Kimg] = key(800.0, "length of the fade-in, kimg; the first stage has none")
+    stabilize_kimg: OneOrByResolution[Kimg] = key(800.0, "length of the stabilize phase, kimg")
+    batch_size: OneOrByResolution[Images] = key(16, "real images a step")
+    learning_rate: OneOrByResolution[Rate] = key(0.001, "Adam's learning rate, both networks")
     ramp_kimg: float = key(0.0, "the learning rate rises linearly from 0 over the run's first so many kimg", ge=0)
     n_critic: int = key(1, "discriminator steps a generator step", ge=1)
 

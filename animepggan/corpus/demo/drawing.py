@@ -34,7 +34,7 @@ from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.picture import FaceTruth, compose
 from animepggan.corpus.demo.sets import STRANGERS, Kind, PlannedPicture, general, of_heroine
 from animepggan.corpus.worker import serve
-from animepggan.disk import cache_folder, locked
+from animepggan.disk import PARTIAL, cache_folder, locked
 from animepggan.errors import DataError
 
 COUNTS: dict[Kind, int] = {"general": 8000, "yui": 4077, "second": 4077}
@@ -42,7 +42,7 @@ SIZE = 128
 
 EDITION = 2
 """Raised whenever the same request draws other pictures."""
-_PARTIAL, _LOCK, _RECORD = ".partial", ".lock", "drawing.json"
+_LOCK, _RECORD = ".lock", "drawing.json"
 _POINTS = ("eye_left_image", "eye_right_image", "nose", "mouth")
 COLUMNS = ("file", "kind", "of", "how", "style", "character", "cluster", "box", *_POINTS)
 
@@ -95,7 +95,7 @@ def draw_demo(
     with _alone(output):
         if (summary := finished(output, request)) is not None:
             return summary
-        foreign = sorted(path.name for path in output.iterdir() if path.name not in (_PARTIAL, _LOCK))
+        foreign = sorted(path.name for path in output.iterdir() if path.name not in (PARTIAL, _LOCK))
         if foreign:
             raise DataError(
                 f"{output}: not empty ({foreign[0]!r} is there), and not a finished drawing of the same request\n"
@@ -137,7 +137,7 @@ def finished(output: Path, request: dict[str, object] | None = None) -> Summary 
 def _draw(
     plan: list[PlannedPicture], output: Path, request: dict[str, object], workers: int | None, bar: Bar
 ) -> Summary:
-    what, draft, rows = f"drawing demo:{request['kind']}", output / _PARTIAL, list[list[str]]()
+    what, draft, rows = f"drawing demo:{request['kind']}", output / PARTIAL, list[list[str]]()
     shutil.rmtree(draft, ignore_errors=True)
     (draft / "pictures").mkdir(parents=True)
     try:
