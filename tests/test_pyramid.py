@@ -926,7 +926,7 @@ def test_what_is_known_of_a_picture_is_small(tmp_path: Path, monkeypatch: pytest
         before, start = resident(), time.perf_counter()
         corpus = Corpus.load(sys.argv[1], resolution=4)
         for epoch in range(3):
-            for place in range(0, len(corpus), 200):
+            for place in range(0, len(corpus), 1000):
                 corpus.batch(epoch * len(corpus) + place, 16, **options)
             if epoch == 0:
                 opened = time.perf_counter() - start
