@@ -15,7 +15,6 @@ from animepggan.augment import augment
 from animepggan.networks.layers import downsample, upsample
 from animepggan.schedule import Moment
 from animepggan.streams import stream
-from animepggan.training.methods import chosen
 from animepggan.training.state import State
 
 
@@ -83,5 +82,6 @@ class StepInputs:
         return self.augmented(real, "real"), drawn
 
     def _chosen(self, purpose: str, share: float) -> Tensor:
-        moment = self.moment
-        return chosen(purpose, share, moment.batch_size, self.recipe.seed, moment.images_seen).to(self.device)
+        """Which pictures are replaced, each with the probability `share`: bool [batch_size]."""
+        generator = stream(purpose, self.recipe.seed, self.moment.images_seen)
+        return (torch.rand(self.moment.batch_size, generator=generator) < share).to(self.device)

@@ -24,7 +24,6 @@ from animepggan.networks import Discriminator, Generator
 from animepggan.objectives import DiscriminatorLoss, Lecam
 from animepggan.recipe import Recipe
 from animepggan.schedule import resolutions
-from animepggan.streams import stream
 
 DECAY = 0.99
 """Of LeCam's averages, a step (Tseng et al. 2021)."""
@@ -83,6 +82,8 @@ class MethodState:
 
     def update(self, loss: DiscriminatorLoss, drawn: Tensor, held_out: Tensor | None) -> None:
         """Take in a step: which of its real pictures were drawn (bool [n]), and the scores of held-out pictures."""
+        if held_out is None and not self.recipe.lecam:
+            return
         fake = loss.fake_scores.mean().item()
         if held_out is not None:
             real = loss.real_scores[~drawn].mean().item()
@@ -163,10 +164,3 @@ def add_l2sp_gradient(network: nn.Module, base: Mapping[str, Tensor], weight: fl
     parameters, anchors = ([*column] for column in zip(*pairs, strict=True))
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     torch._foreach_add_(gradients, torch._foreach_sub(parameters, anchors), alpha=weight)
-
-
-def chosen(purpose: str, share: float, batch_size: int, *numbers: int) -> Tensor:
-    """Which pictures of a batch are replaced, each with the probability `share`: bool [batch_size], on the CPU."""
-    if not share:
-        return torch.zeros(batch_size, dtype=torch.bool)
-    return torch.rand(batch_size, generator=stream(purpose, *numbers)) < share
