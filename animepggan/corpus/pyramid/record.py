@@ -6,8 +6,9 @@ import hashlib
 import json
 import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,13 +54,13 @@ class Record:
         return self.arrays[name]
 
 
-def _header(file: BinaryIO) -> dict[str, Any]:
+def _header(file: BufferedReader) -> dict[str, Any]:
     """What a safetensors file says of itself; `file` is then at its data."""
     header: dict[str, Any] = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), _MOST_HEADER)))
     return header
 
 
-def _sum(file: BinaryIO, header: object) -> str:
+def _sum(file: BufferedReader, header: object) -> str:
     """Of all that a record holds; read, not mapped, so that it is not in memory afterward."""
     digest = hashlib.file_digest(file, "sha256")
     digest.update(json.dumps(header, sort_keys=True).encode())
