@@ -222,7 +222,7 @@ def found_by(
     return votes.find_faces(image, once, smallest=60, largest_tilt=35), count
 
 
-@pytest.mark.parametrize("tilt", [0, 9, -30])
+@pytest.mark.parametrize("tilt", [-30, *(pytest.param(tilt, marks=pytest.mark.slow) for tilt in (0, 9))])
 def test_what_every_search_and_look_sees_lands_where_it_is(tilt: float) -> None:
     image, truth = marked(tilt)
     _, searches = found_by(image, marker, lambda call: False)
