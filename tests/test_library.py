@@ -218,7 +218,7 @@ def test_pictures_may_be_named_by_a_path_or_a_source(model: animepggan.Model, tm
         animepggan.check(named, backbone="none")
         found = animepggan.evaluate(model, named, train=named, count=24, backbone="none")
         assert found.measures.swd is not None
-        with pytest.raises(DataError, match="gone.jsonl"):
+        with pytest.raises(DataError, match=r"gone\.jsonl"):
             animepggan.crop(named, tmp_path / "cut", landmarks=tmp_path / "gone.jsonl")
         with pytest.raises(DataError, match="no such folder"):
             animepggan.curate(named, tmp_path / "out", keep=tmp_path / "gone")
@@ -242,7 +242,7 @@ def test_a_full_disk_and_no_memory_are_errors_of_ours(
 ) -> None:
     data = runs.pictures(tmp_path / "faces")
 
-    def no_memory(*_: object) -> None:
+    def no_memory(*_: object, **__: object) -> None:
         raise MemoryError("1 TB")
 
     for use in (
