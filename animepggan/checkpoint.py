@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from animepggan.disk import PARTIAL, sha256_of, sync_file, sync_folder
+from animepggan.disk import PARTIAL, make_folder, sha256_of, sync_file, sync_folder
 from animepggan.errors import ModelError, ResourceError
 from animepggan.networks import (
     Architecture,
@@ -61,10 +61,10 @@ def write_folder(
 ) -> None:
     """Write a checkpoint folder: into a hidden sibling first, then renamed, so that `folder` is complete or not there.
 
-    ResourceError where the disk is too small (before anything is written), full, or not to be written to; what was
-    there stays as it was.
+    ResourceError where the disk is too small (before anything is written), full, or not to be written to,
+    RecipeError where `folder` would lie below a file; what was there stays as it was.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     needed = sum(value.nbytes for group in tensors.values() for value in group.values())
     free = shutil.disk_usage(folder.parent).free
     if free < needed + 1_000_000:

@@ -20,8 +20,8 @@ from animepggan.corpus.demo import cached
 from animepggan.corpus.likeness import clusters_in
 from animepggan.corpus.names import printable
 from animepggan.device import device_of
-from animepggan.disk import cache_folder
-from animepggan.errors import DataError, RecipeError
+from animepggan.disk import cache_folder, expanded
+from animepggan.errors import DataError, RecipeError, resource_errors
 from animepggan.recipe import Resolved, find_recipe, load_recipe
 from animepggan.recipe.keys import leaves
 from animepggan.recipe.text import value_text
@@ -57,6 +57,7 @@ class FinishedRun:
     notes: tuple[str, ...]  # what `warn` was told of the run that it went on from, and of what is measured
 
 
+@resource_errors()
 def pretrain(
     recipe: str | Path,
     *,
@@ -88,13 +89,14 @@ def pretrain(
     Raises RecipeError, DataError, ModelError, ResourceError, BusyError and DivergedError; Interrupted where SIGINT or
     SIGTERM came while it trained in the main thread, once the run is saved.
     """
-    where = device_of(device)  # told before pictures are decoded, which can take long
+    # Before pictures are decoded, which can take long.
+    how = RunOptions(device_of(device), precision, reference, resume, restart, allow, patience)
     tell = Callbacks(bar, say, warn, watch)
     resolved = pretraining_recipe(recipe, data, settings, seed, tell)
-    how = RunOptions(where, precision, reference, resume, restart, allow, patience)
     return _train(resolved, load_corpus(resolved, tell), None, output, how, tell)
 
 
+@resource_errors()
 def finetune(
     base: str | Path | None = None,
     data: str | Path | None = None,
@@ -123,11 +125,10 @@ def finetune(
 
     The rest is as for `pretrain`. Raises what that raises, and HubError where the hub does not deliver the base.
     """
-    where = device_of(device)
+    how = RunOptions(device_of(device), precision, reference, resume, restart, allow, patience)
     tell = Callbacks(bar, say, warn, watch)
     resolved, start, corpus = finetuning_recipe(base, data, recipe, settings, seed, tell)
     assert corpus is not None
-    how = RunOptions(where, precision, reference, resume, restart, allow, patience)
     return _train(resolved, corpus, start, output, how, tell)
 
 
@@ -237,7 +238,7 @@ def _train(
     tell: Callbacks,
 ) -> FinishedRun:
     """Start or continue the run in the output folder, and follow it to its end."""
-    folder = Path("runs") / f"{resolved.recipe.name}-{corpus.name}" if output is None else Path(output)
+    folder = Path("runs") / f"{resolved.recipe.name}-{corpus.name}" if output is None else expanded(output)
     extend_data = resolved.recipe.extend_data
     base_corpus = None if extend_data is None else load_corpus(resolved, tell, extend_data)
     with open_run(folder, resolved, Inputs(corpus, base, base_corpus), options, tell.bar) as run:
