@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,10 +104,11 @@ def write_folder(
 
 
 def discard(folder: Path) -> None:
-    """Remove a checkpoint folder; wherever that is cut short, no half of it is left under its name."""
+    """Remove a checkpoint folder, if it is there; wherever that is cut short, no half of it is left under its name."""
     hidden = folder.with_name(f".{folder.name}.old{PARTIAL}")
     shutil.rmtree(hidden, ignore_errors=True)
-    folder.rename(hidden)
+    with suppress(FileNotFoundError):
+        folder.rename(hidden)
     shutil.rmtree(hidden, ignore_errors=True)
 
 

@@ -58,6 +58,12 @@ def test_the_import_is_quick_and_knows_its_names() -> None:
     assert "module 'animepggan' has no attribute 'lod'" in done.stderr
 
 
+def test_a_warning_of_ours_is_not_printed() -> None:
+    code = "import animepggan, logging; logging.getLogger('animepggan.hub').warning('out of reach')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 @pytest.mark.parametrize("name", animepggan.__all__)
 def test_every_name_says_what_it_takes_gives_and_raises(name: str) -> None:
     thing = getattr(animepggan, name)
