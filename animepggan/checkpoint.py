@@ -72,7 +72,8 @@ def write_folder(
             f"{folder}: the checkpoint needs {needed / 1e6:.0f} MB and the disk has {free / 1e6:.0f} MB free\n"
             "make room, then run the same command again: it goes on from the last checkpoint"
         )
-    partial = folder.with_name(f".{folder.name}{PARTIAL}")
+    there = folder.resolve()  # "." has no name
+    partial = there.with_name(f".{there.name}{PARTIAL}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir()
@@ -89,9 +90,14 @@ def write_folder(
         for path in partial.iterdir():
             sync_file(path)
         sync_folder(partial)
-        if folder.exists():  # only ever one that was found damaged
-            discard(folder)
-        partial.rename(folder)
+        if folder.exists() and not any(folder.iterdir()):  # perhaps where the caller stands: it stays the same folder
+            for path in sorted(partial.iterdir(), key=lambda path: path.name == MANIFEST):
+                path.rename(folder / path.name)
+            partial.rmdir()
+        else:
+            if folder.exists():  # only ever one that was found damaged
+                discard(folder)
+            partial.rename(folder)
         sync_folder(folder.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)

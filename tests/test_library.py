@@ -136,6 +136,18 @@ def test_a_saved_model_is_a_model_and_a_base(model: animepggan.Model, tmp_path: 
         again.save(tmp_path / "another")
 
 
+def test_a_model_is_saved_where_one_stands(
+    model: animepggan.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    model.save(".")
+    assert animepggan.load(".", device="cpu").images_seen == model.images_seen
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    with pytest.raises(ModelError, match="is there already"):
+        model.save(".")
+
+
 def test_a_model_is_trained_further(model: animepggan.Model, tmp_path: Path) -> None:
     recipe = runs.write_recipe(tmp_path, "name: her\nschedule: {stabilize_kimg: 0.008, batch_size: 4}\n")
     data = runs.pictures(tmp_path / "faces", 8, seed=1)
