@@ -61,6 +61,12 @@ def test_the_import_is_quick_and_knows_its_names() -> None:
     assert "module 'animepggan' has no attribute 'lod'" in done.stderr
 
 
+def test_a_warning_of_ours_is_not_printed() -> None:
+    code = "import animepggan, logging; logging.getLogger('animepggan.hub').warning('out of reach')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 @pytest.mark.parametrize("name", animepggan.__all__)
 def test_every_name_says_what_it_takes_gives_and_raises(name: str) -> None:
     thing = getattr(animepggan, name)
@@ -131,6 +137,18 @@ def test_a_saved_model_is_a_model_and_a_base(model: animepggan.Model, tmp_path: 
     (folder / "discriminator.safetensors").write_bytes(b"damaged")
     with pytest.raises(ModelError, match="damaged"):
         again.save(tmp_path / "another")
+
+
+def test_a_model_is_saved_where_one_stands(
+    model: animepggan.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    model.save(".")
+    assert animepggan.load(".", device="cpu").images_seen == model.images_seen
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    with pytest.raises(ModelError, match="is there already"):
+        model.save(".")
 
 
 def test_a_model_is_trained_further(model: animepggan.Model, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ passes `watch` (called with an `Event` after every step), `say` and `warn` (with
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -197,7 +198,13 @@ def load_corpus(resolved: Resolved, tell: Callbacks, spec: str | None = None) ->
             "--data takes a folder, a zip, a tar, demo:general, demo:yui, or hub:datasets/owner/name"
         )
     if data in ("demo:general", "demo:yui"):  # drawn into the cache on first use
-        cached("yui" if data == "demo:yui" else "general", bar=tell.bar)
+        say_once = cache(tell.say)
+
+        def bar(what: str, done: int, total: int) -> None:
+            say_once(f"drawing {data} into the cache")
+            tell.bar(what, done, total)
+
+        cached("yui" if data == "demo:yui" else "general", bar=bar)
     corpus = Corpus.load(
         data,
         resolution=recipe.resolution,
@@ -249,8 +256,9 @@ def _train(
         else:
             verb = "continuing" if run.state.images_seen else "starting"
             tell.say(f"{verb} {folder} at {run.state.images_seen} of {run.schedule.total_images} images")
-            for event in run.train():
-                tell.watch(event)
+            with closing(run.train()) as events:  # where `watch` raises, the log and the status are closed at once
+                for event in events:
+                    tell.watch(event)
         if run.gave_up is not None:
             tell.say(f"stopped: {run.gave_up}")
         checkpoints = run.checkpoints
