@@ -38,14 +38,14 @@ class Row:
 
 
 ROWS = (
-    Row("default", 0.005, 8, None, (8, 16, 24)),
-    Row("old", 0.02, 4, None, (8, 16)),
-    Row("old-50", 0.02, 4, 50, (8, 16)),
-    Row("rate-0.01", 0.01, 4, None, (8, 16, 24)),
+    Row("old", 0.02, 4, None, (8,)),
+    Row("default", 0.005, 8, None, (8, 16)),
+    Row("old-50", 0.02, 4, 50, (8,)),
+    Row("rate-0.01", 0.01, 4, None, (8, 16)),
     Row("default-50", 0.005, 8, 50, (8, 16)),
-    Row("rate-0.002", 0.002, 8, None, (8, 16, 24)),
-    Row("scratch-0.01", 0.01, 8, None, (60, 80, 100), base=False),
-    Row("scratch-0.005", 0.005, 8, None, (60, 80, 100), base=False),
+    Row("rate-0.002", 0.002, 8, None, (8, 16)),
+    Row("scratch-0.01", 0.01, 8, None, (60, 80), base=False),
+    Row("scratch-0.005", 0.005, 8, None, (60, 80), base=False),
 )
 
 
@@ -126,7 +126,7 @@ def main() -> None:
     for name in ("general", "her", "held_out"):
         parser.add_argument(name, type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("collapse"))
-    parser.add_argument("--kimg", type=int, default=120, help="of the base")
+    parser.add_argument("--kimg", type=int, default=60, help="of the base")
     parser.add_argument("--rows", default=",".join(row.name for row in ROWS))
     options = parser.parse_args()
     work: Path = options.output
