@@ -1,4 +1,4 @@
-"""The one kind of progress callback: whatever can be slow takes a `Bar` and calls it as its work goes on."""
+"""How the library tells what goes on, since it prints nothing: `Bar` for progress, `Say` for a line of text."""
 
 from __future__ import annotations
 
@@ -10,3 +10,11 @@ Bar = Callable[[str, int, int], object]
 
 def silent(what: str, done: int, total: int) -> None:
     """The bar that shows nothing."""
+
+
+Say = Callable[[str], object]
+"""Called with a line or two for a person to read."""
+
+
+def unheard(told: object) -> None:
+    """The listener that does nothing."""

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, locks, and the cache folder: what every module that writes to a disk needs."""
+"""Files written whole or not at all, their sha256, locks, the cache folder: for every module that writes to a disk."""
 
 from __future__ import annotations
 
@@ -53,6 +53,12 @@ def write_text(path: Path, text: str, *, sync: bool = False) -> None:
 def write_json(path: Path, value: object, *, sync: bool = False) -> None:
     """Replace `path` by a file of `value` as indented JSON; see `replacing`."""
     write_text(path, json.dumps(value, indent=2) + "\n", sync=sync)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_file(path: Path) -> None:

@@ -19,8 +19,7 @@ from __future__ import annotations
 import errno
 import os
 
-BUG = 70
-"""Exit code of an error that is ours, of no class below."""
+BUG = 70  # exit code of an error that is ours, of no class below
 
 
 class AnimepgganError(Exception):

@@ -10,7 +10,6 @@ timm takes seconds to import, so it waits until a backbone is opened.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -25,17 +24,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from animepggan import hub
+from animepggan.disk import sha256_of
 from animepggan.errors import ModelError
 
-ARCHITECTURE = "architecture"
-"""The key of a weights file's metadata under which timm's name of the architecture stands."""
+ARCHITECTURE = "architecture"  # the key of a weights file's metadata under which timm's name of the architecture stands
 
 SIZE = 224
 """Pixels a side that pictures are brought to, at most. What was trained on more (DINOv2: 518) is asked for less: the
 attention of 37 x 37 patches costs eight times that of 16 x 16, and faces are rarely stored that large."""
 
-FILES = ("config.json", "model.safetensors")
-"""What is read of a hub repository."""
+BATCH = 32  # pictures that the network sees at once
+
+FILES = ("config.json", "model.safetensors")  # what is read of a hub repository
 
 TAKES = "--backbone takes hub:owner/name[@revision], FILE.safetensors or ARCHITECTURE=FILE.safetensors"
 
@@ -61,7 +61,7 @@ class Backbone:
         return f"{self.architecture} at {self.size} px from {self.origin}@{self.revision[:12]}"
 
     @torch.inference_mode()
-    def embed(self, pictures: NDArray[np.uint8], *, batch_size: int = 32) -> NDArray[np.float32]:
+    def embed(self, pictures: NDArray[np.uint8], *, batch_size: int = BATCH) -> NDArray[np.float32]:
         """The embeddings of uint8 RGB pictures `[n, height, width, 3]`: float32 `[n, dimension]`, not normalized.
 
         Pictures of another size than `size` are resized with an antialiased bicubic filter, each side on its own; cut
@@ -76,21 +76,21 @@ class Backbone:
         return embeddings
 
     @torch.inference_mode()
-    def describe(self, pictures: NDArray[np.uint8], *, batch_size: int = 32) -> NDArray[np.float32]:
+    def describe(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What telling characters apart needs, and tells near copies too: float32 `[n, m]`, m other than `dimension`.
 
         Mean and standard deviation over all places of the features at two depths (the last two scales of a
         convolutional network, two thirds and the end of a transformer), each of the four of length one: the style of
         a drawing is in the deviations, and half-way up better than at the end, which was trained to name things.
         """
-        depths = len(self.network.feature_info)  # type: ignore[arg-type]
-        scales = {scale["reduction"] for scale in self.network.feature_info}  # type: ignore[union-attr]
+        network: Any = self.network
+        depths = len(network.feature_info)
+        scales = {scale["reduction"] for scale in network.feature_info}
         chosen = [depths - 2 if len(scales) > 1 else depths * 2 // 3 - 1, depths - 1]
         parts: list[NDArray[np.float32]] = []
-        for start in range(0, len(pictures), batch_size):
-            maps = self.network.forward_intermediates(  # type: ignore[operator]
-                self._input(pictures[start : start + batch_size]), indices=chosen, intermediates_only=True
-            )
+        for start in range(0, len(pictures), BATCH):
+            batch = self._input(pictures[start : start + BATCH])
+            maps = network.forward_intermediates(batch, indices=chosen, intermediates_only=True)
             pooled = [value for each in maps for value in (each.mean(dim=(2, 3)), each.std(dim=(2, 3), correction=0))]
             parts.append(torch.cat([functional.normalize(value.float()) for value in pooled], dim=1).cpu().numpy())
         return np.concatenate(parts)
@@ -109,25 +109,21 @@ class Backbone:
         return values.contiguous(memory_format=torch.channels_last)
 
 
-def open_backbone(
-    spec: str,  # hub:owner/name[@revision], FILE.safetensors or ARCHITECTURE=FILE.safetensors
-    *,
-    device: torch.device | str = "cpu",
-    size: int | None = None,  # pixels a side; None: what it was trained on, but SIZE at most
-) -> Backbone:
-    """Load a backbone. Raises ModelError where the file is missing, damaged or of an unknown architecture; HubError.
+def open_backbone(spec: str, *, device: torch.device | str = "cpu") -> Backbone:
+    """Load a backbone: `hub:owner/name[@revision]`, `FILE.safetensors` or `ARCHITECTURE=FILE.safetensors`.
 
-    Of a hub repository whose full commit is named and cached, nothing is asked of the hub.
+    Raises ModelError where the file is missing, damaged or of an unknown architecture; HubError. Of a hub repository
+    whose full commit is named and cached, nothing is asked of the hub.
     """
     if spec.startswith("hub:"):
-        return _from_hub(spec, torch.device(device), size)
+        return _from_hub(spec, device)
     architecture, equals, name = spec.rpartition("=")
-    if equals and (not architecture or not architecture.replace("_", "").replace(".", "").isalnum()):
+    if equals and not architecture.replace("_", "").replace(".", "").isalnum():
         architecture, name = "", spec  # a path with a = in it
     path = Path(name).expanduser()
     if path.suffix != ".safetensors":
         raise ModelError(f"{spec!a} is no backbone\n{TAKES}")
-    return from_file(path, architecture or None, origin=path.name, device=torch.device(device), size=size)
+    return from_file(path, architecture or None, origin=path.name, device=device)
 
 
 def from_file(
@@ -137,24 +133,26 @@ def from_file(
     origin: str,
     revision: str | None = None,  # None: the sha256 of the file
     device: torch.device | str = "cpu",
-    size: int | None = None,
     config: Mapping[str, Any] | None = None,  # timm's: input_size, mean, std; None: those of the architecture
 ) -> Backbone:
     """Load a backbone from a safetensors file of timm's parameter names. Raises ModelError."""
-    weights, metadata = read_weights(path)
+    weights, metadata = _read(path)
     architecture = architecture or metadata.get(ARCHITECTURE)
     if not architecture:
         raise ModelError(
             f"{path}: its metadata does not name the architecture\n"
             f"say it as timm's name: --backbone ARCHITECTURE={path.name}"
         )
-    network, config = _build(architecture, weights, config, size, path)
+    network, config = _build(architecture, weights, config or {}, path)
+    side = _side(config)
+    with torch.inference_mode():  # of the network, since timm's attributes mean different things by architecture
+        dimension = network(torch.zeros(1, 3, side, side)).shape[1]
     return Backbone(
         architecture=architecture,
         origin=origin,
-        revision=revision or file_digest(path),
-        size=_side(config, size),
-        dimension=_dimension(network, _side(config, size)),
+        revision=revision or sha256_of(path),
+        size=side,
+        dimension=dimension,
         fixed=bool(config.get("fixed_input_size")),
         device=torch.device(device),
         network=network.to(device=device, memory_format=torch.channels_last),  # type: ignore[call-overload]
@@ -163,8 +161,8 @@ def from_file(
     )
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file. Raises ModelError."""
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -178,46 +176,27 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ModelError(f"{path}: not a safetensors file, or damaged: {error}") from error
 
 
-def file_digest(path: Path) -> str:
-    """The sha256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _from_hub(spec: str, device: torch.device, size: int | None) -> Backbone:
-    parsed = hub.parse(spec)
+def _from_hub(spec: str, device: torch.device | str) -> Backbone:
+    parsed = hub.parse_spec(spec)
     if parsed.kind != "model" or parsed.subfolder is not None:
         raise ModelError(f"{spec!a} is no backbone\n{TAKES}")
-    local = hub.cached(parsed, FILES) or hub.resolve(spec, allow_patterns=FILES, wanted=" and ".join(FILES))
-    described = local.path / FILES[0]
+    local = hub.fetch(spec, allow_patterns=FILES, wanted=" and ".join(FILES))
     try:
-        description = json.loads(described.read_text(encoding="utf-8"))
+        description = json.loads((local.path / FILES[0]).read_text(encoding="utf-8"))
         architecture, config = str(description["architecture"]), dict(description["pretrained_cfg"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{parsed}: its config.json is none of timm's: not a backbone") from error
-    return from_file(
-        local.path / FILES[1],
-        architecture,
-        origin=f"hub:{parsed.repo}",
-        revision=local.revision,
-        device=device,
-        size=size,
-        config=config,
-    )
+    origin = f"hub:{parsed.repo}"
+    path = local.path / FILES[1]
+    return from_file(path, architecture, origin=origin, revision=local.revision, device=device, config=config)
 
 
-@torch.inference_mode()
-def _dimension(network: nn.Module, side: int) -> int:
-    """How long an embedding is: asked of the network, since timm's attributes mean different things by architecture."""
-    return int(network(torch.zeros(1, 3, side, side)).shape[1])
-
-
-def _side(config: Mapping[str, Any], size: int | None) -> int:
-    return size or min(int(config["input_size"][-1]), SIZE)
+def _side(config: Mapping[str, Any]) -> int:
+    return min(int(config["input_size"][-1]), SIZE)
 
 
 def _build(
-    architecture: str, weights: dict[str, Tensor], config: Mapping[str, Any] | None, size: int | None, path: Path
+    architecture: str, weights: dict[str, Tensor], config: Mapping[str, Any], path: Path
 ) -> tuple[nn.Module, Mapping[str, Any]]:
     """The network with its weights, ready to be asked, and how its input is made."""
     import timm
@@ -227,22 +206,16 @@ def _build(
     if not timm.is_model(architecture):
         raise ModelError(f"{path}: timm {timm.__version__} knows no architecture {architecture!a}")
     known = timm.get_pretrained_cfg(architecture)
-    config = {**(asdict(known) if known is not None else {}), **(config or {})}
+    config = {**(asdict(known) if known is not None else {}), **config}
     head = weights.get(f"{config.get('classifier')}.weight")
     # As many classes as the file has: only then does timm insist on every weight.
-    config |= {"num_classes": 0 if head is None else len(head), "state_dict": weights, "custom_load": False}
-    options: dict[str, Any] = {}
-    side = _side(config, size)
-    if config.get("fixed_input_size") and side != int(config["input_size"][-1]):
-        options["img_size"] = side  # transformers: their position embeddings are resampled while loading
+    classes = 0 if head is None else len(head)
+    config |= {"num_classes": classes, "state_dict": weights, "custom_load": False}
+    options: dict[str, Any] = {"pretrained": True, "pretrained_cfg_overlay": config, "num_classes": classes}
+    if config.get("fixed_input_size") and _side(config) != int(config["input_size"][-1]):
+        options["img_size"] = _side(config)  # transformers: their position embeddings are resampled while loading
     try:
-        network = timm.create_model(
-            architecture,
-            pretrained=True,
-            pretrained_cfg_overlay=config,
-            num_classes=config["num_classes"],
-            **options,
-        )
+        network = timm.create_model(architecture, **options)
     except (RuntimeError, KeyError, ValueError, TypeError, AssertionError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{path}: its weights do not fit timm's {architecture}: {reason[:160]}") from error

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from animepggan.errors import AnimepgganError, HubError, ResourceError
 
@@ -27,7 +27,7 @@ CHECKPOINT_FILES = (
     "generator.safetensors",
     "discriminator.safetensors",
 )
-"""What `resolve` fetches unless told otherwise: a checkpoint folder, without what only its own run can go on from."""
+"""What `fetch` fetches unless told otherwise: a checkpoint folder, without what only its own run can go on from."""
 
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 _REPO = re.compile(rf"{_PART}/{_PART}")
@@ -62,7 +62,7 @@ class Local:
     spec: str  # as given
 
 
-def parse(spec: str) -> HubSpec:
+def parse_spec(spec: str) -> HubSpec:
     """Take `hub:[datasets/]owner/name[@revision][:subfolder]` apart; anything else is a HubError with an example."""
     body = spec.removeprefix("hub:")
     if body == spec:
@@ -81,7 +81,7 @@ def parse(spec: str) -> HubSpec:
     return HubSpec(kind, repo, revision or None, subfolder or None)
 
 
-def resolve(
+def fetch(
     spec: str,
     *,
     allow_patterns: Sequence[str] | None = None,  # None: CHECKPOINT_FILES
@@ -94,12 +94,15 @@ def resolve(
     matches `prefer`, only such files are fetched. The subfolder may name one file: a .safetensors, or one that the
     patterns allow. `wanted` says in words what the patterns stand for, for the error when there is nothing of the kind.
 
-    Without a network (or with HF_HUB_OFFLINE=1) the cache serves; a branch or tag then means the commit that it meant
-    last, which is logged as a warning. Raises HubError, or ResourceError when the disk is full.
+    Files that are named in full and that the cache holds at a full commit are not asked for. Without a network (or with
+    HF_HUB_OFFLINE=1) the cache serves; a branch or tag then means the commit that it meant last, which is logged as a
+    warning. Raises HubError, or ResourceError when the disk is full.
     """
-    parsed = parse(spec)
+    parsed = parse_spec(spec)
     choices = [tuple(prefer)] if prefer else []
     choices.append(CHECKPOINT_FILES if allow_patterns is None else tuple(allow_patterns))
+    if (folder := _pinned(parsed, choices[-1])) is not None:
+        return Local(folder / (parsed.subfolder or ""), parsed.repo, folder.name, spec)
     silence: str | None = None
     try:
         with _quiet_client():
@@ -124,23 +127,17 @@ def resolve(
     return Local(path, parsed.repo, folder.name, spec)
 
 
-def cached(parsed: HubSpec, files: Sequence[str]) -> Local | None:
-    """Where the cache holds all of `files` at the full commit that is named, found without asking the hub; else None.
-
-    `files` are paths below the repository (the subfolder is not looked at). A commit never changes what it holds, so
-    there is nothing to ask.
-    """
+def _pinned(parsed: HubSpec, files: Sequence[str]) -> Path | None:
+    """The snapshot folder where the cache holds all of `files` at a full commit, which never changes; else None."""
     from huggingface_hub import try_to_load_from_cache
 
-    if parsed.revision is None or not re.fullmatch(r"[0-9a-f]{40}", parsed.revision):
+    if re.fullmatch(r"[0-9a-f]{40}", parsed.revision or "") is None:
         return None
-    folder = None
-    for file in files:
-        found = try_to_load_from_cache(parsed.repo, file, revision=parsed.revision, repo_type=parsed.kind)
-        if not isinstance(found, str) or not Path(found).is_file():
-            return None
-        folder = Path(found).parents[file.count("/")]
-    return Local(folder, parsed.repo, parsed.revision, str(parsed)) if folder else None
+    names = [f"{parsed.subfolder}/{file}" if parsed.subfolder else file for file in files]
+    where = {"revision": parsed.revision, "repo_type": parsed.kind}
+    held = (try_to_load_from_cache(parsed.repo, name, **where) for name in names)
+    paths = [Path(path) for path in held if isinstance(path, str)]
+    return paths[0].parents[names[0].count("/")] if len(paths) == len(names) else None
 
 
 def _malformed(spec: str, why: str, kind: str = "model") -> HubError:
@@ -162,8 +159,9 @@ def _ask(parsed: HubSpec) -> str | None:
     try:
         HfApi().repo_info(parsed.repo, repo_type=parsed.kind, revision=parsed.revision, timeout=_TIMEOUT)
     except Exception as error:
-        if _is_final(error):
-            raise
+        status = _status(error)
+        if status is not None and 400 <= status < 500 and status not in (408, 429):
+            raise  # the hub said no, rather than nothing or "later"
         return _first_line(error)
     return None
 
@@ -176,25 +174,21 @@ def _snapshot(parsed: HubSpec, patterns: Sequence[str], *, local_only: bool) -> 
     if parsed.subfolder:
         exact = glob.escape(parsed.subfolder)
         allow = [f"{exact}/{pattern}" for pattern in patterns]
-        name = parsed.subfolder.rpartition("/")[2]
-        if any(fnmatchcase(name, pattern) for pattern in (*patterns, "*.safetensors")):
+        if _matches(parsed.subfolder.rpartition("/")[2], (*patterns, "*.safetensors")):
             allow.append(exact)
-    folder: str = snapshot_download(
-        parsed.repo,
-        repo_type=parsed.kind,
-        revision=parsed.revision,
-        allow_patterns=allow,
-        local_files_only=local_only,
-    )
-    return Path(folder)
+    where: dict[str, Any] = {"repo_type": parsed.kind, "revision": parsed.revision, "local_files_only": local_only}
+    return Path(snapshot_download(parsed.repo, allow_patterns=allow, **where))
 
 
 def _holds(path: Path, patterns: Sequence[str]) -> bool:
     """Whether `path` is a file, or a folder with a file in it that matches."""
     return path.is_file() or any(
-        any(fnmatchcase(file.relative_to(path).as_posix(), pattern) for pattern in patterns) and file.is_file()
-        for file in path.rglob("*")
+        _matches(file.relative_to(path).as_posix(), patterns) and file.is_file() for file in path.rglob("*")
     )
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @contextmanager
@@ -210,30 +204,10 @@ def _quiet_client() -> Iterator[None]:
         client_logging.set_verbosity(before)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and what caused it, outermost first."""
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__ or link.__context__
-
-
 def _status(error: BaseException) -> int | None:
     """The HTTP status behind `error`, if an answer came at all."""
     code = getattr(getattr(error, "response", None), "status_code", None)
     return code if isinstance(code, int) else None
-
-
-def _is_final(error: BaseException) -> bool:
-    """Whether the hub said no, rather than nothing or "later"."""
-    status = _status(error)
-    return status is not None and 400 <= status < 500 and status not in (408, 429)
-
-
-def _is_disk_full(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return "No space left on device" in str(error)  # how the download helper in Rust says it
 
 
 def _first_line(error: BaseException) -> str:
@@ -245,34 +219,35 @@ def _first_line(error: BaseException) -> str:
 def _explain(parsed: HubSpec, error: Exception, silence: str | None) -> AnimepgganError:
     from huggingface_hub import errors
 
-    links = list(_chain(error))
-    if any(_is_disk_full(link) for link in links):
-        return ResourceError(
-            f"{parsed}: the disk is full\nfree some space, or move the hub's cache to another disk with HF_HOME=/path"
-        )
     what = f"{parsed.kind} {parsed.repo}"
+    links: list[BaseException] = [error]  # and what caused it
+    while (cause := links[-1].__cause__ or links[-1].__context__) is not None:
+        links.append(cause)
+    for link in links:
+        full = getattr(link, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left on device" in str(link):  # how the download helper in Rust says it
+            return ResourceError(
+                f"{parsed}: the disk is full\n"
+                "free some space, or move the hub's cache to another disk with HF_HOME=/path"
+            )
     for link in links:
         status = _status(link)
         if isinstance(link, errors.GatedRepoError):
-            return HubError(
-                f"{parsed}: {what} is gated: accept its terms on its page at the hub,\n"
-                "then log in with `hf auth login` and run this again"
-            )
-        if isinstance(link, errors.RevisionNotFoundError):
-            return HubError(
-                f"{parsed}: {what} has no revision {parsed.revision or 'main'}\ncheck the branch, tag or commit"
-            )
+            told = f"{what} is gated: accept its terms on its page at the hub,"
+            cure = "then log in with `hf auth login` and run this again"
+        elif isinstance(link, errors.RevisionNotFoundError):
+            told = f"{what} has no revision {parsed.revision or 'main'}"
+            cure = "check the branch, tag or commit"
         # The hub answers 401 to strangers for what does not exist, lest they learn what is private.
-        if isinstance(link, errors.RepositoryNotFoundError) or status in (401, 404):
-            return HubError(
-                f"{parsed}: the hub has no {what}, or it is private\n"
-                "check the name; for a private one log in with `hf auth login`"
-            )
-        if status == 403:
-            return HubError(
-                f"{parsed}: the hub gives no access to {what} (HTTP 403)\n"
-                "log in with `hf auth login`, with a token that may read it"
-            )
+        elif isinstance(link, errors.RepositoryNotFoundError) or status in (401, 404):
+            told = f"the hub has no {what}, or it is private"
+            cure = "check the name; for a private one log in with `hf auth login`"
+        elif status == 403:
+            told = f"the hub gives no access to {what} (HTTP 403)"
+            cure = "log in with `hf auth login`, with a token that may read it"
+        else:
+            continue
+        return HubError(f"{parsed}: {told}\n{cure}")
     if silence is not None:
         return HubError(
             f"{parsed}: the hub is out of reach ({silence}) and the cache does not hold all of it\n"

@@ -62,19 +62,16 @@ def wgan_gp_discriminator(
     *,
     weight: float,  # lambda: 10 in both papers
     drift: float,  # epsilon_drift: 0.001, keeps the real scores near 0
+    lecam: Lecam | None = None,
 ) -> DiscriminatorLoss:
     """The discriminator's loss; scores [n]."""
     wasserstein = fake_scores.mean() - real_scores.mean()
     weighted_penalty = weight * penalty
     weighted_drift = drift * real_scores.square().mean()
-    return DiscriminatorLoss(
-        wasserstein + weighted_penalty + weighted_drift,
-        wasserstein,
-        weighted_penalty,
-        weighted_drift,
-        real_scores,
-        fake_scores,
-    )
+    total = wasserstein + weighted_penalty + weighted_drift
+    if lecam is not None:
+        total = total + lecam_regularization(real_scores, fake_scores, lecam)
+    return DiscriminatorLoss(total, wasserstein, weighted_penalty, weighted_drift, real_scores, fake_scores)
 
 
 def wgan_generator(fake_scores: Tensor) -> Tensor:

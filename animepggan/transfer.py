@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from animepggan.checkpoint import WEIGHTS, Found, find, load_networks, read_config, verify
+from animepggan.checkpoint import WEIGHTS, FoundModel, find_model, load_networks, look_up, read_config, verify
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe
 from animepggan.training.state import State, architecture_of
@@ -60,7 +60,7 @@ def preset_for(clusters: int) -> Preset:
 class Base:
     """A checkpoint to start from: all three networks."""
 
-    found: Found
+    found: FoundModel
     config: dict[str, Any]  # its config.json
 
     @property
@@ -80,11 +80,14 @@ class Base:
 
     def recipe_values(self) -> dict[str, Any]:
         """The recipe that the base was trained by, with the architecture that it has now."""
-        values = dict(self.config["provenance"]["recipe"])
-        architecture = dict(self.config["architecture"])
-        for key in ("resolution", "latent_dim"):
-            values[key] = architecture.pop(key)
-        return {**values, "network": architecture}
+        network = dict(self.config["architecture"])
+        of_recipe = {key: network.pop(key) for key in ("resolution", "latent_dim")}
+        return {**self.config["provenance"]["recipe"], **of_recipe, "network": network}
+
+
+def first_resolution(base: Base | None) -> int:
+    """Where a run starts: 4, or with a base at its resolution."""
+    return 4 if base is None else base.resolution
 
 
 def preset_values(preset: Preset, base: Base) -> dict[str, object]:
@@ -107,21 +110,19 @@ def preset_values(preset: Preset, base: Base) -> dict[str, object]:
 
 def open_base(spec: str) -> Base:
     """Find, fetch if it is on the hub, and verify a base; ModelError where it lacks a network that training needs."""
-    found = find(spec, weights=WEIGHTS)
+    found = find_model(spec, weights=WEIGHTS)
     if found.path.is_file():
         raise ModelError(
             f"{spec}: a lone weights file can be sampled but not fine-tuned: the discriminator is missing\n"
             "give the whole checkpoint folder"
         )
     config = read_config(found.path)
-    provenance = config.get("provenance")
-    if not isinstance(provenance, dict) or not isinstance(provenance.get("recipe"), dict):
+    if not isinstance(look_up(config, "provenance", "recipe"), dict):
         raise ModelError(f"{found.path}: damaged: config.json does not tell the recipe that the model was trained by")
-    for name in WEIGHTS:
-        if not (found.path / f"{name}.safetensors").is_file():
-            raise ModelError(
-                f"{found.path}: {name}.safetensors is missing; fine-tuning needs all of {', '.join(WEIGHTS)}"
-            )
+    if missing := [name for name in WEIGHTS if not (found.path / f"{name}.safetensors").is_file()]:
+        raise ModelError(
+            f"{found.path}: {missing[0]}.safetensors is missing; fine-tuning needs all of {', '.join(WEIGHTS)}"
+        )
     verify(found.path, WEIGHTS)
     return Base(found, config)
 
@@ -178,25 +179,23 @@ def anchor(state: State, base: Mapping[str, nn.Module]) -> None:
     """Give the state the weights of the base's networks, for l2sp to pull to."""
     for role in ("generator", "discriminator"):
         ours = dict(state.networks[role].named_parameters())
-        with torch.no_grad():
-            state.anchors[role] = {
-                name: torch.empty_like(ours[name], requires_grad=False).copy_(value)
-                for name, value in base[role].named_parameters()
-            }
+        state.anchors[role] = {
+            name: torch.empty_like(ours[name], requires_grad=False).copy_(value.detach())
+            for name, value in base[role].named_parameters()
+        }
 
 
-def check_unmoved(base: Base, known: dict[str, Any]) -> None:
+def check_unmoved(base: Base, known: object) -> None:
     """ModelError where `base` is not what `known`, the provenance of a run's base, says of it.
 
     A base may be a run that still goes on, and once another has started from it, l2sp needs its weights and extend its
     resolution.
     """
     now = base.provenance
-    moved = [key for key in ("commit", "images_seen") if now[key] != known.get(key)]
-    if moved:
-        key = moved[0]
-        raise ModelError(
-            f"{base.found.spec}: the base has moved on since the run started from it: {key} was {known.get(key)} and "
-            f"is {now[key]}\nl2sp and extend need it as it was then: name that checkpoint or revision with --base, and "
-            "--allow base"
-        )
+    for key in ("commit", "images_seen"):
+        if now[key] != look_up(known, key):
+            raise ModelError(
+                f"{base.found.spec}: the base has moved on since the run started from it: "
+                f"{key} was {look_up(known, key)} and is {now[key]}\n"
+                "l2sp and extend need it as it was then: name that checkpoint or revision with --base, and --allow base"
+            )

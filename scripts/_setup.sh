@@ -1,5 +1,5 @@
-# Sourced by the scripts beside it. `setup EXTRA` leaves a .venv in which the project is installed (editable)
-# with that extra; it does nothing when the files that say what to install are those of last time.
+# Sourced by the scripts beside it. `setup [EXTRA]` leaves a .venv in which the project is installed (editable),
+# with that extra if one is named; it does nothing when the files that say what to install are those of last time.
 # Then $python is the interpreter to use, and the working folder is the project's.
 
 set -euo pipefail
@@ -55,22 +55,22 @@ make_venv() {
     fi
 }
 
-setup() { # EXTRA
-    local stamp wanted
+setup() { # [EXTRA]
+    local stamp wanted what="${1:+[$1]}"
     make_venv || exit 1
-    stamp="$root/.venv/.installed-$1"
+    stamp="$root/.venv/.installed-${1:-core}"
     # An editable install holds the project's path: a checkout that moved is installed again.
     wanted="$(printf '%s\n' "$root" | cat - setup.cfg pyproject.toml |
         "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')"
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
-        say "already installed: animepggan[$1] in .venv"
+        say "already installed: animepggan$what in .venv"
         return
     fi
-    say "installing animepggan[$1] into .venv (the first time downloads torch)"
+    say "installing animepggan$what into .venv (the first time downloads torch)"
     if ! "$python" -m pip --version >/dev/null 2>&1; then
         "$python" -m ensurepip >&2
     fi
     rm -f "$stamp"
-    "$python" -m pip install --disable-pip-version-check --editable ".[$1]" >&2
+    "$python" -m pip install --disable-pip-version-check --editable ".$what" >&2
     printf '%s\n' "$wanted" >"$stamp"
 }

@@ -1,222 +1,221 @@
-"""Time and memory of the training step against the plain reference step.
+"""How many times as fast the training step is as autograd over the same modules, and as pro-gan-pytorch from PyPI.
 
-A case is a width, a resolution, a phase and a variant of the step. Each runs in a process of its own, which counts the
-memory of either step, then takes plain and fast steps by turns, so that whatever else the machine does falls on both,
-and keeps the ratio of every turn. On one thread time is the processor's, on more the clock's.
+A case is a recipe's widths, a resolution and a precision. Its contestants take whole steps (discriminator, generator,
+averages) of 16 images by turns in one process, so that whatever else the machine does falls on all of them; every turn
+gives a ratio. On one thread time is the processor's, on more the clock's.
+
+The first ratio is to `--reference`, in the same precision and order of memory, with the same kernels for Adam. The
+second is to the package as it is, which knows float32 alone. It is installed into a folder of its own, and repaired
+where it breaks with a current torch: see `Peer`.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import builtins
+import contextlib
+import importlib
+import io
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from measuring import machine, without_date
+from torch import Tensor
 
-WIDTHS = {"small": (2048, 64), "full": (8192, 512)}  # fmap_base, fmap_max
-RESOLUTIONS = {"small": (4, 8, 16, 32, 64, 128), "full": (4, 8, 16)}
-VARIANTS = {
-    "after": "fp32, pooling after the activation",
-    "before": "fp32, pooling before it, shared latents",
-    "bf16": "bf16, pooling before it, shared latents",
-}
-BATCH_SIZE = 16  # the recipes'
+from animepggan.recipe import Recipe, load_recipe, schedule_of
+from animepggan.schedule import Moment
+from animepggan.training import State
+from animepggan.training.loop import step
+
+RESOLUTIONS = {"demo": (8, 16, 32, 64), "anime": (8, 16)}  # by recipe
+PRECISIONS = ("fp32", "bf16")
+BATCH_SIZE = 16
+PEER = "pro-gan-pth==3.4"  # the package's name on PyPI; it is imported as pro_gan_pytorch
+GOALS = {"fp32": (1.2, 2.0), "bf16": (1.2, 3.0)}  # over autograd, over the peer
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: the fast step of a variant, and the plain fp32 step of the same networks."""
+    """What is measured."""
 
-    widths: str
+    recipe: str
     resolution: int
-    phase: str
-    variant: str
+    precision: str
 
     @property
     def key(self) -> str:
-        return f"{self.widths}/{self.resolution}/{self.phase}/{self.variant}"
-
-
-class Noise:
-    """Stands in for a corpus: reading pictures is no part of the step."""
-
-    def __init__(self) -> None:
-        self.kept: dict[int, Any] = {}
-
-    def batch(self, images_seen: int, batch_size: int, *, resolution: int, seed: int, mirror: bool) -> Any:
-        import torch
-
-        if resolution not in self.kept:
-            self.kept[resolution] = torch.rand(batch_size, 3, resolution, resolution) * 2 - 1
-        return self.kept[resolution]
-
-
-class Stepper:
-    """One implementation of a case's step."""
-
-    def __init__(self, case: Case, batch_size: int, *, plain: bool) -> None:
-        import torch
-
-        from animepggan.recipe import Recipe, schedule_of
-        from animepggan.schedule import Moment
-        from animepggan.training import State
-
-        fmap_base, fmap_max = WIDTHS[case.widths]
-        recipe = Recipe.model_validate(
-            {
-                "name": "benchmark",
-                "resolution": case.resolution,
-                "network": {"fmap_base": fmap_base, "fmap_max": fmap_max, "fused_down": case.variant != "after"},
-                "schedule": {"batch_size": batch_size},
-                "objective": {"shared_latents": not plain and case.variant != "after"},
-            }
-        )
-        self.state = State(recipe, case.resolution, torch.device("cpu"), reference=plain)
-        self.schedule = schedule_of(recipe, first_resolution=4)
-        phase = next(
-            phase
-            for phase in self.schedule.phases
-            if phase.resolution == case.resolution and phase.name == {"fade": "fade", "steady": "stabilize"}[case.phase]
-        )
-        self.moment = Moment(phase.start, phase, 0.5 if case.phase == "fade" else 1.0, 0.001)
-        self.precision = "bf16" if case.variant == "bf16" and not plain else "fp32"
-        self.pictures = Noise()
-        self.now = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-
-    def __call__(self) -> float:
-        """Take a step; seconds."""
-        from animepggan.training.loop import step
-
-        started = self.now()
-        step(self.state, self.schedule, self.moment, self.pictures, precision=self.precision)
-        return self.now() - started
+        return f"{self.recipe}/{self.resolution}/{self.precision}"
 
 
 def cases() -> Iterator[Case]:
     """All, in the table's order."""
-    for variant in VARIANTS:
-        for widths, resolutions in RESOLUTIONS.items():
-            for resolution in resolutions:
-                for phase in ("steady", "fade"):
-                    if phase == "steady" or resolution > 4:
-                        yield Case(widths, resolution, phase, variant)
+    for recipe, resolutions in RESOLUTIONS.items():
+        for resolution in resolutions:
+            for precision in PRECISIONS:
+                yield Case(recipe, resolution, precision)
 
 
-def measure(case: Case, batch_size: int, seconds: float) -> dict[str, Any]:
-    """Either step's memory; then steps by turns, for `seconds` and five turns at least."""
-    plain, fast = Stepper(case, batch_size, plain=True), Stepper(case, batch_size, plain=False)
-    memory = {"plain_memory": memory_of(plain), "fast_memory": memory_of(fast)}
-    turns = max(1, round(0.05 / fast()))  # steps of each a turn: a very short one says little
-    rounds: list[tuple[float, float]] = []
-    while sum(map(sum, rounds)) * turns < seconds or len(rounds) < 5:
-        order = (plain, fast) if len(rounds) % 2 else (fast, plain)
-        taken = {stepper: sum(stepper() for _ in range(turns)) / turns for stepper in order}
-        rounds.append((taken[plain], taken[fast]))
-    return {
-        "ratios": [one / other for one, other in rounds],
-        "plain_seconds": statistics.median(one for one, _ in rounds),
-        "fast_seconds": statistics.median(other for _, other in rounds),
-        **memory,
-    }
+def recipe_of(case: Case) -> Recipe:
+    """Its widths and its objective, at the case's resolution."""
+    overrides = [f"resolution={case.resolution}", f"schedule.batch_size={BATCH_SIZE}", "mirror=false"]
+    return load_recipe(case.recipe, overrides=overrides).recipe
 
 
-def memory_of(stepper: Stepper) -> int:
-    """The most bytes that tensors take in the first two steps, above those of the networks.
+class Ours:
+    """The step of this package, fast or plain; it stands in for a corpus too, as reading is no part of the step."""
 
-    Counted by torch's own bookkeeping: a process's resident memory also holds libraries' code and the heap's holes,
-    which differ from run to run by more than a small step takes.
-    """
-    from torch.autograd.profiler import profile
+    def __init__(self, case: Case, *, reference: bool) -> None:
+        recipe = recipe_of(case)
+        self.state = State(recipe, case.resolution, torch.device("cpu"), reference=reference)
+        self.schedule = schedule_of(recipe, first_resolution=4)
+        phase = next(
+            phase for phase in self.schedule.phases if phase.resolution == case.resolution and phase.name == "stabilize"
+        )
+        self.moment = Moment(phase.start, phase, 1.0, 0.001)
+        self.precision = case.precision
+        self.pictures = torch.rand(BATCH_SIZE, 3, case.resolution, case.resolution) * 2 - 1
 
-    with profile(profile_memory=True) as found:
-        stepper()
-        stepper()
-    assert found.kineto_results is not None
-    changes = [event for event in found.kineto_results.events() if event.name() == "[memory]"]
-    changes.sort(key=lambda event: event.start_ns())
-    return int(max(itertools.accumulate(event.nbytes() for event in changes)))
+    def batch(self, images_seen: int, batch_size: int, *, resolution: int, seed: int, mirror: bool) -> Tensor:
+        """The same pictures in every step."""
+        return self.pictures
 
-
-def child(case: Case, options: argparse.Namespace) -> Any:
-    """What `measure` finds, in a process of its own."""
-    request = json.dumps([asdict(case), options.batch_size, options.seconds, options.threads])
-    command = [sys.executable, str(Path(__file__).resolve()), "--child", request]
-    quiet = {**os.environ, "KINETO_LOG_LEVEL": "5"}  # torch's profiler has much to say
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=quiet).stdout)
+    def __call__(self) -> None:
+        step(self.state, self.schedule, self.moment, self, precision=self.precision)
 
 
-def answer(request: str) -> None:
-    """In the child: measure, print."""
-    import torch
+class Peer:
+    """pro-gan-pytorch's own training step, with networks of the case's widths."""
 
-    fields, batch_size, seconds, threads = json.loads(request)
-    torch.set_num_threads(threads)
-    print(json.dumps(measure(Case(**fields), batch_size, seconds)))
+    def __init__(self, case: Case, folder: Path) -> None:
+        gan, networks, layers, self.losses = import_peer(folder)
+        recipe = recipe_of(case)
+        width = recipe.network
+        networks.nf.__defaults__ = (width.fmap_base, 1.0, 1, width.fmap_max)
+        # The third repair: a method of torch's has another signature by now.
+        layers.EqualizedConvTranspose2d._output_padding = lambda layer, *_: layer.output_padding
+        depth = case.resolution.bit_length() - 1
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints its networks
+            self.gan = gan.ProGAN(
+                networks.Generator(depth, latent_size=recipe.latent_dim),
+                networks.Discriminator(depth, latent_size=recipe.latent_dim),
+            )
+        self.layers, self.depth = layers, depth
+        # The second: its `train` gives Adam an integer among the betas, which torch refuses.
+        self.optimizers = [
+            torch.optim.Adam(network.parameters(), lr=0.001, betas=(0.0, 0.99), eps=1e-8)
+            for network in (self.gan.dis, self.gan.gen)
+        ]
+        self.loss = self.losses.WganGP()
+        self.pictures = torch.rand(BATCH_SIZE, 3, case.resolution, case.resolution) * 2 - 1
+
+    def __call__(self) -> None:
+        """The body of the loop in its `train`."""
+        latents = torch.randn(BATCH_SIZE, self.gan.latent_size)
+        self.gan.optimize_discriminator(self.loss, self.optimizers[0], latents, self.pictures, self.depth, 1.0)
+        self.layers.update_average(self.gan.gen_shadow, self.gan.gen, beta=self.gan.ema_beta)
+        self.gan.optimize_generator(self.loss, self.optimizers[1], latents, self.pictures, self.depth, 1.0)
+
+
+def import_peer(folder: Path) -> list[Any]:
+    """The package's modules, from `folder`, into which pip installs it where it is missing."""
+    if not (folder / "pro_gan_pytorch").is_dir():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), PEER]
+        subprocess.run(command, check=True)
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    builtins.Tuple = typing.Tuple  # type: ignore[attr-defined] # noqa: UP006 - the first repair: an import is missing
+    try:
+        names = ("gan", "networks", "custom_layers", "losses")
+        return [importlib.import_module(f"pro_gan_pytorch.{name}") for name in names]
+    finally:
+        del builtins.Tuple  # type: ignore[attr-defined]
+
+
+def measure(contestants: dict[str, Callable[[], None]], seconds: float) -> dict[str, list[float]]:
+    """Seconds a step of each, by turns, for `seconds` and seven turns at least."""
+    now = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+
+    def timed(contestant: Callable[[], None], steps: int) -> float:
+        began = now()
+        for _ in range(steps):
+            contestant()
+        return (now() - began) / steps
+
+    for contestant in contestants.values():  # kernels are chosen, memory is taken
+        timed(contestant, 2)
+    steps = max(1, round(0.05 / timed(contestants["fast"], 1)))  # a turn: a very short one says little
+    taken: dict[str, list[float]] = {name: [] for name in contestants}
+    order = list(contestants)
+    while sum(map(sum, taken.values())) * steps < seconds or len(taken["fast"]) < 7:
+        for name in order:
+            taken[name].append(timed(contestants[name], steps))
+        order = order[1:] + order[:1]
+    return taken
 
 
 def table(results: dict[str, dict[str, Any]], conditions: str) -> str:
-    """In Markdown, a row for what all variants share; of each the ratio with its quartiles, and the peak memory.
+    """In Markdown: by widths and resolution the two ratios in either precision, medians with their quartiles."""
 
-    A variant that nothing was measured of is left out."""
-
-    def told(case: Case) -> str:
-        found = results.get(case.key)
-        if found is None:
+    def told(recipe: str, resolution: int, precision: str, other: str, goal: float) -> str:
+        taken = results.get(Case(recipe, resolution, precision).key, {}).get("seconds", {})
+        if other not in taken:
             return "-"
-        low, middle, high = statistics.quantiles(found["ratios"], n=4)
-        memory = f"{found['fast_memory'] / 1e6:.0f} of {found['plain_memory'] / 1e6:.0f} MB"
-        return f"**{middle:.2f}** ({low:.2f}-{high:.2f}), {memory}"
+        ratios = [one / fast for one, fast in zip(taken[other], taken["fast"], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        ratio = f"**{middle:.2f}**" if middle >= goal else f"{middle:.2f}"
+        return f"{ratio} ({low:.2f}-{high:.2f})"
 
-    measured = [variant for variant in VARIANTS if any(of(case, variant).key in results for case in cases())]
+    columns = [
+        (precision, other, goal)
+        for precision in PRECISIONS
+        for other, goal in zip(("plain", "peer"), GOALS[precision], strict=True)
+    ]
+    titles = {"plain": "autograd", "peer": "pro-gan-pytorch"}
     lines = [
         conditions,
         "",
-        f"| widths | px | phase | plain, s | {' | '.join(VARIANTS[variant] for variant in measured)} |",
-        f"|---|---|---|---|{'---|' * len(measured)}",
+        f"| widths | px | {' | '.join(f'{precision}, over {titles[other]}' for precision, other, _ in columns)} |",
+        f"|---|---|{'---|' * len(columns)}",
     ]
-    for case in cases():
-        if case.variant == next(iter(VARIANTS)) and any(of(case, variant).key in results for variant in measured):
-            found = results.get(case.key)
-            seconds = "-" if found is None else f"{found['plain_seconds']:.2g}"
-            row = (case.widths, str(case.resolution), case.phase, seconds)
-            lines.append(f"| {' | '.join((*row, *(told(of(case, variant)) for variant in measured)))} |")
-    return "\n".join(lines)
+    for recipe, resolution in dict.fromkeys((case.recipe, case.resolution) for case in cases()):
+        cells = [told(recipe, resolution, *column) for column in columns]
+        if any(cell != "-" for cell in cells):
+            lines.append(f"| {recipe} | {resolution} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"Bold: the goal is reached, {goals()}."])
 
 
-def of(case: Case, variant: str) -> Case:
-    """The same with another variant of the step."""
-    return replace(case, variant=variant)
+def goals() -> str:
+    """In words."""
+    return "; ".join(
+        f"{precision} {plain:g} over autograd in the same precision and {peer:g} over the peer's float32"
+        for precision, (plain, peer) in GOALS.items()
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="scripts/benchmark", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", metavar="PART", help="cases whose name holds PART: small/16/fade/bf16")
-    parser.add_argument("--seconds", type=float, default=20.0, help="to measure a case for, five turns at least")
-    parser.add_argument("--threads", type=int, default=2, help="torch's threads")
-    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="images a step, the recipes' by default")
+    parser = argparse.ArgumentParser(prog="scripts/benchmark", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", metavar="PART", help="cases whose name holds PART: demo/16/bf16")
+    parser.add_argument("--seconds", type=float, default=30.0, help="to measure a case for, seven turns at least")
+    parser.add_argument("--threads", type=int, default=1, help="torch's threads")
     parser.add_argument("--results", type=Path, default=Path("runs/benchmark.jsonl"), help="what is measured already")
     parser.add_argument("--again", action="store_true", help="measure what is there already anew")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--peer", type=Path, default=Path("runs/peer"), help="where pro-gan-pytorch is, or goes")
+    parser.add_argument("--without-peer", action="store_true", help="leave it out; needs no network")
     options = parser.parse_args()
-    if options.child:
-        answer(options.child)
-        return
-    same = {"threads": options.threads, "batch_size": options.batch_size, "machine": without_date(machine())}
-    threads = f"{options.threads} threads" if options.threads > 1 else "1 thread, its processor time"
-    conditions = f"{machine()}; {threads}, {options.batch_size} images a step"
+    torch.set_num_threads(options.threads)
+    same = {"threads": options.threads, "machine": without_date(machine())}
     results: dict[str, dict[str, Any]] = {}
     if options.results.exists():
-        for line in options.results.read_text(encoding="utf-8").splitlines():
-            found = json.loads(line)
+        for found in map(json.loads, options.results.read_text(encoding="utf-8").splitlines()):
             if {key: found[key] for key in same} == same:
                 results[found["case"]] = found
     options.results.parent.mkdir(parents=True, exist_ok=True)
@@ -224,15 +223,17 @@ def main() -> None:
         if (options.only and options.only not in case.key) or (case.key in results and not options.again):
             continue
         print(f"measuring {case.key}", file=sys.stderr)
-        found = {
-            "case": case.key,
-            **same,
-            **child(case, options),
+        contestants: dict[str, Callable[[], None]] = {
+            "fast": Ours(case, reference=False),
+            "plain": Ours(case, reference=True),
         }
-        results[case.key] = found
+        if not options.without_peer:
+            contestants["peer"] = Peer(case, options.peer)
+        results[case.key] = {"case": case.key, **same, "seconds": measure(contestants, options.seconds)}
         with options.results.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(found) + "\n")
-    print(table(results, conditions))
+            file.write(json.dumps(results[case.key]) + "\n")
+    threads = f"{options.threads} threads" if options.threads > 1 else "1 thread, its processor time"
+    print(table(results, f"{machine()}; {threads}, {BATCH_SIZE} images a step"))
 
 
 if __name__ == "__main__":

@@ -36,15 +36,13 @@ from numpy.typing import NDArray
 
 from animepggan.checkpoint import load_generator, read_config
 from animepggan.cli.processor import has_bfloat16
-from animepggan.corpus.demo.cache import cache_folder, cached
-from animepggan.corpus.demo.drawing import COUNTS
-from animepggan.corpus.demo.drawing import draw as draw_demo
-from animepggan.corpus.demo.plan import Kind
-from animepggan.corpus.description import Row, write
+from animepggan.corpus.demo import COUNTS, Kind, cached, draw_demo
+from animepggan.corpus.description import Row, write_description
+from animepggan.disk import cache_folder
 from animepggan.interop.backbones import PACKAGED, choose
-from animepggan.metrics.distances import frechet_distance, kernel_distance
-from animepggan.metrics.evaluate import evaluate, prepare
-from animepggan.metrics.pool import Pool
+from animepggan.metrics.embeddings import frechet_distance, kernel_distance
+from animepggan.metrics.pictures import RealPictures
+from animepggan.metrics.quality import make_reference, measure
 from animepggan.sampling.draw import draw
 from animepggan.sampling.latents import latents_of
 
@@ -174,8 +172,8 @@ class Judge:
         strangers = self._originals("general")
         self.others = strangers.embeddings(np.arange(len(strangers)), self.backbone, 32)
 
-    def _originals(self, kind: Kind) -> Pool:
-        return Pool.load(originals(held_out(kind)), resolution=SIDE, cache=cache_folder())
+    def _originals(self, kind: Kind) -> RealPictures:
+        return RealPictures.load(originals(held_out(kind)), resolution=SIDE, cache=cache_folder())
 
     def quickly(self, checkpoint: Path) -> dict[str, float]:
         """What is measured at every checkpoint."""
@@ -188,10 +186,10 @@ class Judge:
             "hers": self._share(seen),
         }
 
-    def wholly(self, checkpoint: Path, training: Pool) -> dict[str, Any]:
+    def wholly(self, checkpoint: Path, training: RealPictures) -> dict[str, Any]:
         """What is measured at a run's best checkpoint."""
-        reference = prepare(self.real, train=training, embedder=self.backbone)
-        measures = evaluate(samples(checkpoint), reference).measures.as_json()
+        reference = make_reference(self.real, train=training, embedder=self.backbone)
+        measures = measure(samples(checkpoint), reference)[0].as_json()
         keys = (
             "kid",
             "kid_std",
@@ -261,7 +259,7 @@ def training_set(size: int | None) -> str:
             for row in rows
             if row["kind"] != "stranger" and (root := row["of"] or row["file"]) in clusters
         ]
-        write(path, described, base=str(folder))
+        write_description(path, described, base=str(folder))
     return str(path)
 
 
@@ -290,14 +288,14 @@ def carry_out(run: Run) -> None:
         if ended > MOST_KIMG * 1000:
             break
         last = round(last + ended / 4000)
-    pool = Pool.load(training_set(run.size), resolution=SIDE, cache=cache_folder())
+    real = RealPictures.load(training_set(run.size), resolution=SIDE, cache=cache_folder())
     found = {
         "run": run.name,
         "machine": machine(),
         "settings": list(run.settings),
         "base_kimg": base and round(base["images_seen"] / 1000),
         "measures": measures,
-        "best": {**best, **judge.wholly(folder / "checkpoints" / best["checkpoint"], pool)},
+        "best": {**best, **judge.wholly(folder / "checkpoints" / best["checkpoint"], real)},
         "floor": judge.floor(),
     }
     if run.name not in {one["run"] for one in lines(RESULTS)}:

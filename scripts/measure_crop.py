@@ -31,14 +31,14 @@ from measuring import machine
 from numpy.typing import NDArray
 from PIL import Image
 
-from animepggan.corpus.faces.crop import Options, crop
-from animepggan.corpus.faces.detector import NAMES, open_detector
-from animepggan.corpus.spec import resolve
+from animepggan.corpus.faces.crop import crop
+from animepggan.corpus.faces.detector import NAMES
 
 DEMO = "/usr/share/games/renpy/demo/game/images"
 QUESTION = "/usr/share/games/renpy/the_question/game/images"
 PACKAGES = "apt-get install renpy-demo renpy-thequestion"
 
+SIZE = 256  # pixels, of a crop
 WIDE = 96  # pixels; faces of at least so much count
 GOAL_FOUND, GOAL_FALSE, GOAL_SPREAD = 0.90, 0.02, 0.5
 POINTS = ("eye, left", "eye, right", "mouth")
@@ -122,18 +122,21 @@ def main() -> int:
         for name, image, faces in _compose(files, arguments.count, arguments.empty, arguments.seed):
             image.save(pictures / name, quality=random.Random(name).randint(75, 95))
             truths[name] = faces
-        options = Options()
-        detector = open_detector(arguments.detector, smallest=options.min_face, largest_tilt=options.max_tilt)
         start = time.perf_counter()
         summary = crop(
-            resolve(str(pictures)), folder / "cut", options, detector, workers=arguments.workers, restart=True
+            str(pictures),
+            folder / "cut",
+            size=SIZE,
+            detector=arguments.detector,
+            workers=arguments.workers,
+            restart=True,
         )
         seconds = time.perf_counter() - start
         print(machine())
         print(f"faces by {summary.detector}; {len(truths)} pictures in {seconds:.0f} s")
         with (folder / "cut" / "crops.jsonl").open(encoding="utf-8") as lines:
             rows = [json.loads(line) for line in lines]
-        return _judge(truths, rows, options.size)
+        return _judge(truths, rows, SIZE)
 
 
 def _find(folders: list[Path]) -> dict[str, Path] | None:

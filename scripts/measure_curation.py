@@ -27,21 +27,22 @@ import numpy as np
 from measuring import machine
 from PIL import Image, ImageEnhance
 
-from animepggan.corpus.curation import Curation, curate
-from animepggan.corpus.curation.look import SEEN
-from animepggan.corpus.demo import draw
-from animepggan.corpus.demo.cache import cache_folder
+from animepggan.corpus.curation import Curation, curation_of
+from animepggan.corpus.demo import draw_demo
 from animepggan.corpus.demo.characters import someone
 from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.drawing import finished
-from animepggan.corpus.demo.styles import render
-from animepggan.corpus.spec import Entry, Source, resolve
+from animepggan.corpus.demo.picture import compose, portrait
+from animepggan.corpus.demo.styles import GENERAL
+from animepggan.corpus.facts import SEEN
+from animepggan.corpus.spec import Entry, Source, source_of
+from animepggan.disk import cache_folder
 from animepggan.features import Backbone
 from animepggan.interop.backbones import PACKAGED, choose
 
 FIRST = 0.03
 """Share of the pictures, the most suspicious first, among which strangers are looked for."""
-ODD_STYLE = "notionists"
+ODD_STYLE = "broadcast"
 """The style that the second domain's strangers are drawn in; it is taken out of the rest."""
 PARTS = 4
 """Small sets that are looked at with --pictures."""
@@ -95,12 +96,12 @@ def main() -> int:
         folder = options.folder / f"{name}-{options.count or 'all'}-seed{options.seed}"
         with _yui(folder, options) if name == "yui" else _general(folder, options) as (source, truth):
             started = time.perf_counter()
-            curation = curate(source, backbone)
+            curation = curation_of(source, backbone)
             seconds = time.perf_counter() - started
         found = list(measure(curation, truth, goals=name == "yui"))
         missed |= any(each.missed for each in found)
         print(f"\n{name}, seed {options.seed}: {len(source)} pictures, {seconds:.0f} s", end="; ")
-        print(f"limits: near {curation.near_limit:.2f}, stranger {curation.stranger_limit:.1f}")
+        print(f"limits: near {curation.clusters.near_limit:.2f}, stranger {curation.stranger_limit:.1f}")
         for each in found:
             goal = "" if each.goal is None else f"   goal {each.goal:.0%}" + ("   MISSED" if each.missed else "")
             print(f"  {each.name:<44} {each.share:7.1%} of {each.of:<5}{goal}")
@@ -115,7 +116,7 @@ def _keeps_her(source: Source, truth: Truth, backbone: Backbone, pictures: int) 
     print(f"\nyui in parts of {pictures} pictures")
     for part in range(PARTS):
         chosen = {source.entries[place].name for place in order[part * pictures : (part + 1) * pictures]}
-        curation = curate(source.only(partial(_is_in, chosen)), backbone)
+        curation = curation_of(source.only(partial(_is_in, chosen)), backbone)
         out = {curation.entries[place].name for place in curation.strangers}
         strangers = {name for name in chosen if truth.kind[name] == "stranger"}
         lost, hers = lost + len(out - strangers), hers + len(chosen - strangers)
@@ -135,11 +136,11 @@ def _is_in(names: set[str], entry: Entry) -> bool:
 def measure(curation: Curation, truth: Truth, *, goals: bool) -> Iterator[Found]:
     """What of the truth was found. Without `goals`, only how much."""
     names = [entry.name for entry in curation.entries]
-    head = {names[place]: names[members[0]] for members in curation.clusters for place in members}
-    digest = {names[place]: digest for place, digest in curation.digests.items()}
+    head = {names[place]: names[members[0]] for members in curation.clusters.members for place in members}
+    digest = {names[place]: facts.digest for place, facts in curation.facts.items()}
     copies = [name for name in names if truth.kind[name] == "copy"]
     nears = [name for name in names if truth.kind[name] == "near"]
-    called = {names[place]: names[first] for place, first in curation.copy_of.items()}
+    called = {names[place]: names[first] for place, first in curation.clusters.copy_of.items()}
 
     def found(name: str, right: list[bool], goal: float) -> Found:
         return Found(name, float(np.mean(right)) if right else 1.0, len(right), goal if goals else None)
@@ -172,20 +173,20 @@ def _same(truth: Truth, one: str, other: str) -> bool:
 def _yui(folder: Path, options: argparse.Namespace) -> Iterator[tuple[Source, Truth]]:
     """The demo's one character, with the truth of its manifest."""
     if finished(folder) is None:
-        draw("yui", folder, seed=options.seed, count=options.count)
+        draw_demo("yui", folder, seed=options.seed, count=options.count)
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     root = {row["file"]: row["of"] or row["file"] for row in rows}
     kind = {row["file"]: row["kind"] for row in rows}
     how = {row["file"]: row["how"] for row in rows if row["how"]}
-    yield resolve(str(folder)), Truth(root, kind, how)
+    yield source_of(str(folder)), Truth(root, kind, how)
 
 
 @contextmanager
 def _general(folder: Path, options: argparse.Namespace) -> Iterator[tuple[Source, Truth]]:
-    """2000 characters of seven styles, 10 % copies, 20 % near copies and 2 % drawn in the eighth style, planted."""
+    """2000 characters but those of one style, 10 % copies, 20 % near copies and 2 % drawn in that style, planted."""
     if finished(folder) is None:
-        draw("general", folder, seed=options.seed, count=2000)
+        draw_demo("general", folder, seed=options.seed, count=2000)
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
         files = [row["file"] for row in csv.DictReader(file) if row["style"] != ODD_STYLE]
     generator = np.random.default_rng(options.seed)
@@ -196,8 +197,9 @@ def _general(folder: Path, options: argparse.Namespace) -> Iterator[tuple[Source
             copy = index < 0.1 * len(files)
             near = "" if copy else KINDS[index % len(KINDS)]
             if index >= 0.3 * len(files):
-                look = someone(Dice("measure", options.seed, index), ODD_STYLE)
-                picture, original, near = Image.fromarray(render(look, 128)), "", ""
+                dice, style = Dice("measure", options.seed, index), {style.name: style for style in GENERAL}[ODD_STYLE]
+                placed, scene = portrait(someone(dice, style, "stranger"), dice)
+                (picture, _), original, near = compose([placed], scene, 128, 128, seed=index), "", ""
             else:
                 with Image.open(folder / original) as image:
                     picture = planted_copy(image.convert("RGB"), near, generator)
@@ -208,7 +210,7 @@ def _general(folder: Path, options: argparse.Namespace) -> Iterator[tuple[Source
             if near:
                 how[name] = near
         entries = [Entry(name, partial(_open, Path(planted, Path(name).name))) for name in root.keys() - set(files)]
-        drawn = [entry for entry in resolve(str(folder)) if entry.name in kind]
+        drawn = [entry for entry in source_of(str(folder)) if entry.name in kind]
         yield replace(Source.of([*drawn, *entries]), base=str(folder)), Truth(root, kind, how)
 
 

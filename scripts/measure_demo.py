@@ -14,7 +14,7 @@ from pathlib import Path
 from measuring import originals, samples
 from torch import Tensor
 
-from animepggan.checkpoint import find, load_generator
+from animepggan.checkpoint import find_model, load_generator
 from animepggan.corpus import Corpus
 from animepggan.metrics.sliced_wasserstein import sliced_wasserstein
 
@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("held_out", type=Path, help="`animepggan data demo yui` with another seed")
     parser.add_argument("--only-print", action="store_true", help="do not judge")
     arguments = parser.parse_args()
-    tuned = find(str(arguments.tuned)).path
+    tuned = find_model(str(arguments.tuned)).path
     side = load_generator(tuned).generator.resolution
     corpus = Corpus.load(originals(arguments.held_out), resolution=side)
     real = corpus.batch(0, len(corpus), resolution=side, seed=0, mirror=False)  # in a random order
@@ -44,7 +44,7 @@ def main() -> int:
     sets = {
         "the other half of the real set": real[half : 2 * half],
         "fine-tuned model": drawn(tuned, half, side),
-        "base before fine-tuning": drawn(find(str(arguments.base)).path, half, side),
+        "base before fine-tuning": drawn(find_model(str(arguments.base)).path, half, side),
         "4 px stage, enlarged": drawn(arguments.base / "checkpoints" / "stage-0004", half, side),
     }
     print(f"sliced Wasserstein distance x 1000 to {half} held-out pictures")

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -30,12 +31,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from animepggan.corpus import Corpus
-from animepggan.corpus.demo import cached, draw
-from animepggan.corpus.pyramid.index import FILE, Names, write
-from animepggan.corpus.pyramid.levels import ArrayLevel, Shape, encode
-from animepggan.corpus.pyramid.shelf import BUDGET, place_of
-from animepggan.corpus.spec import Entry, Source, resolve, stamp_of
-from animepggan.recipe import load, schedule_of
+from animepggan.corpus.demo import cached, draw_demo
+from animepggan.corpus.pyramid.build import BUDGET, write_index
+from animepggan.corpus.pyramid.cache import place_of
+from animepggan.corpus.pyramid.shard import Chunk, Shape, Shard, file_of, parts_of, webp_of, write_shard
+from animepggan.corpus.spec import Entry, Source, source_of
+from animepggan.recipe import load_recipe, schedule_of
 from animepggan.training import State
 from animepggan.training.loop import step
 
@@ -84,7 +85,7 @@ def build(spec: str) -> None:
 
 def read(spec: str) -> float:
     """Batch read times at every side beside a step at 64 px, interleaved; the largest share up to that side."""
-    recipe = load("demo", overrides=[f"resolution={STEP_RESOLUTION}"]).recipe
+    recipe = load_recipe("demo", overrides=[f"resolution={STEP_RESOLUTION}"]).recipe
     schedule = schedule_of(recipe, first_resolution=4)
     state = State(recipe, STEP_RESOLUTION, torch.device("cpu"))
     phase = next(
@@ -123,7 +124,7 @@ def read(spec: str) -> float:
 def encoded(spec: str | None, folder: Path) -> None:
     """How fast encoded pictures are read when all cores decode them, and why they are WebP."""
     if spec is None:
-        draw("general", folder / "drawn", count=512, size=WIDE)
+        draw_demo("general", folder / "drawn", count=512, size=WIDE)
         spec = str(folder / "drawn")
     with environment(ANIMEPGGAN_CACHE=str(folder / "cache"), **{BUDGET: "0"}):
         corpus = Corpus.load(spec, resolution=WIDE)
@@ -137,7 +138,7 @@ def encoded(spec: str | None, folder: Path) -> None:
     for name, save in {
         "PNG, effort 1": lambda picture: saved(picture, "PNG", compress_level=1),
         "PNG, effort 6": lambda picture: saved(picture, "PNG", compress_level=6),
-        "WebP, as stored": encode,
+        "WebP, as stored": webp_of,
         "WebP, effort 4": lambda picture: saved(picture, "WEBP", lossless=True, method=4),
     }.items():
         writing: list[float] = []
@@ -166,7 +167,7 @@ def loose(folder: Path) -> float:
         if number % 1000 == 0:
             path.parent.mkdir(parents=True)
         path.write_bytes(b"x")
-    make_index(resolve(str(folder)), LOOSE)
+    make_index(source_of(str(folder)), LOOSE)
     taken: list[float] = []
     before = time.process_time()
     for _ in range(5):
@@ -183,7 +184,7 @@ def million(folder: Path) -> tuple[float, float]:
     print(f"\n{COUNT:,} pictures of 4 px in an archive, in a process of their own")
     worst = 0.0, 0.0
     for clusters in (False, True):
-        make_index(resolve(str(listing)), COUNT, clusters=clusters)
+        make_index(source_of(str(listing)), COUNT, clusters=clusters)
         lines = subprocess.run(
             [sys.executable, __file__, "--open", str(listing)], check=True, capture_output=True, text=True
         ).stdout
@@ -199,42 +200,31 @@ def million(folder: Path) -> tuple[float, float]:
 
 
 def make_index(source: Source, count: int, *, clusters: bool = False) -> None:
-    """The pyramid of `source`, as if it held so many pictures; the level is a sparse file."""
-    folder = place_of(source, Shape(4, True, (255, 255, 255)))
+    """The pyramid of `source`, as if it held so many pictures of 4 px, in clusters of three where that is asked for."""
+    entries = [
+        Entry(
+            f"series-{number // 1000:04d}/episode/face-{number:07d}.jpg",
+            io.BytesIO,
+            number + 1,
+            number // 3 if clusters else None,
+        )
+        for number in range(count)
+    ]
+    folder = place_of(source, Shape(4))
     folder.mkdir(parents=True, exist_ok=True)
-    level = ArrayLevel(folder, 1, 4)
-    level.seal(count)
-    blob, ends = Names.packed(f"series-{number // 1000:04d}/episode/face-{number:07d}.jpg" for number in range(count))
     random = np.random.default_rng(0)
-    chunks = -(-count // 64)
-    arrays = {
-        "names": blob,
-        "ends": ends,
-        "rows": np.arange(count, dtype=np.uint32),
-        "stamps": random.integers(0, 1 << 63, count, np.uint64),
-        "digests": random.integers(0, 256, (count, 32), np.uint8),
-        "counts": np.full(chunks, 64, np.uint8),
-        "sums-4": random.integers(0, 256, (chunks, 32), np.uint8),
-        "bad": np.empty(0, np.uint8),
-        "skipped": np.empty(0, np.uint8),
-    }
-    if clusters:
-        starts = np.append(np.arange(0, count, 3), count).astype(np.uint32)
-        inside = np.arange(count) % 3 + 1
-        sizes = np.repeat(np.diff(starts), np.diff(starts))
-        arrays |= {
-            "members": np.arange(count, dtype=np.uint32),
-            "starts": starts,
-            "shares": np.arange(count) // 3 + inside / sizes,
-        }
-    facts = {"spec": source.spec, "stamp": source.stamp, "generation": 1, "sides": [4], "kinds": ["array"]}
-    facts |= {"rows": count, "bad": 0, "passing": False, "distinct": count, "fingerprint": "0" * 64}
-    write(folder / FILE, facts, arrays)
+    shards = []
+    for part in parts_of(entries):
+        digests = random.integers(0, 256, (len(part), 32), np.uint8)
+        pixels = np.zeros((len(part), 4, 4, 3), np.uint8)
+        write_shard(folder / file_of(part), part, [4], [Chunk({4: pixels}, digests, {})])
+        shards.append(Shard(folder / file_of(part)))
+    write_index(folder, replace(source, find=lambda: entries), source.stamp, [4], [], shards)
 
 
 def open_million(listing: str) -> None:
     """In a process of its own: JSON of what it took."""
-    small = Source.of([Entry("a.png", lambda: io.BytesIO(encode(np.zeros((4, 4, 3), np.uint8))), stamp_of(1))])
+    small = Source.of([Entry("a.png", lambda: io.BytesIO(webp_of(np.zeros((4, 4, 3), np.uint8))), 1)])
     Corpus.load(small, resolution=4).batch(0, 1, resolution=4, seed=0, mirror=True)  # what any corpus loads
     before = resident()
     start = time.perf_counter()

@@ -37,8 +37,7 @@ from animepggan.recipe import Recipe
 from animepggan.sampling.draw import draw
 from animepggan.sampling.film import write_film
 from animepggan.sampling.fold import fold
-from animepggan.sampling.latents import latents_of
-from animepggan.sampling.walk import walk
+from animepggan.sampling.latents import closed_walk, latents_of
 from animepggan.training.state import architecture_of
 
 PICTURES = 8  # a round
@@ -143,10 +142,10 @@ def measure_film(pairs: int, now: Callable[[], float]) -> None:
     with tempfile.TemporaryDirectory() as folder:
 
         def film(precision: Any) -> None:
-            pictures = draw(loaded, walk(faces, FRAMES), precision=precision)
+            pictures = draw(loaded, closed_walk(faces, FRAMES), precision=precision)
             write_film(pictures, Path(folder, "walk.gif"), 20)
 
-        frames = list(draw(loaded, walk(faces, FRAMES)))
+        frames = list(draw(loaded, closed_walk(faces, FRAMES)))
         contestants: dict[str, Callable[[], object]] = {
             "fp32": lambda: film("fp32"),
             "of it writing": lambda: write_film(frames, Path(folder, "walk.gif"), 20),

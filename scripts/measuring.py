@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from animepggan.cli.processor import cores, name
-from animepggan.corpus.spec import Source, resolve
+from animepggan.cli.processor import name
+from animepggan.corpus.spec import Source, source_of
+from animepggan.corpus.worker import cores
 from animepggan.networks import Generator
 from animepggan.networks.layers import upsample
 from animepggan.sampling.latents import latents_of
@@ -48,7 +49,7 @@ def originals(folder: Path) -> Source:
     """The originals of a drawn demo set; copies and strangers are left out."""
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
         wanted = {row["file"] for row in csv.DictReader(file) if row["kind"] == "original"}
-    return resolve(str(folder)).only(lambda entry: entry.name in wanted)
+    return source_of(str(folder)).only(lambda entry: entry.name in wanted)
 
 
 def plot_kid(curves: Mapping[str, Sequence[tuple[float, float]]], path: Path, *, across: str) -> None:

@@ -30,11 +30,11 @@ from measuring import machine, plot_kid, samples, without_date
 from numpy.typing import NDArray
 
 from animepggan.corpus import Corpus
-from animepggan.corpus.demo.cache import cache_folder, cached
-from animepggan.corpus.demo.drawing import draw
+from animepggan.corpus.demo import cached, draw_demo
+from animepggan.disk import cache_folder
 from animepggan.interop.backbones import PACKAGED, choose
-from animepggan.metrics.distances import kernel_distance
-from animepggan.recipe import load, schedule_of
+from animepggan.metrics.embeddings import kernel_distance
+from animepggan.recipe import load_recipe, schedule_of
 from animepggan.training import State
 from animepggan.training import run as train
 
@@ -88,7 +88,7 @@ class Judge:
 
     def __init__(self) -> None:
         folder = cache_folder() / "measure" / f"general-{HELD_OUT}-seed1"
-        draw("general", folder, count=HELD_OUT, seed=1)
+        draw_demo("general", folder, count=HELD_OUT, seed=1)
         corpus = Corpus.load(str(folder), resolution=SIDE)
         self.backbone = choose(PACKAGED, cache=cache_folder()).at(SEEN)
         self.real = self.backbone.embed(corpus.pictures(np.arange(len(corpus))))
@@ -108,7 +108,7 @@ def drawn(state: State) -> NDArray[np.uint8]:
 def measure(variant: Variant, minutes: float, corpus: Corpus, judge: Judge) -> Iterator[dict[str, float]]:
     """Train for so many minutes of the processor; yield what is measured at every EVERY seconds."""
     overrides = [ENDLESS, AVERAGE, f"data={corpus.spec}", f"seed={variant.seed}", *variant.settings]
-    recipe = load("demo", overrides=overrides).recipe
+    recipe = load_recipe("demo", overrides=overrides).recipe
     state = State(recipe, 4, torch.device("cpu"), reference=variant.plain)
     steps = train(state, schedule_of(recipe, first_resolution=4), corpus, precision=variant.precision)
     seconds, due = 0.0, EVERY

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from animepggan.corpus import Corpus
-from animepggan.recipe import Recipe, Resolved, load, schedule_of
-from animepggan.run import Event, Run, open_run
+from animepggan.recipe import Recipe, Resolved, load_recipe, schedule_of
+from animepggan.run import Event, Inputs, Run, RunOptions, open_run
 from animepggan.schedule import Schedule
 from animepggan.training import State
 from animepggan.transfer import check_fit, open_base
@@ -38,6 +38,15 @@ previews: {every_kimg: 0.02, columns: 2, rows: 2}
 log: {every_kimg: 0.008}
 """
 """Stage 4 px: images 0 to 16. Stage 8 px: fade-in 16 to 40, stabilize 40 to 64. Four images a step."""
+FEW = """\
+name: few
+mirror: true
+schedule: {stabilize_kimg: 0.048, learning_rate: 0.0005, ramp_kimg: 0.02}
+checkpoints: {every_kimg: 0.012}
+previews: {every_kimg: 0.02, columns: 2, rows: 2}
+log: {every_kimg: 0.008}
+"""
+"""Twelve steps of four images at the base's resolution."""
 TOTAL = 64
 CPU = torch.device("cpu")
 FILES = ("generator_ema", "generator", "discriminator", "resume")
@@ -55,7 +64,9 @@ def write_recipe(folder: Path, text: str = RECIPE, name: str = "tiny") -> Path:
 def resolve(*overrides: str, text: str = RECIPE, base: str | None = None) -> Resolved:
     """The tiny recipe with `--set` overrides; with a base, its values are inherited."""
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    resolved = load(write_recipe(_folders, text, f"recipe-{digest}"), overrides=overrides, settings={"base": base})
+    resolved = load_recipe(
+        write_recipe(_folders, text, f"recipe-{digest}"), overrides=overrides, settings={"base": base}
+    )
     return resolved if base is None else resolved.inherit(open_base(base).recipe_values())
 
 
@@ -67,8 +78,8 @@ def schedule(recipe: Recipe) -> Schedule:
     return schedule_of(recipe, first_resolution=4)
 
 
-def state(*overrides: str, resolution: int = 4, reference: bool = False, capture: bool = False) -> State:
-    return State(recipe(*overrides), resolution, CPU, reference=reference, capture=capture)
+def state(*overrides: str, resolution: int = 4, reference: bool = False) -> State:
+    return State(recipe(*overrides), resolution, CPU, reference=reference)
 
 
 def pixels(count: int, side: int, seed: int) -> torch.Tensor:
@@ -93,11 +104,11 @@ def pictures(folder: Path, count: int = 24, side: int = 8, seed: int = 0) -> Pat
 
 @contextmanager
 def opened(folder: Path, resolved: Resolved, pictures: Corpus | None = None, **options: Any) -> Iterator[Run]:
-    base = resolved.recipe.base
+    base = None if resolved.recipe.base is None else open_base(resolved.recipe.base)
     if base is not None:
-        options["base"] = open_base(base)
-        check_fit(resolved.recipe, options["base"])
-    with open_run(folder, resolved, pictures or corpus(), device=CPU, **options) as run:
+        check_fit(resolved.recipe, base)
+    inputs = Inputs(pictures or corpus(), base, options.pop("base_corpus", None))
+    with open_run(folder, resolved, inputs, RunOptions(CPU, **options)) as run:
         yield run
 
 
@@ -168,6 +179,13 @@ def listing(folder: Path) -> set[str]:
 
 def names(paths: Sequence[Path]) -> list[str]:
     return [path.name for path in paths]
+
+
+def watched(network: nn.Module) -> list[tuple[Tensor, float, Tensor]]:
+    """What each pass of the plain step through `network` takes, its alpha and what it gives, from here on."""
+    calls: list[tuple[Tensor, float, Tensor]] = []
+    network.register_forward_hook(lambda _, taken, given: calls.append((*taken, given)))
+    return calls
 
 
 def gradients_of(state: State) -> dict[str, dict[str, Tensor | None]]:

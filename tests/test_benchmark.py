@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-
-from animepggan.training import convolution
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-CASE = "small/4/steady/before"
-SIZES = [
-    *itertools.product(["small"], [4, 8, 16], ["steady"]),
-    ("small", 8, "fade"),
-    *(pytest.param((*each, "steady"), marks=pytest.mark.slow) for each in [("small", 32), ("full", 4), ("full", 8)]),
-]
+CASE = "demo/8/fp32"
 
 
 @pytest.fixture
@@ -30,14 +21,9 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def run(benchmark: Any, patch: pytest.MonkeyPatch, results: Path, *arguments: str) -> None:
-    """The command, in this process: a child would spend seconds on importing torch."""
-
-    def child(case: Any, options: Any) -> Any:
-        return benchmark.measure(case, options.batch_size, options.seconds)
-
-    patch.setattr(benchmark, "child", child)
-    options = ["--seconds", "0.1", "--threads", "1", "--batch-size", "4", *arguments]
-    patch.setattr("sys.argv", ["benchmark", "--only", CASE, "--results", str(results), *options])
+    """The command, in this process: another would spend seconds on importing torch."""
+    options = ["--only", CASE, "--results", str(results), "--seconds", "0.1", "--without-peer", *arguments]
+    patch.setattr("sys.argv", ["benchmark", *options])
     benchmark.main()
 
 
@@ -51,70 +37,50 @@ def test_a_case_is_measured_once_and_tabled(
     (line,) = results.read_text().splitlines()
     found = json.loads(line)
     assert found["case"] == CASE
-    assert len(found["ratios"]) >= 5
-    assert found["plain_seconds"] > 0 < found["fast_seconds"]
+    assert found["seconds"].keys() == {"fast", "plain"}
+    assert len(found["seconds"]["fast"]) == len(found["seconds"]["plain"]) >= 7
+    assert min(found["seconds"]["fast"]) > 0
     table = first.out.splitlines()
-    assert "1 thread, its processor time, 4 images a step" in table[0]
-    assert len(table) == 5
-    assert table[-1].startswith("| small | 4 | steady | - | **")
-    assert "bf16" not in first.out  # of which nothing was measured
+    assert "1 thread, its processor time, 16 images a step" in table[0]
+    assert sum(row.startswith("| demo | 8 | ") for row in table) == 1
+    assert not any(row.startswith(("| anime", "| demo | 16")) for row in table)  # of which nothing was measured
 
     run(benchmark, monkeypatch, results)
     assert capsys.readouterr() == (first.out, "")
     run(benchmark, monkeypatch, results, "--again")
     assert len(results.read_text().splitlines()) == 2
     # Other conditions are another measurement.
-    run(benchmark, monkeypatch, results, "--batch-size", "8")
+    capsys.readouterr()
+    kept = [{**json.loads(line), "machine": "another"} for line in results.read_text().splitlines()]
+    results.write_text("".join(json.dumps(one) + "\n" for one in kept))
+    run(benchmark, monkeypatch, results)
     assert "measuring" in capsys.readouterr().err
 
 
-def test_every_case_trains_by_both_steps_on_the_same_networks(benchmark: Any) -> None:
+def test_the_two_steps_train_the_same_networks_as_their_recipe_does(benchmark: Any) -> None:
     cases = list(benchmark.cases())
-    assert len({case.key for case in cases}) == len(cases) == 3 * (6 + 5 + 3 + 2)
+    assert len({case.key for case in cases}) == len(cases) == 2 * (4 + 2)
     for case in cases:
-        if case.widths == "small" and case.resolution in (4, 8):
-            plain, fast = (benchmark.Stepper(case, 4, plain=plain) for plain in (True, False))
-            assert plain.state.reference
-            assert not fast.state.reference
-            assert plain.state.architecture == fast.state.architecture
-            assert plain.state.architecture["fused_down"] == (case.variant != "after")
-            assert plain.precision == "fp32"
-            assert fast.precision == ("bf16" if case.variant == "bf16" else "fp32")
-            assert plain.moment.resolution == case.resolution
-            assert (plain.moment.alpha < 1) == (case.phase == "fade")
-            assert min(plain(), fast()) > 0
+        recipe = benchmark.recipe_of(case)
+        assert (recipe.name, recipe.resolution) == (case.recipe, case.resolution)
+        widths = recipe.network.fmap_base, recipe.network.fmap_max
+        assert widths == {"demo": (256, 64), "anime": (8192, 512)}[recipe.name]
+        assert recipe.latent_dim == recipe.network.fmap_max  # as the peer's discriminator has it
+        assert recipe.schedule.batch_size == 16
+        if case.recipe == "demo" and case.resolution == 8:
+            fast, plain = (benchmark.Ours(case, reference=reference) for reference in (False, True))
+            assert (fast.state.reference, plain.state.reference) == (False, True)
+            assert fast.state.architecture == plain.state.architecture
+            assert fast.precision == plain.precision == case.precision
+            for contestant in (fast, plain):
+                contestant()
+                assert contestant.state.images_seen == 16
 
 
-def test_the_ratio_is_plain_time_over_fast_time(benchmark: Any) -> None:
-    case = benchmark.Case("small", 4, "steady", "after")
-    found = {
-        "case": case.key,
-        "ratios": [1.0, 2.0, 3.0, 4.0, 5.0],
-        "plain_seconds": 3.0,
-        "fast_seconds": 1.0,
-        "plain_memory": 2e6,
-        "fast_memory": 1e6,
-    }
-    told = "| small | 4 | steady | 3 | **3.00** (1.50-4.50), 1 of 2 MB |"
-    assert benchmark.table({case.key: found}, "here").splitlines()[-1] == told
-
-
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: "-".join(map(str, size)))
-@pytest.mark.parametrize("variant", ["after", "before", "bf16"])
-def test_peak_memory_is_not_above_the_plain_steps(
-    size: tuple[str, int, str], variant: str, benchmark: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(convolution, "_kept", {})  # memory that earlier steps of this process have left
-    case = benchmark.Case(*size, variant)
-    plain, fast = (benchmark.memory_of(benchmark.Stepper(case, 16, plain=plain)) for plain in (True, False))
-    assert 0 < fast <= plain
-
-
-def test_memory_is_the_most_that_is_held_at_once(benchmark: Any) -> None:
-    def step() -> None:
-        first = torch.zeros(1 << 20)
-        del first
-        second = torch.zeros(1 << 19), torch.zeros(1 << 19)
-        del second
-
-    assert benchmark.memory_of(step) == pytest.approx(4 << 20, rel=0.01)
+def test_a_ratio_is_the_others_time_over_ours_and_bold_where_a_goal_is_reached(benchmark: Any) -> None:
+    seconds = {"fast": [1.0, 1, 1, 1, 1], "plain": [1.0, 2, 3, 4, 5], "peer": [1.9, 1.9, 1.9, 1.9, 1.9]}
+    results = {CASE: {"case": CASE, "seconds": seconds}}
+    rows = benchmark.table(results, "here").splitlines()
+    assert rows[0] == "here"
+    assert "| demo | 8 | **3.00** (1.50-4.50) | 1.90 (1.90-1.90) | - | - |" in rows
+    assert "fp32 1.2 over autograd in the same precision and 2 over the peer's float32" in rows[-1]

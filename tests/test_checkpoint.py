@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
-from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,23 +18,25 @@ import pytest
 import runs
 import torch
 from runs import copied, trained
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from test_hub import COMMIT, fill_cache
 
+import animepggan.checkpoint
 from animepggan.checkpoint import (
     WEIGHTS,
     checkpoints_of,
-    files,
-    find,
+    find_model,
     load_generator,
     load_networks,
     read_config,
     read_network,
+    read_tensors,
     tidy,
     verify,
     write_folder,
 )
+from animepggan.disk import sha256_of
 from animepggan.errors import AnimepgganError, ModelError, ResourceError
 from animepggan.networks import build_discriminator
 
@@ -64,7 +66,7 @@ def edit(path: Path, change: Callable[[Any], Any]) -> None:
 def sign(folder: Path) -> None:
     """Make the manifest true again."""
     entries = {
-        path.name: {"size": path.stat().st_size, "sha256": files.sha256_of(path)}
+        path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)}
         for path in folder.iterdir()
         if path.name != "manifest.json"
     }
@@ -121,18 +123,11 @@ def test_a_checkpoint_folder_describes_itself(folder: Path) -> None:
     read(folder)
 
 
-def test_the_manifest_is_the_last_file_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[str] = []
-    write_text = Path.write_text
-
-    def watched(path: Path, *arguments: Any, **options: Any) -> int:
-        written.append(path.name)
-        assert path.name != "manifest.json" or {entry.name for entry in path.parent.iterdir()} == NAMES - {path.name}
-        return write_text(path, *arguments, **options)
-
-    monkeypatch.setattr(Path, "write_text", watched)
+def test_the_manifest_is_the_last_file_written(tmp_path: Path) -> None:
     write(tmp_path / "stage-0004")
-    assert written[-1] == "manifest.json"
+    written = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "stage-0004").iterdir()}
+    assert written.keys() == NAMES
+    assert written["manifest.json"] == max(written.values()) > written["config.json"]
 
 
 def test_a_lone_weights_file_is_enough_to_draw(folder: Path, tmp_path: Path) -> None:
@@ -153,7 +148,7 @@ def test_a_folder_with_nothing_but_the_averaged_generator_is_enough_to_draw(fold
     for name in NAMES - {"generator_ema.safetensors"}:
         (folder / name).unlink()
     assert load_generator(folder).alpha == 1.0
-    assert find(str(folder)).path == folder
+    assert find_model(str(folder)).path == folder
 
 
 def test_half_precision_weights_are_read_as_float32(folder: Path) -> None:
@@ -317,6 +312,23 @@ def test_shapes_that_are_not_the_architectures(folder: Path) -> None:
         assert "generator_ema.safetensors" in str(caught.value)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("role", runs.FILES)
+def test_weights_that_are_not_finite_are_refused(folder: Path, role: str, number: float) -> None:
+    file = folder / f"{role}.safetensors"
+    tensors = load_file(file)
+    name = next(name for name in sorted(tensors) if tensors[name].numel() > 5)
+    tensors[name].view(-1)[3] = number
+    rewrite(file, tensors)
+    with pytest.raises(ModelError, match="not finite") as caught:
+        read_tensors(file)
+    assert caught.value.exit_code == 4
+    if role != "resume":
+        told = rf"{role}\.safetensors: {re.escape(name)} holds numbers that are not finite"
+        with pytest.raises(ModelError, match=told):
+            load_networks(folder)
+
+
 def test_a_generator_is_not_taken_for_a_discriminator(folder: Path) -> None:
     shutil.copy(folder / "generator.safetensors", folder / "discriminator.safetensors")
     with pytest.raises(ModelError, match=r"discriminator\.safetensors: does not fit"):
@@ -396,10 +408,10 @@ def failing_at(count: int, failure: Callable[..., object], real: Callable[..., A
 @pytest.mark.parametrize(
     ("where", "name", "times"),
     [
-        (files, "save_file", 4),
-        (files, "_write_text", 2),
-        (files, "sha256_of", 5),
-        (os, "fsync", 8),
+        (animepggan.checkpoint, "save_file", 4),
+        (Path, "write_text", 2),
+        (animepggan.checkpoint, "sha256_of", 5),
+        (os, "fsync", 6),
         (Path, "rename", 1),
         (Path, "mkdir", 2),
     ],
@@ -431,30 +443,35 @@ def test_whatever_fails_there_is_no_half_of_a_checkpoint(
             if occupied and not (target / "config.json").exists():
                 shutil.rmtree(target)
             else:
-                assert value_in(target) == 8.0
-                assert number == times  # nothing but the last fsync comes after the rename
-                shutil.rmtree(target)
+                pytest.fail("nothing that can fail comes after the rename")
     write(tmp_path / "images-000000010", 8.0)
     assert value_in(tmp_path / "images-000000010") == 8.0
 
 
-def test_errors_of_safetensors_itself_are_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from safetensors import SafetensorError
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (SafetensorError("Error: No space left on device (os error 28)"), "disk is full"),
+        (SafetensorError("odd"), "odd"),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS)), "Read-only file system"),
+    ],
+)
+def test_why_weights_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
 
-    for text, told in (("Error: No space left on device (os error 28)", "disk is full"), ("odd", "odd")):
-
-        def fail(*_: object, text: str = text, **__: object) -> None:
-            raise SafetensorError(text)
-
-        monkeypatch.setattr(files, "save_file", fail)
-        with pytest.raises(ResourceError, match=told):
-            write(tmp_path / "stage-0004")
-        assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(animepggan.checkpoint, "save_file", fail)
+    with pytest.raises(ResourceError, match=told):
+        write(tmp_path / "stage-0004")
+    assert not list(tmp_path.iterdir())
 
 
-def test_too_small_a_disk_is_found_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 900_000))
+def test_too_small_a_disk_is_found_before_anything_is_written(
+    tmp_path: Path, disk_space: Callable[[float], None]
+) -> None:
+    disk_space(900_000)
     with pytest.raises(ResourceError, match="0 MB and the disk has 1 MB free"):
         write(tmp_path / "stage-0004")
     assert not list(tmp_path.iterdir())
@@ -472,14 +489,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_disk_that_is_full_for_real(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_for_real(small_disk: Path, disk_space: Callable[[float], None]) -> None:
     told = json.loads((trained() / "checkpoints" / "stage-0008" / "config.json").read_text())
     large = {name: {"a": torch.zeros(100_000)} for name in runs.FILES}  # 1.6 MB
     with pytest.raises(ResourceError, match="needs 2 MB and the disk has 1 MB free"):
         write_folder(small_disk / "stage-0004", large, told)
     assert not list(small_disk.iterdir())
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 0, 10**9))  # as where a quota holds
+    disk_space(10**9)  # as where a quota holds
     write(small_disk / "stage-0004", 4.0)
     with pytest.raises(ResourceError, match="the disk is full"):
         write_folder(small_disk / "stage-0008", large, told)
@@ -495,15 +511,6 @@ def test_a_disk_that_is_full_for_real(small_disk: Path, monkeypatch: pytest.Monk
     (small_disk / "ballast").unlink()
     write(small_disk / "stage-0008", 8.0)
     assert value_in(small_disk / "stage-0008") == 8.0
-
-
-def test_a_place_that_may_not_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr(files, "save_file", refuse)
-    with pytest.raises(ResourceError, match="Read-only file system"):
-        write(tmp_path / "stage-0004")
 
 
 def test_what_a_killed_process_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:
@@ -522,10 +529,10 @@ def test_what_a_killed_process_left_is_cleared_and_nothing_else(tmp_path: Path) 
 def test_a_checkpoint_a_file_and_a_run_are_found(tmp_path: Path) -> None:
     run = copied(trained(), tmp_path / "run")
     stage = run / "checkpoints" / "stage-0004"
-    assert find(str(stage)).path == stage
+    assert find_model(str(stage)).path == stage
     lone = stage / "generator_ema.safetensors"
-    assert find(str(lone)).path == lone
-    found = find(str(run))
+    assert find_model(str(lone)).path == lone
+    found = find_model(str(run))
     assert found.path == run / "checkpoints" / "stage-0008"
     assert found.spec == str(run)
     assert found.commit is None
@@ -535,14 +542,14 @@ def test_the_newest_of_a_run_is_the_one_that_saw_most_images(tmp_path: Path) -> 
     run = copied(trained(), tmp_path / "run")
     assert runs.names(checkpoints_of(run)) == ["stage-0004", "images-000000048", "images-000000060", "stage-0008"]
     shutil.rmtree(run / "checkpoints" / "stage-0008")
-    assert find(str(run)).path.name == "images-000000060"
+    assert find_model(str(run)).path.name == "images-000000060"
     # What is incomplete or in the making is none.
     (run / "checkpoints" / "images-000000060" / "manifest.json").unlink()
     shutil.copytree(run / "checkpoints" / "stage-0004", run / "checkpoints" / ".stage-0008.partial")
-    assert find(str(run)).path.name == "images-000000048"
+    assert find_model(str(run)).path.name == "images-000000048"
     # One whose config cannot be read is the oldest.
     (run / "checkpoints" / "images-000000048" / "config.json").write_text("[" * 10_000)
-    assert find(str(run)).path.name == "stage-0004"
+    assert find_model(str(run)).path.name == "stage-0004"
 
 
 def test_without_a_name_the_last_saved_under_runs_is_found(tmp_path: Path) -> None:
@@ -555,11 +562,11 @@ def test_without_a_name_the_last_saved_under_runs_is_found(tmp_path: Path) -> No
     for checkpoint in checkpoints_of(one) + checkpoints_of(two):
         saved(checkpoint, "2026-01-02T03:04:05.000000+00:00")
     saved(two / "checkpoints" / "stage-0004", "2026-01-02T03:04:05.000001+00:00")
-    found = find(None, runs=tmp_path / "runs")
+    found = find_model(None, runs=tmp_path / "runs")
     assert found.path == two / "checkpoints" / "stage-0004"
     assert found.spec == str(found.path)
     (found.path / "config.json").write_text("[]")
-    assert find(None, runs=tmp_path / "runs").path.name == "stage-0008"
+    assert find_model(None, runs=tmp_path / "runs").path.name == "stage-0008"
 
 
 def test_what_is_no_model_is_told(tmp_path: Path) -> None:
@@ -575,28 +582,22 @@ def test_what_is_no_model_is_told(tmp_path: Path) -> None:
         ("~nobody-of-this-name/model", "cannot be looked up"),
     ):
         with pytest.raises(ModelError, match=told) as caught:
-            find(model)
+            find_model(model)
         assert len(str(caught.value).splitlines()) <= 3
     for place in (tmp_path / "empty", tmp_path / "nowhere"):
         with pytest.raises(ModelError, match="no MODEL given and no checkpoint under"):
-            find(None, runs=place)
+            find_model(None, runs=place)
 
 
-def test_a_model_of_the_hub_is_found_in_a_filled_cache(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from huggingface_hub import constants
-
+def test_a_model_of_the_hub_is_found_in_a_filled_cache(folder: Path, offline_hub: Path) -> None:
     content = {path.name: path.read_bytes() for path in folder.iterdir()}
     staged = {f"stage-0008/{name}": data for name, data in content.items()}
-    fill_cache(tmp_path, "alice/base", COMMIT, content | staged)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    fill_cache(offline_hub, "alice/base", COMMIT, content | staged)
     for spec in ("hub:alice/base", "hub:alice/base@main:stage-0008", f"hub:alice/base@{COMMIT}"):
-        found = find(spec, weights=WEIGHTS)
+        found = find_model(spec, weights=WEIGHTS)
         assert (found.spec, found.commit) == (spec, COMMIT)
         verify(found.path, WEIGHTS)
         assert load_generator(found.path).generator.resolution == 8
     with pytest.raises(AnimepgganError) as caught:
-        find("hub:alice/other")
+        find_model("hub:alice/other")
     assert caught.value.exit_code == 5

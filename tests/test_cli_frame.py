@@ -271,9 +271,9 @@ def test_a_bug_of_ours_says_so_and_keeps_the_traceback(
     fake: Callable[[Body], None],
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    temporary_folder: Callable[[Path], None],
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    temporary_folder(tmp_path)
     fake(raising(error))
     assert cli.main(["fake"]) == 70
     out, err = capsys.readouterr()
@@ -288,9 +288,12 @@ def test_a_bug_of_ours_says_so_and_keeps_the_traceback(
 
 
 def test_a_bug_of_ours_where_nothing_can_be_written(
-    fake: Callable[[Body], None], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: Callable[[Body], None],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    temporary_folder: Callable[[Path], None],
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    temporary_folder(tmp_path / "missing")
     fake(raising(ZeroDivisionError()))
     assert cli.main(["fake"]) == 70
     assert "Traceback (most recent call last)" in capsys.readouterr().err
@@ -302,9 +305,9 @@ def test_debug_shows_the_traceback(
     fake: Callable[[Body], None],
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    temporary_folder: Callable[[Path], None],
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    temporary_folder(tmp_path)
     fake(raising(error))
     plain = cli.main(["fake"])
     assert "Traceback" not in capsys.readouterr().err
@@ -472,18 +475,15 @@ def test_a_number_of_threads_is_a_number(
     assert "--threads" in capsys.readouterr().err
 
 
-def test_devices_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_of_this_machine(gpus: Callable[[int], None]) -> None:
     torch = pytest.importorskip("torch")
     assert resolve_device("cpu") == torch.device("cpu")
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    gpus(0)
     assert resolve_device("auto") == torch.device("cpu")
     for name in ("cuda", "cuda:0", "mps"):
         with pytest.raises(click.BadParameter, match="torch finds"):
             resolve_device(name)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    gpus(2)
     assert resolve_device("auto") == torch.device("cuda")
     assert resolve_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(click.BadParameter, match="2 CUDA devices"):
@@ -593,11 +593,12 @@ def test_control_c_in_a_verb() -> None:
     assert err.strip() == b"interrupted"
 
 
-def test_an_interrupt_while_an_error_is_reported(
-    fake: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(cli, "_save_traceback", lambda error: raising(KeyboardInterrupt())(Console()))
-    fake(raising(ZeroDivisionError()))
+def test_an_interrupt_while_an_error_is_reported(fake: Callable[[Body], None]) -> None:
+    class SlowError(Exception):
+        def __str__(self) -> str:
+            raise KeyboardInterrupt
+
+    fake(raising(SlowError()))
     assert cli.main(["fake"]) == 130
 
 

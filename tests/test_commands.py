@@ -15,14 +15,15 @@ from pathlib import Path
 
 import pytest
 import runs
+import torch
 from PIL import Image
-from runs import RECIPE, pictures, position, same, status, write_recipe
-from test_checkpoint import truncate
-from test_finetune import FEW
+from runs import FEW, RECIPE, pictures, position, same, status, write_recipe
+from safetensors.torch import load_file
+from test_checkpoint import rewrite, sign, truncate
 
 from animepggan import cli, transfer
 from animepggan.checkpoint import checkpoints_of, verify
-from animepggan.recipe import load
+from animepggan.recipe import load_recipe
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("--set", "schedule.stabilize_kimg=0.008", "--set", "schedule.fade_kimg=0.008")
@@ -78,7 +79,7 @@ def test_pretrain_then_finetune_then_both_again(run: Run) -> None:
     assert "starting runs/tiny-faces at 0 of 64 images" in err
     assert "saved runs/tiny-faces/checkpoints/stage-0004" in err
     assert "4 px stabilize" in err
-    assert load(base / "recipe.yaml").origins  # and it is a recipe
+    assert load_recipe(base / "recipe.yaml").origins  # and it is a recipe
 
     code, out, err = pretrain(run, "--json")
     assert code == 0
@@ -123,9 +124,9 @@ def test_options_are_recipe_values_and_stand_in_the_runs_recipe(run: Run) -> Non
 
 @pytest.mark.parametrize("has_bfloat16", [True, False])
 def test_in_bfloat16_it_trains_too_and_warns_where_that_is_slow(
-    run: Run, monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool
+    run: Run, bfloat16: Callable[[bool], None], has_bfloat16: bool
 ) -> None:
-    monkeypatch.setattr("animepggan.cli.processor.has_bfloat16", lambda: has_bfloat16)
+    bfloat16(has_bfloat16)
     code, _, err = pretrain(run, *SHORT, "--precision", "bf16", "-o", "there")
     assert code == 0
     assert status(Path("there"))["state"] == "finished"
@@ -280,8 +281,8 @@ def test_resume_without_a_run_exits_4_and_restart_moves_one_aside(run: Run) -> N
     assert "no run here" in message(err)
     assert pretrain(run, *SHORT)[0] == 0
     assert pretrain(run, *SHORT, "--restart", "--seed", "5")[0] == 0
-    assert load(Path("runs/tiny-faces/recipe.yaml")).recipe.seed == 5
-    assert load(Path("runs/tiny-faces.1/recipe.yaml")).recipe.seed == 0
+    assert load_recipe(Path("runs/tiny-faces/recipe.yaml")).recipe.seed == 5
+    assert load_recipe(Path("runs/tiny-faces.1/recipe.yaml")).recipe.seed == 0
 
 
 def test_a_folder_of_something_else_exits_2(run: Run) -> None:
@@ -339,10 +340,8 @@ def test_a_base_that_is_none_exits_4(run: Run, base: str) -> None:
     assert base in message(err)
 
 
-def test_a_base_of_the_hub_that_cannot_be_had_exits_5(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+@pytest.mark.usefixtures("offline_hub")
+def test_a_base_of_the_hub_that_cannot_be_had_exits_5(run: Run) -> None:
     assert finetune(run, "--base", "hub:alice/base")[0] == 5
     assert finetune(run, "--base", "hub:alice")[0] == 5
 
@@ -363,6 +362,19 @@ def test_half_a_base_exits_4(run: Run) -> None:
     code, _, err = finetune(run, "--base", "base")
     assert code == 4
     assert "discriminator.safetensors is missing" in message(err)
+
+
+def test_a_base_that_is_not_finite_exits_4(run: Run) -> None:
+    shutil.copytree(runs.trained() / "checkpoints" / "stage-0008", "base")
+    file = Path("base/discriminator.safetensors")
+    tensors = load_file(file)
+    tensors["from_rgb.8.weight"][0] = torch.nan
+    rewrite(file, tensors)
+    sign(Path("base"))
+    code, out, err = finetune(run, "--base", "base")
+    assert (code, out) == (4, "")
+    assert "base/discriminator.safetensors: from_rgb.8.weight holds numbers that are not finite" in message(err)
+    assert not runs.listing(Path("runs")) - {".yui-few-faces.lock"}
 
 
 def small_presets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +425,7 @@ def test_the_recipe_and_the_preset_that_were_chosen_are_those_that_train(run: Ru
     assert code == 0
     folder = Path("runs/yui-few-faces")
     assert out.splitlines()[0] == str(folder)
-    recipe = load(folder / "recipe.yaml").recipe
+    recipe = load_recipe(folder / "recipe.yaml").recipe
     assert (recipe.name, recipe.resolution, recipe.network.fmap_base) == ("yui-few", 8, 32)
     assert err.count("corpus: ") == 1  # decoded once, although two recipes were read
     lines = [line.strip() for line in (folder / "recipe.yaml").read_text().splitlines()]
@@ -489,9 +501,9 @@ def test_a_signal_saves_and_a_second_process_has_to_wait(
 
 def test_a_second_signal_stops_at_once(program: Callable[..., subprocess.Popen[str]]) -> None:
     slow = (
-        "import sys, time\nfrom animepggan import run\nfrom animepggan.cli import main\n"
+        "import sys, time\nfrom animepggan.run import checkpoints\nfrom animepggan.cli import main\n"
         "def slow(*arguments):\n    open('saving', 'w').close()\n    time.sleep(300)\n"
-        "run.write_folder = slow\n"
+        "checkpoints.write_folder = slow\n"
     )
     Path("endless.yaml").write_text(ENDLESS.replace("every_kimg: 0.012", "every_kimg: 900"))
     process = program("endless.yaml", code=slow)

@@ -13,15 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-pytest.importorskip("imagehash")
-
-from animepggan.corpus.curation import curate, strangers
-from animepggan.corpus.curation.clusters import reduced
-from animepggan.corpus.curation.compare import HIGHEST, LOWEST, SIDE, compare, valley
-from animepggan.corpus.curation.neighbors import distance_to, nearest
-from animepggan.corpus.curation.palette import palettes
-from animepggan.corpus.description import write
-from animepggan.corpus.spec import Entry, Source, resolve
+from animepggan.corpus import strangers
+from animepggan.corpus.curation import curation_of
+from animepggan.corpus.description import write_description
+from animepggan.corpus.difference import SIDE, difference
+from animepggan.corpus.likeness import HIGHEST_LIMIT, LOWEST_LIMIT, valley
+from animepggan.corpus.spec import Entry, Source, source_of
+from animepggan.corpus.strangers import distance_to, palettes
 
 
 def scene(seed: int, side: int = 96) -> Image.Image:
@@ -81,24 +79,24 @@ def test_a_near_copy_is_within_the_noise_and_another_picture_is_not(how: str) ->
     pictures = [scene(seed) for seed in range(6)]
     copies = [changed(picture, how) for picture in pictures]
     thumbnails = np.stack([thumbnail(picture) for picture in (*pictures, *copies)])
-    same = compare(thumbnails, np.array([(index, index + 6) for index in range(6)]))
-    other = compare(thumbnails, np.array([(index, (index + 1) % 6 + 6) for index in range(6)]))
-    assert same.max() < LOWEST
-    assert other.min() > HIGHEST
+    same = difference(thumbnails, np.array([(index, index + 6) for index in range(6)]))
+    other = difference(thumbnails, np.array([(index, (index + 1) % 6 + 6) for index in range(6)]))
+    assert same.max() < LOWEST_LIMIT
+    assert other.min() > HIGHEST_LIMIT
 
 
 def test_a_picture_is_itself_and_its_mirror_image_is_not() -> None:
     picture = scene(1)
     mirrored = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     thumbnails = np.stack([thumbnail(picture), thumbnail(mirrored)])
-    itself, mirror = compare(thumbnails, np.array([(0, 0), (0, 1)]))
+    itself, mirror = difference(thumbnails, np.array([(0, 0), (0, 1)]))
     assert itself == pytest.approx(0, abs=1e-3)
-    assert mirror > HIGHEST
+    assert mirror > HIGHEST_LIMIT
 
 
 def test_plain_pictures_are_compared_without_a_division_by_zero() -> None:
     plain = np.full((2, SIDE, SIDE, 3), 128, np.uint8)
-    assert not np.isnan(compare(plain, np.array([(0, 1)]))).any()
+    assert not np.isnan(difference(plain, np.array([(0, 1)]))).any()
 
 
 def test_the_limit_lies_between_what_is_near_and_what_is_not() -> None:
@@ -114,9 +112,6 @@ def test_neighbors_agree_with_all_distances() -> None:
     vectors = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
     distances = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
     np.testing.assert_allclose(distance_to(vectors, vectors, 4), np.sort(distances, axis=1)[:, 3], atol=1e-3)
-    np.fill_diagonal(distances, np.inf)
-    assert (nearest(vectors, 3) == np.argsort(distances, axis=1)[:, :3]).all()
-    assert nearest(vectors[:1], 3).shape == (1, 0)
 
 
 def test_a_group_of_strangers_and_a_single_one_stand_first() -> None:
@@ -180,7 +175,7 @@ def test_who_has_other_hair_is_a_stranger_to_a_backbone_without_colors() -> None
     hers, others = (40, 70, 160), (170, 85, 15)  # of one mean
     pictures = [head(seed, others if seed in (7, 31) else hers) for seed in range(40)]
     source = Source.of(entry(f"{n:02d}.png", picture) for n, picture in enumerate(pictures))
-    curation = curate(source, Grays(), workers=0)
+    curation = curation_of(source, Grays(), workers=0)
     assert set(curation.suspects[:2]) == {7, 31}
 
 
@@ -196,22 +191,11 @@ def test_palettes_tell_colors_not_places() -> None:
     assert (palettes(extremes[:, None, None]).max(axis=1) == 1).all()
 
 
-@pytest.mark.parametrize("count", [20, 100, 400])
-def test_fewer_directions_keep_the_distances(count: int) -> None:
-    """Where the others hardly vary; of fewer pictures than directions, and of more."""
-    generator = np.random.default_rng(0)
-    rows = (generator.normal(size=(count, 200)) * np.where(np.arange(200) < 30, 1, 1e-4)).astype(np.float32)
-    small = reduced(rows)
-    expected = np.linalg.norm(rows[:5, None] - rows[None], axis=2)
-    np.testing.assert_allclose(np.linalg.norm(small[:5, None] - small[None], axis=2), expected, rtol=1e-3, atol=1e-3)
-    assert count == 20 or small.shape[1] < 200
-
-
 def test_whitening_few_pictures_is_whitening_by_all_directions() -> None:
     """A set smaller than the embedding takes a shorter way to the same distances, outside of what it spans as well."""
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(9, 12)) * np.geomspace(2, 0.2, 12)
-    mean, matrix = strangers._fit(rows)
+    mean, matrix = strangers.fit(rows)
     centered = rows - rows.mean(axis=0)
     variances, directions = np.linalg.eigh(centered.T @ centered / 9)
     expected = directions / np.sqrt(variances.clip(0) + variances.clip(0).mean())
@@ -224,12 +208,13 @@ def test_whitening_few_pictures_is_whitening_by_all_directions() -> None:
     np.testing.assert_allclose(mean, rows.mean(axis=0))
 
 
-def test_the_limit_is_the_set_s_own_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strangers, "limit", lambda clusters, keep: len(clusters) + 0.5)
-    pictures = {"a.png": scene(0), "b.png": scene(1), "copy.png": scene(1), "near.png": changed(scene(1), "reencoded")}
-    source = Source.of(entry(name, picture) for name, picture in pictures.items())
-    assert curate(source, Colors(), workers=0).stranger_limit == 2.5
-    assert curate(source, Colors(), workers=0, stranger_limit=1.0).stranger_limit == 1.0
+def test_the_limit_is_the_set_s_own_unless_it_is_given() -> None:
+    def limit(count: int, given: float | None = None) -> float | None:
+        source = Source.of(entry(f"{seed}.png", scene(seed)) for seed in range(count))
+        return curation_of(source, Colors(), workers=0, stranger_limit=given).stranger_limit
+
+    assert limit(12) != pytest.approx(limit(20))
+    assert limit(12, given=1.0) == 1.0
 
 
 def test_what_is_planted_is_found_and_nothing_else(tmp_path: Path) -> None:
@@ -242,8 +227,8 @@ def test_what_is_planted_is_found_and_nothing_else(tmp_path: Path) -> None:
     for index in range(5, 8):
         scene(index).save(folder / f"same-{index:02d}.png", compress_level=1)
     (folder / "broken.png").write_bytes(b"nothing")
-    source = resolve(str(folder))
-    curation = curate(source, Colors(), workers=0, stranger_limit=1e3)  # blots are all strangers to each other
+    source = source_of(str(folder))
+    curation = curation_of(source, Colors(), workers=0, stranger_limit=1e3)  # blots are all strangers to each other
     rows = {row.path: row for row in curation.rows()}
     for index in range(4):
         assert rows[f"near-{index:02d}.png"].cluster == rows[f"{index:02d}.png"].cluster
@@ -254,8 +239,8 @@ def test_what_is_planted_is_found_and_nothing_else(tmp_path: Path) -> None:
         assert same.reason == f"the same pixels as {index:02d}.png"
     assert rows["broken.png"].status == "bad"
     assert len({row.cluster for row in rows.values() if row.cluster is not None}) == 30
-    write(tmp_path / "out" / "corpus.jsonl", curation.rows(), base=source.base)
-    trained = resolve(str(tmp_path / "out" / "corpus.jsonl"))
+    write_description(tmp_path / "out" / "corpus.jsonl", curation.rows(), base=source.base)
+    trained = source_of(str(tmp_path / "out" / "corpus.jsonl"))
     assert len({item.cluster for item in trained}) == 30 - len(curation.strangers)
 
 
@@ -263,21 +248,23 @@ def test_a_chain_is_cut_where_its_ends_are_different() -> None:
     """Each frame is near the next; the first and the last are nothing like each other."""
     first, last = (np.asarray(scene(seed)).astype(float) for seed in (1, 2))
     frames = [Image.fromarray((first + (last - first) * step / 24).astype(np.uint8)) for step in range(25)]
-    curation = curate(Source.of(entry(f"{n:02d}.png", frame) for n, frame in enumerate(frames)), Colors(), workers=0)
-    assert len(curation.clusters) > 2
-    assert max(curation.distances.values()) <= curation.near_limit
+    curation = curation_of(
+        Source.of(entry(f"{n:02d}.png", frame) for n, frame in enumerate(frames)), Colors(), workers=0
+    )
+    assert len(curation.clusters.members) > 2
+    assert max(curation.clusters.distances.values()) <= curation.clusters.near_limit
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_the_smallest_sets(count: int) -> None:
-    curation = curate(Source.of(entry(f"{n}.png", scene(n)) for n in range(count)), Colors(), workers=0)
-    assert [len(members) for members in curation.clusters] == [1] * count
+    curation = curation_of(Source.of(entry(f"{n}.png", scene(n)) for n in range(count)), Colors(), workers=0)
+    assert [len(members) for members in curation.clusters.members] == [1] * count
     assert curation.strangers == []
 
 
 def test_a_set_of_one_picture_only() -> None:
-    curation = curate(Source.of(entry(f"{n}.png", scene(0)) for n in range(6)), Colors(), workers=0)
-    assert [len(members) for members in curation.clusters] == [6]
+    curation = curation_of(Source.of(entry(f"{n}.png", scene(0)) for n in range(6)), Colors(), workers=0)
+    assert [len(members) for members in curation.clusters.members] == [6]
     assert [round(row.weight, 3) for row in curation.rows()] == [round(1 / 6, 3)] * 6
 
 

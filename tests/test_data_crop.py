@@ -10,7 +10,6 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,12 @@ from PIL import Image
 from animepggan.cli import main
 from animepggan.cli.data.crop import command
 from animepggan.corpus.faces import crop as job
-from animepggan.corpus.faces.crop import Options, Summary, crop, name_of, reject_reason
-from animepggan.corpus.faces.drawn import drawn_face
+from animepggan.corpus.faces.by_animeface import drawn_face
+from animepggan.corpus.faces.crop import CropOptions, CropSummary, crop, name_of, reject_reason
 from animepggan.corpus.faces.face import Face, Landmarks
-from animepggan.corpus.faces.rows import Given
-from animepggan.corpus.spec import resolve
 from animepggan.errors import BusyError, DataError, ModelError
 
 ROW = ["source", "file", "score", "box", "landmarks", "transform"]
-OPTIONS = Options(size=32)
 QUICK = ("--min-face", "60", "--max-tilt", "9")  # smaller faces than by default, and no turned search
 
 
@@ -86,8 +82,8 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def start(source: Path, output: Path, options: Options = OPTIONS, **more: Any) -> Summary:
-    return crop(resolve(str(source)), output, options, more.pop("detector", None) or ByColor(), workers=0, **more)
+def start(source: Path, output: Path, **more: Any) -> CropSummary:
+    return crop(str(source), output, **{"size": 32, "detector": ByColor(), "workers": 0, **more})
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -150,22 +146,22 @@ def test_what_is_left_out_stands_in_a_list_with_its_reason(source: Path, tmp_pat
 @pytest.mark.parametrize(
     ("face", "options", "reason"),
     [
-        (face_at(200, 200), Options(), None),
-        (face_at(200, 200, score=0.6), Options(confidence=0.6), None),
-        (face_at(200, 200, score=0.59), Options(confidence=0.6), "doubtful"),
-        (face_at(200, 200, width=80), Options(min_face=80), None),
-        (face_at(200, 200, width=79), Options(min_face=80), "small"),
-        (face_at(200, 200, tilt=36), Options(max_tilt=37), None),
-        (face_at(200, 200, tilt=36), Options(max_tilt=35), "tilted"),
-        (face_at(200, 200, tilt=-36), Options(max_tilt=35), "tilted"),
-        (face_at(10, 200), Options(), None),
-        (face_at(-10, 200), Options(), "at the edge"),
-        (face_at(0, 0), Options(), "at the edge"),
-        (face_at(200, 200), Options(loose=4), "at the edge"),
-        (Face((0, 0, 99, 99), 1, Landmarks((50, 50), (90, 50), (70, 40), (70, 20))), Options(), "implausible"),
+        (face_at(200, 200), CropOptions(), None),
+        (face_at(200, 200, score=0.6), CropOptions(confidence=0.6), None),
+        (face_at(200, 200, score=0.59), CropOptions(confidence=0.6), "doubtful"),
+        (face_at(200, 200, width=80), CropOptions(min_face=80), None),
+        (face_at(200, 200, width=79), CropOptions(min_face=80), "small"),
+        (face_at(200, 200, tilt=36), CropOptions(max_tilt=37), None),
+        (face_at(200, 200, tilt=36), CropOptions(max_tilt=35), "tilted"),
+        (face_at(200, 200, tilt=-36), CropOptions(max_tilt=35), "tilted"),
+        (face_at(10, 200), CropOptions(), None),
+        (face_at(-10, 200), CropOptions(), "at the edge"),
+        (face_at(0, 0), CropOptions(), "at the edge"),
+        (face_at(200, 200), CropOptions(loose=4), "at the edge"),
+        (Face((0, 0, 99, 99), 1, Landmarks((50, 50), (90, 50), (70, 40), (70, 20))), CropOptions(), "implausible"),
     ],
 )
-def test_each_limit_holds_where_it_is_set(face: Face, options: Options, reason: str | None) -> None:
+def test_each_limit_holds_where_it_is_set(face: Face, options: CropOptions, reason: str | None) -> None:
     found = reject_reason(face, (640, 400), options)
     assert (found is None) if reason is None else (found is not None and found.startswith(reason))
 
@@ -249,15 +245,15 @@ def test_an_interrupted_start_is_gone_on_with(source: Path, tmp_path: Path, cut_
     out, whole = tmp_path / "out", tmp_path / "whole"
     start(source, whole)
 
-    def stop(done: int, total: int) -> None:
+    def stop(what: str, done: int, total: int) -> None:
         if done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        start(source, out, progress=stop)
+        start(source, out, bar=stop)
     assert not (out / "crops.jsonl").exists()
     if cut_short:  # killed while it wrote a line
-        journal = out / ".journal.jsonl"
+        journal = out / ".done.jsonl"
         journal.write_bytes(journal.read_bytes()[:-25])
     detector = ByColor()
     start(source, out, detector=detector)
@@ -272,7 +268,7 @@ def test_other_options_are_refused_with_the_difference(source: Path, tmp_path: P
     start(source, out)
     before = files(out)
     with pytest.raises(ModelError, match=r"confidence 0\.85, now 0\.2; size 32, now 64\n.*--restart") as raised:
-        start(source, out, Options(size=64, confidence=0.2))
+        start(source, out, size=64, confidence=0.2)
     assert raised.value.exit_code == 4
     assert files(out) == before
 
@@ -292,7 +288,7 @@ def test_restart_cuts_anew_and_leaves_nothing_of_before(source: Path, tmp_path: 
     start(source, out)
     mine = out / "pictures" / "mine.png"
     picture(mine, 0)
-    summary = start(source, out, Options(size=48, min_face=30, confidence=0), restart=True)
+    summary = start(source, out, size=48, min_face=30, confidence=0, restart=True)
     assert summary.done == 5
     assert {out / row["file"] for row in rows(out / "crops.jsonl")} == {*(out / "pictures").iterdir()} - {mine}
     for row in rows(out / "crops.jsonl"):
@@ -314,22 +310,21 @@ def test_the_same_corpus_by_another_path_is_the_same(
 def test_the_faces_of_an_earlier_start_are_cut_again_without_a_search(source: Path, tmp_path: Path) -> None:
     first = tmp_path / "first"
     start(source, first)
-    given = Given(first / "crops.jsonl")
-    again = start(source, tmp_path / "again", detector=given)
+    marks = first / "crops.jsonl"
+    again = start(source, tmp_path / "again", landmarks=marks)
     assert again.detector.startswith("landmarks sha256:")
     assert again.crops == 4
     for one, other in zip(rows(first / "crops.jsonl"), rows(tmp_path / "again" / "crops.jsonl"), strict=True):
         assert {**one, "file": ""} == {**other, "file": ""}
-    larger = start(source, tmp_path / "larger", Options(size=64, loose=0.8), detector=given)
-    assert larger.crops == 4
+    assert start(source, tmp_path / "larger", size=64, loose=0.8, landmarks=marks).crops == 4
 
 
 def test_faces_that_were_left_out_are_found_again_in_the_folder_of_an_earlier_start(
     source: Path, tmp_path: Path
 ) -> None:
-    strict = start(source, tmp_path / "strict", replace(OPTIONS, min_face=5000))
+    strict = start(source, tmp_path / "strict", min_face=5000)
     assert (strict.crops, strict.rejected) == (0, 8)
-    again = start(source, tmp_path / "again", detector=Given(tmp_path / "strict"))
+    again = start(source, tmp_path / "again", landmarks=tmp_path / "strict")
     usual = start(source, tmp_path / "usual")
     assert (again.crops, again.without_face) == (usual.crops, usual.without_face)
     assert rows(tmp_path / "again" / "crops.jsonl") == rows(tmp_path / "usual" / "crops.jsonl")
@@ -340,7 +335,7 @@ def test_landmarks_of_other_pictures_are_refused(source: Path, tmp_path: Path) -
     points = {"eye_left_image": [1, 2], "eye_right_image": [3, 2], "nose": [2, 3], "mouth": [2, 4]}
     marks.write_text(json.dumps({"source": "set/one.png", "landmarks": points}) + "\n")
     with pytest.raises(DataError, match=r"it names set/one\.png"):
-        start(source, tmp_path / "out", detector=Given(marks))
+        start(source, tmp_path / "out", landmarks=marks)
 
 
 # places
@@ -493,12 +488,12 @@ def test_an_interrupt_says_how_to_go_on(drawn: Path, tmp_path: Path) -> None:
         "import os, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what runs in the background starts without
         "from animepggan.cli import main\n"
-        "from animepggan.corpus.faces import crop as job\n"
-        "add = job._Journal.add\n"
+        "from animepggan.corpus.job import Record\n"
+        "add = Record.add\n"
         "def once(self, line):\n"
         "    add(self, line)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "job._Journal.add = once\n"
+        "Record.add = once\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     arguments = ["data", "crop", str(drawn), "-o", str(tmp_path / "out"), "--detector", "animeface", *QUICK]
@@ -513,12 +508,12 @@ def test_an_interrupt_says_how_to_go_on(drawn: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 130, done.stderr
     assert "the same command goes on" in done.stderr
-    assert len(rows(tmp_path / "out" / ".journal.jsonl")) == 1
+    assert len(rows(tmp_path / "out" / ".done.jsonl")) == 2  # what was asked for, and a picture
     assert main([*arguments, "--quiet"]) == 0
     assert len(rows(tmp_path / "out" / "crops.jsonl")) == 3
 
 
-def leave(_: object) -> None:
+def leave(*_: object) -> None:
     """What a worker is told to do instead of its work."""
     os._exit(9)
 

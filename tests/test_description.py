@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_corpus import flat, folder_of, make_zip
+from test_hub import COMMIT, OLDER, fill_cache
 
 from animepggan.corpus import Corpus, description, spec
-from animepggan.corpus.description import Row, base_of, read, write
+from animepggan.corpus.description import Row, base_of, read_description, write_description
 from animepggan.corpus.spec import Bad
 from animepggan.errors import DataError
 
@@ -35,20 +36,20 @@ def described(path: Path, *lines: str | dict[str, Any]) -> Path:
 
 
 def rows_of(path: Path) -> list[Row]:
-    return [row for _, row in read(path)]
+    return [row for _, row in read_description(path)]
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "out" / "corpus.jsonl"
-    write(path, iter(ROWS), base=str(tmp_path / "faces"))
+    write_description(path, iter(ROWS), base=str(tmp_path / "faces"))
     assert rows_of(path) == ROWS
-    assert [line for line, _ in read(path)] == [1, 2, 3, 4]
+    assert [line for line, _ in read_description(path)] == [1, 2, 3, 4]
     assert base_of(path) == str(tmp_path / "faces")
     assert sorted(each.name for each in path.parent.iterdir()) == ["corpus.jsonl", "corpus.source.json"]
 
 
 def test_a_line_a_picture_with_the_documented_keys(tmp_path: Path) -> None:
-    write(tmp_path / "corpus.jsonl", ROWS, base="demo:yui")
+    write_description(tmp_path / "corpus.jsonl", ROWS, base="demo:yui")
     lines = (tmp_path / "corpus.jsonl").read_text().splitlines()
     assert len(lines) == len(ROWS)
     keys = ["path", "sha256", "cluster", "weight", "status", "stranger_score", "reason"]
@@ -61,7 +62,7 @@ def test_any_name_survives_and_none_steers_a_terminal(name: str, reason: str) ->
 
     with TemporaryDirectory() as folder:
         path = Path(folder, "corpus.jsonl")
-        write(path, [Row(name, reason=reason)], base="demo:yui")
+        write_description(path, [Row(name, reason=reason)], base="demo:yui")
         assert rows_of(path) == [Row(name, reason=reason)]
         text = path.read_bytes().decode("utf-8")
         assert text.endswith("}\n")
@@ -69,20 +70,20 @@ def test_any_name_survives_and_none_steers_a_terminal(name: str, reason: str) ->
 
 
 def test_readable_names_stay_readable(tmp_path: Path) -> None:
-    write(tmp_path / "corpus.jsonl", [Row("由依.png")], base="demo:yui")
+    write_description(tmp_path / "corpus.jsonl", [Row("由依.png")], base="demo:yui")
     assert "由依.png" in (tmp_path / "corpus.jsonl").read_text(encoding="utf-8")
 
 
 def test_a_writer_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
-    write(path, ROWS, base="demo:yui")
+    write_description(path, ROWS, base="demo:yui")
 
     def failing() -> Any:
         yield ROWS[0]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write(path, failing(), base="demo:general")
+        write_description(path, failing(), base="demo:general")
     assert rows_of(path) == ROWS
     assert base_of(path) == "demo:yui"
 
@@ -93,7 +94,7 @@ def test_a_writer_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
 def test_only_the_path_has_to_be_there(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"path": "a.png"}\r\n\r\n  {"path": "b.png", "weight": 2}')
-    assert list(read(path)) == [(1, Row("a.png")), (3, Row("b.png", weight=2.0))]
+    assert list(read_description(path)) == [(1, Row("a.png")), (3, Row("b.png", weight=2.0))]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_a_mistake_is_named_by_its_line(tmp_path: Path, line: str, words: str) -
     path = tmp_path / "corpus.jsonl"
     path.write_bytes(f'{{"path": "good.png"}}\n\n{line}\n'.encode("utf-8", "surrogateescape"))
     with pytest.raises(DataError) as caught:
-        list(read(path))
+        list(read_description(path))
     message = str(caught.value)
     assert f"{path}, line 3: " in message
     assert words in message
@@ -155,7 +156,7 @@ def test_a_mistake_is_named_by_its_line(tmp_path: Path, line: str, words: str) -
 )
 def test_places_are_relative_so_that_both_can_be_moved(tmp_path: Path, base: str, stored: str) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
-    write(old / "out" / "corpus.jsonl", ROWS, base=str(old / base))
+    write_description(old / "out" / "corpus.jsonl", ROWS, base=str(old / base))
     assert json.loads((old / "out" / "corpus.source.json").read_text()) == {"spec": stored}
     old.rename(new)
     assert base_of(new / "out" / "corpus.jsonl") == str(new / base)
@@ -163,21 +164,21 @@ def test_places_are_relative_so_that_both_can_be_moved(tmp_path: Path, base: str
 
 def test_a_relative_base_is_that_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write(Path("out/corpus.jsonl"), ROWS, base="data/faces")
+    write_description(Path("out/corpus.jsonl"), ROWS, base="data/faces")
     monkeypatch.chdir("/")
     assert base_of(tmp_path / "out" / "corpus.jsonl") == str(tmp_path / "data" / "faces")
 
 
 @pytest.mark.parametrize("base", ["demo:general", "hub:datasets/alice/faces@0123456789abcdef:train.zip"])
 def test_other_bases_stay_as_they_are(tmp_path: Path, base: str) -> None:
-    write(tmp_path / "corpus.jsonl", ROWS, base=base)
+    write_description(tmp_path / "corpus.jsonl", ROWS, base=base)
     assert base_of(tmp_path / "corpus.jsonl") == base
 
 
 def test_without_a_word_the_pictures_lie_beside_it(tmp_path: Path) -> None:
     folder_of(tmp_path / "set", 2)
     path = described(tmp_path / "set" / "mine.jsonl", {"path": "001.png"})
-    assert [entry.name for entry in spec.resolve(str(path))] == ["001.png"]
+    assert [entry.name for entry in spec.source_of(str(path))] == ["001.png"]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_a_source_file_that_says_nothing(tmp_path: Path, text: str) -> None:
     path = described(tmp_path / "corpus.jsonl", {"path": "a.png"})
     (tmp_path / "corpus.source.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=r"corpus\.source\.json: (.|\n)*it reads") as caught:
-        spec.resolve(str(path))
+        spec.source_of(str(path))
     assert len(str(caught.value).splitlines()) <= 3
 
 
@@ -196,15 +197,15 @@ def test_a_description_of_a_description_is_refused(tmp_path: Path) -> None:
     path = described(tmp_path / "corpus.jsonl", {"path": "a.png"})
     (tmp_path / "corpus.source.json").write_text('{"spec": "corpus.jsonl"}')
     with pytest.raises(DataError, match="names a description"):
-        spec.resolve(str(path))
+        spec.source_of(str(path))
 
 
 def test_pictures_that_have_moved_away(tmp_path: Path) -> None:
     folder_of(tmp_path / "faces", 2)
-    write(tmp_path / "out" / "corpus.jsonl", [Row("000.png")], base=str(tmp_path / "faces"))
+    write_description(tmp_path / "out" / "corpus.jsonl", [Row("000.png")], base=str(tmp_path / "faces"))
     shutil.move(tmp_path / "faces", tmp_path / "elsewhere")
     with pytest.raises(DataError) as caught:
-        spec.resolve(str(tmp_path / "out" / "corpus.jsonl"))
+        spec.source_of(str(tmp_path / "out" / "corpus.jsonl"))
     assert "its pictures are not there" in str(caught.value)
     assert "corpus.source.json" in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 3
@@ -229,12 +230,12 @@ def curated(tmp_path: Path) -> Path:
         Row("gone.png", DIGEST, 8),
         Row("broken.png", status="bad", reason="cut off"),
     ]
-    write(tmp_path / "yui-clean" / "corpus.jsonl", rows, base=str(root))
+    write_description(tmp_path / "yui-clean" / "corpus.jsonl", rows, base=str(root))
     return tmp_path / "yui-clean" / "corpus.jsonl"
 
 
 def test_training_reads_it(curated: Path) -> None:
-    source = spec.resolve(str(curated))
+    source = spec.source_of(str(curated))
     assert source.name == "yui-clean"
     assert source.base == str(curated.parents[1] / "faces")
     facts = [(entry.name, entry.cluster, entry.weight) for entry in source]
@@ -272,8 +273,8 @@ def test_a_mistake_is_told_when_the_pictures_are_asked_for(curated: Path) -> Non
 
 def test_names_inside_an_archive(tmp_path: Path) -> None:
     make_zip(tmp_path / "x.zip", {"in/a.png": flat(1), "in/b.png": flat(2)})
-    write(tmp_path / "corpus.jsonl", [Row("in/b.png", cluster=3)], base=str(tmp_path / "x.zip"))
-    (entry,) = spec.resolve(str(tmp_path / "corpus.jsonl"))
+    write_description(tmp_path / "corpus.jsonl", [Row("in/b.png", cluster=3)], base=str(tmp_path / "x.zip"))
+    (entry,) = spec.source_of(str(tmp_path / "corpus.jsonl"))
     assert (entry.name, entry.cluster) == ("in/b.png", 3)
     with entry.open() as file:
         assert file.read() == flat(2)
@@ -283,7 +284,7 @@ def test_no_row_leads_outside(tmp_path: Path) -> None:
     folder_of(tmp_path / "faces", 1)
     (tmp_path / "secret.png").write_bytes(flat(9))
     rows = [Row("../secret.png"), Row(str(tmp_path / "secret.png")), Row("./000.png"), Row("000.png")]
-    write(tmp_path / "corpus.jsonl", rows, base=str(tmp_path / "faces"))
+    write_description(tmp_path / "corpus.jsonl", rows, base=str(tmp_path / "faces"))
     corpus = Corpus.load(str(tmp_path / "corpus.jsonl"), resolution=8, max_bad=0.9)
     assert corpus.names == ["000.png"]
     assert len(corpus.bad) == 3
@@ -291,14 +292,14 @@ def test_no_row_leads_outside(tmp_path: Path) -> None:
 
 def test_everything_left_out_says_why(tmp_path: Path) -> None:
     folder_of(tmp_path / "faces", 1)
-    write(tmp_path / "corpus.jsonl", [Row("000.png", status="stranger")], base=str(tmp_path / "faces"))
+    write_description(tmp_path / "corpus.jsonl", [Row("000.png", status="stranger")], base=str(tmp_path / "faces"))
     with pytest.raises(DataError, match=r"000\.png: left out by corpus\.jsonl: stranger"):
         Corpus.load(str(tmp_path / "corpus.jsonl"), resolution=8)
 
 
 def test_the_stamp_is_of_the_description_and_of_the_pictures(curated: Path) -> None:
     def stamp() -> str:
-        return spec.resolve(str(curated)).stamp
+        return spec.source_of(str(curated)).stamp
 
     first = stamp()
     assert stamp() == first
@@ -314,42 +315,33 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff\xfe.png")
     folder_of(tmp_path / "faces", 1)
     (tmp_path / "faces" / name).write_bytes(flat(3))
-    source = spec.resolve(str(tmp_path / "faces"))
-    write(tmp_path / "corpus.jsonl", (Row(entry.name) for entry in source), base=source.base)
-    assert sorted(entry.name for entry in spec.resolve(str(tmp_path / "corpus.jsonl"))) == ["000.png", name]
+    source = spec.source_of(str(tmp_path / "faces"))
+    write_description(tmp_path / "corpus.jsonl", (Row(entry.name) for entry in source), base=source.base)
+    assert sorted(entry.name for entry in spec.source_of(str(tmp_path / "corpus.jsonl"))) == ["000.png", name]
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "corpus.jsonl")
     with pytest.raises(DataError, match="--data takes"):
-        spec.resolve(str(tmp_path / "corpus.jsonl"))
+        spec.source_of(str(tmp_path / "corpus.jsonl"))
 
 
 def test_rows_are_read_one_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     described(path, {"path": "a.png"}, "{")
-    rows = read(path)
+    rows = read_description(path)
     assert next(rows) == (1, Row("a.png"))
     with pytest.raises(DataError, match="line 2"):
         next(rows)
 
 
-def test_the_hub_is_pinned_to_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from animepggan import hub
-
-    folder_of(tmp_path / "snapshot", 2)
-    asked: list[str] = []
-
-    def resolve(text: str, **_: Any) -> hub.Local:
-        asked.append(text)
-        return hub.Local(tmp_path / "snapshot", "alice/faces", "c0ffee", text)
-
-    monkeypatch.setattr(hub, "resolve", resolve)
-    source = spec.resolve("hub:datasets/alice/faces@main")
-    write(tmp_path / "corpus.jsonl", (Row(entry.name) for entry in source), base=source.base)
-    again = spec.resolve(str(tmp_path / "corpus.jsonl"))
-    assert asked[-1] == "hub:datasets/alice/faces@c0ffee"
-    assert (len(again), again.commit) == (2, "c0ffee")
+def test_the_hub_is_pinned_to_the_commit(tmp_path: Path, offline_hub: Path) -> None:
+    fill_cache(offline_hub, "alice/faces", OLDER, {"a.png": flat(1), "b.png": flat(2)}, "dataset")
+    source = spec.source_of("hub:datasets/alice/faces@main")
+    write_description(tmp_path / "corpus.jsonl", (Row(entry.name) for entry in source), base=source.base)
+    fill_cache(offline_hub, "alice/faces", COMMIT, {"c.png": flat(3)}, "dataset")  # main moved on
+    again = spec.source_of(str(tmp_path / "corpus.jsonl"))
+    assert ([entry.name for entry in again], again.commit) == (["a.png", "b.png"], OLDER)
 
 
 def test_lines_of_any_kind(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import logging
 import math
+import shutil
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -20,15 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from test_hub import fill_cache
 
 from animepggan import hub
 from animepggan.corpus.faces import by_animeface, by_hub, detector, votes
 from animepggan.corpus.faces.align import Square, cut, square_of
-from animepggan.corpus.faces.by_animeface import AnimeFace
+from animepggan.corpus.faces.by_animeface import AnimeFace, drawn_face
 from animepggan.corpus.faces.by_hub import AnimeFaceDetector
-from animepggan.corpus.faces.drawn import drawn_face
-from animepggan.corpus.faces.face import Face, Landmarks, Point, overlap
-from animepggan.corpus.faces.rows import POINTS, Given, face_of, face_values
+from animepggan.corpus.faces.face import POINTS, Face, Given, Landmarks, Point, face_of, face_values, overlap
 from animepggan.errors import DataError, HubError, ModelError
 
 UPRIGHT = Landmarks((40.0, 50.0), (60.0, 50.0), (50.0, 58.0), (50.0, 64.0))
@@ -111,7 +111,7 @@ def test_every_pixel_reaches_the_c_code(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_detector_that_finds_nothing_fails_its_self_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(by_animeface, "_package", lambda: lambda picture: [])
+    monkeypatch.setitem(sys.modules, "animeface", types.SimpleNamespace(detect=lambda picture: []))
     with pytest.raises(ModelError, match=r"fails its self-test.*\n.*--landmarks") as raised:
         AnimeFace(smallest=80, largest_tilt=35)
     assert raised.value.exit_code == 4
@@ -120,13 +120,15 @@ def test_a_detector_that_finds_nothing_fails_its_self_test(monkeypatch: pytest.M
 def test_a_detector_that_finds_faces_elsewhere_fails_its_self_test(monkeypatch: pytest.MonkeyPatch) -> None:
     shift = 100
 
+    detect = animeface.detect
+
     def elsewhere(picture: object) -> list[Any]:
-        found: list[Any] = animeface.detect(picture)
+        found: list[Any] = detect(picture)
         for face in found:
             face.face.pos.x += shift
         return found
 
-    monkeypatch.setattr(by_animeface, "_package", lambda: elsewhere)
+    monkeypatch.setitem(sys.modules, "animeface", types.SimpleNamespace(detect=elsewhere))
     with pytest.raises(ModelError, match="1 face"):
         AnimeFace(smallest=80, largest_tilt=35)
     shift = 0
@@ -134,14 +136,12 @@ def test_a_detector_that_finds_faces_elsewhere_fails_its_self_test(monkeypatch: 
 
 
 def test_objects_kept_in_another_way_are_noticed_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    by_animeface._package.cache_clear()
-    monkeypatch.setattr(by_animeface.ctypes, "addressof", lambda _: 8)
+    monkeypatch.setattr(ctypes, "addressof", lambda _: 8)
     with pytest.raises(ModelError, match="keeps its objects in another way"):
-        by_animeface._package()
+        AnimeFace(smallest=80, largest_tilt=35)
 
 
 def test_a_missing_package_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    by_animeface._package.cache_clear()
     monkeypatch.setitem(sys.modules, "animeface", None)
     with pytest.raises(ModelError, match=r"animepggan\[crop\]"):
         AnimeFace(smallest=80, largest_tilt=35)
@@ -208,23 +208,40 @@ def marked(tilt: float, size: tuple[int, int] = (640, 480)) -> tuple[Image.Image
     return image.resize(size, Image.Resampling.BOX), Landmarks(*points)
 
 
-@pytest.mark.parametrize("tilt", [0, 9, -30])
+def found_by(
+    image: Image.Image, detect: Callable[[NDArray[np.uint8]], Sequence[Face]], calls: Callable[[int], bool]
+) -> tuple[list[Face], int]:
+    """The faces where `detect` answers those of its calls only, and how many it got."""
+    count = 0
+
+    def once(pixels: NDArray[np.uint8]) -> Sequence[Face]:
+        nonlocal count
+        count += 1
+        return detect(pixels) if calls(count - 1) else []
+
+    return votes.find_faces(image, once, smallest=60, largest_tilt=35), count
+
+
+@pytest.mark.parametrize("tilt", [-30, *(pytest.param(tilt, marks=pytest.mark.slow) for tilt in (0, 9))])
 def test_what_every_search_and_look_sees_lands_where_it_is(tilt: float) -> None:
     image, truth = marked(tilt)
-    searches = list(votes._searches(image, 0.8, 35))
-    assert len(searches) == 4
-    for search in searches:
-        ((score, pose),) = search(marker)
-        assert score == 1
-        assert math.dist(pose.center, truth.eyes) < 2
-        for look in votes._LOOKS:
-            seen = votes._look(image, pose, marker, *look)
-            assert seen is not None
-            assert (
-                max(math.dist(a, b) for a, b in zip(seen.landmarks.points()[:2], truth.points()[:2], strict=True)) < 2
-            )
-            assert math.dist(seen.landmarks.mouth, truth.mouth) < 2
-    (face,) = votes.find(image, marker, smallest=60, largest_tilt=35)
+    _, searches = found_by(image, marker, lambda call: False)
+    assert searches == 4
+    _, before = found_by(image, marker, lambda call: call == 0)  # a search finds it, and the first looks do not
+    _, total = found_by(image, marker, lambda call: call == 0 or call >= searches)
+    looks = total - before
+    assert before > searches
+    assert looks > 4
+    answered = [lambda call, search=search: call == search or call >= searches for search in range(searches)]
+    answered += [
+        lambda call, look=look: call in (0, look) or searches <= call < before for look in range(before, total)
+    ]
+    for calls in answered:
+        ((face,), _) = found_by(image, marker, calls)
+        assert face.score == pytest.approx(1 if calls(before) and calls(total - 1) else 1 / looks)
+        assert max(map(math.dist, face.landmarks.points()[:2], truth.points()[:2])) < 2
+        assert math.dist(face.landmarks.mouth, truth.mouth) < 2
+    (face,) = votes.find_faces(image, marker, smallest=60, largest_tilt=35)
     assert face.score == 1
     assert face.landmarks.tilt == pytest.approx(tilt, abs=0.5)
     assert face.width == pytest.approx(160, rel=0.03)
@@ -239,7 +256,7 @@ def test_a_face_seen_by_some_looks_only_gets_their_share() -> None:
         calls += 1
         return marker(pixels) if calls % 2 else []
 
-    (face,) = votes.find(image, now_and_then, smallest=60, largest_tilt=35)
+    (face,) = votes.find_faces(image, now_and_then, smallest=60, largest_tilt=35)
     assert face.score == pytest.approx(0.5, abs=0.1)
 
 
@@ -252,7 +269,7 @@ def test_what_is_never_seen_again_is_no_face() -> None:
         calls.append(pixels.shape)
         return found if len(calls) == 1 else []
 
-    assert votes.find(image, once, smallest=60, largest_tilt=0) == []
+    assert votes.find_faces(image, once, smallest=60, largest_tilt=0) == []
     assert len(calls) > 2
 
 
@@ -262,9 +279,7 @@ def test_a_find_outside_the_picture_is_dropped() -> None:
     def outside(pixels: NDArray[np.uint8]) -> Sequence[Face]:
         return [Face((-40, -40, 0, 0), 1.0, UPRIGHT)]
 
-    for search in votes._searches(image, 0.5, 35):
-        if not search.turn and not search.mirrored:
-            assert search(outside) == []
+    assert found_by(image, outside, lambda call: True) == ([], 4)  # searched for, and never looked at
 
 
 def test_small_faces_and_large_tilts_cost_nothing_when_they_are_not_wanted() -> None:
@@ -272,7 +287,7 @@ def test_small_faces_and_large_tilts_cost_nothing_when_they_are_not_wanted() -> 
 
     def pixels(smallest: float, tilt: float) -> int:
         seen = []
-        votes.find(image, lambda part: seen.append(part.size) or [], smallest=smallest, largest_tilt=tilt)  # type: ignore[func-returns-value]
+        votes.find_faces(image, lambda part: seen.append(part.size) or [], smallest=smallest, largest_tilt=tilt)  # type: ignore[func-returns-value]
         return sum(seen)
 
     assert pixels(96, 35) < 0.6 * pixels(64, 35)
@@ -549,6 +564,8 @@ class FakeLandmarkDetector:
         blue, _, red = image[0, 0]
         if red < blue:  # the colors were not exchanged
             return []
+        if red == blue:
+            return [{"bbox": np.zeros(5, np.float32), "keypoints": np.zeros((24, 3), np.float32)}]
         points = np.zeros((28, 3), np.float32)
         points[:, 2] = 0.9
         points[11:17, :2] = [[40 + dx, 50 + dy] for dx, dy in ((-6, 0), (0, -5), (6, 0), (-3, 5), (0, 0), (3, 0))]
@@ -559,21 +576,14 @@ class FakeLandmarkDetector:
 
 
 @pytest.fixture
-def package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> types.ModuleType:
+def package(monkeypatch: pytest.MonkeyPatch, offline_hub: Path) -> types.ModuleType:
     """The fake package installed as version 0.1.0, its weights in the cache at the commits asked for."""
     module = types.ModuleType("anime_face_detector")
     module.LandmarkDetector = FakeLandmarkDetector  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "anime_face_detector", module)
     install(monkeypatch, "0.1.0")
-
-    def cached(parsed: hub.HubSpec, files: Sequence[str]) -> hub.Local:
-        folder = tmp_path / parsed.repo / str(parsed.revision)
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            (folder / file).touch()
-        return hub.Local(folder, parsed.repo, str(parsed.revision), str(parsed))
-
-    monkeypatch.setattr(hub, "cached", cached)
+    for spec in (hub.parse_spec(by_hub.FACES), hub.parse_spec(by_hub.POINTS)):
+        fill_cache(offline_hub, spec.repo, str(spec.revision), {"model.safetensors": b""})
     return module
 
 
@@ -599,7 +609,7 @@ def test_the_hubs_model_is_given_pinned_weights_and_its_points_are_read(package:
     for what, repo in (("faces", "hysts/anime-face-detector-yolov3"), ("points", "hysts/anime-face-detector-hrnetv2")):
         path = Path(made[what])
         assert path.name == "model.safetensors"
-        assert path.parent.parent.as_posix().endswith(repo)
+        assert path.parents[2].name == f"models--{repo.replace('/', '--')}"
         assert len(path.parent.name) == 40
     (face,) = found.find(Image.new("RGB", (120, 120), "#f00000"))
     assert face.box == (20, 20, 100, 100)
@@ -610,13 +620,8 @@ def test_the_hubs_model_is_given_pinned_weights_and_its_points_are_read(package:
     assert found.find(Image.new("RGB", (120, 120), "#0000f0")) == []
 
 
-def test_points_of_another_shape_are_not_taken_for_a_face(
-    package: types.ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_points_of_another_shape_are_not_taken_for_a_face(package: types.ModuleType) -> None:
     found = AnimeFaceDetector()
-    monkeypatch.setattr(
-        FakeLandmarkDetector, "__call__", lambda *_: [{"bbox": np.zeros(5), "keypoints": np.zeros((24, 3))}]
-    )
     with pytest.raises(ModelError, match="24, 3"):
         found.find(Image.new("RGB", (64, 64)))
 
@@ -640,19 +645,15 @@ def test_a_package_that_is_not_there_is_named_with_its_cure(monkeypatch: pytest.
 
 
 def test_the_hubs_model_is_the_default_where_it_is_at_hand(package: types.ModuleType) -> None:
-    assert detector.choose(smallest=80, largest_tilt=35).name == "anime-face-detector"
+    assert detector.open_detector(smallest=80, largest_tilt=35).name == "anime-face-detector"
 
 
 def test_without_its_weights_the_offline_package_is_used_and_that_is_said(
-    package: types.ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    package: types.ModuleType, offline_hub: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def silent(*_: object, **__: object) -> hub.Local:
-        raise HubError("the hub is out of reach")
-
-    monkeypatch.setattr(hub, "cached", lambda *_: None)
-    monkeypatch.setattr(hub, "resolve", silent)
+    shutil.rmtree(offline_hub / "hub")
     with caplog.at_level(logging.WARNING):
-        assert detector.choose(smallest=80, largest_tilt=35).name == "animeface"
+        assert detector.open_detector(smallest=80, largest_tilt=35).name == "animeface"
     assert "out of reach" in caplog.text
     assert "using animeface" in caplog.text
     with pytest.raises(HubError):
@@ -664,13 +665,16 @@ def test_a_package_that_cannot_be_imported_is_no_reason_to_stop(
 ) -> None:
     monkeypatch.setitem(sys.modules, "anime_face_detector", None)
     with caplog.at_level(logging.WARNING):
-        assert detector.choose(smallest=80, largest_tilt=35).name == "animeface"
+        assert detector.open_detector(smallest=80, largest_tilt=35).name == "animeface"
     assert "cannot be used" in caplog.text
 
 
-def test_without_the_package_nobody_asks_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("offline_hub")
+def test_without_the_package_nobody_asks_the_hub(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     install(monkeypatch, None)
-    monkeypatch.setattr(hub, "resolve", lambda *_, **__: pytest.fail("the hub was asked"))
-    assert (
-        detector.choose(smallest=80, largest_tilt=35).identity == f"animeface {importlib.metadata.version('animeface')}"
-    )
+    with caplog.at_level(logging.WARNING):
+        found = detector.open_detector(smallest=80, largest_tilt=35)
+    assert found.identity == f"animeface {importlib.metadata.version('animeface')}"
+    assert caplog.text == ""

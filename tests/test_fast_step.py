@@ -10,11 +10,19 @@ from typing import Any
 import pytest
 import torch
 from networks import tiny
+from runs import CPU, corpus
 from torch import Tensor, nn
+from torch.autograd.profiler import profile
 
 from animepggan.networks import Discriminator, Generator, build_discriminator, build_generator
-from animepggan.recipe.model import ObjectiveOptions
-from animepggan.training import convolution, fast, reference
+from animepggan.networks.minimal import TILES
+from animepggan.recipe import Recipe, schedule_of
+from animepggan.recipe.keys import ObjectiveOptions
+from animepggan.schedule import Moment
+from animepggan.training import fast, reference
+from animepggan.training.fast import convolution
+from animepggan.training.loop import step
+from animepggan.training.state import State
 
 LATENTS = 8
 TOLERANCE = 1e-10  # of each tensor's norm, in float64
@@ -126,7 +134,8 @@ def test_the_generators_pictures_and_gradient_are_the_plain_ones(resolution: int
 def minimal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Minimal filtering, in more than one part, for layers of any width."""
     monkeypatch.setattr(convolution, "WIDE", 1)
-    monkeypatch.setattr(convolution, "TILES", 8)
+    for tile, most in ((2, 8), (4, 2)):
+        monkeypatch.setitem(TILES, tile, most)
 
 
 @pytest.mark.usefixtures("minimal")
@@ -137,37 +146,6 @@ def test_minimal_filtering_has_the_plain_gradients(resolution: int, fused_down: 
     for alpha in alphas(resolution):
         assert apart(learn(reference, judge, alpha)[1], learn(fast, judge, alpha)[1]) == []
         assert apart(draw(reference, drawer, alpha)[1], draw(fast, drawer, alpha)[1]) == []
-
-
-@pytest.mark.usefixtures("minimal")
-@pytest.mark.parametrize("resample", [None, "up", "down"])
-@pytest.mark.parametrize("sides", [(4, 4), (8, 16)])
-def test_minimal_filtering_computes_what_torch_does(
-    resample: convolution.Resample, sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.manual_seed(0)
-    weight = torch.randn(5, 3, 3, 3, dtype=torch.float64)
-    features = torch.randn(7, 3, *sides, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
-    monkeypatch.setattr(convolution, "TILES", 32)
-    minimal = convolution.product(weight, torch.float64, resample, 1)
-    assert isinstance(minimal, convolution.Minimal)
-    direct = convolution.Direct(weight, torch.float64, resample, 1)
-    bias = torch.randn(5, dtype=torch.float64)
-    outputs = direct.forward(features, bias)
-    assert close(outputs, minimal.forward(features, bias))
-    delta = torch.randn_like(outputs)
-    assert close(direct.by_inputs(delta, features), minimal.by_inputs(delta, features))
-    pairs = [(delta, features), (outputs, 2 * features)]
-    assert close(direct.by_weight(pairs), minimal.by_weight(pairs))
-
-
-def test_minimal_filtering_is_for_wide_layers_in_full_precision() -> None:
-    weight = torch.zeros(convolution.WIDE, convolution.WIDE, 3, 3)
-    assert isinstance(convolution.product(weight, torch.float32, None, 1), convolution.Minimal)
-    for narrow in (weight[1:], weight[:, 1:]):
-        assert isinstance(convolution.product(narrow, torch.float32, None, 1), convolution.Direct)
-    assert isinstance(convolution.product(weight, torch.bfloat16, None, 1), convolution.Direct)
-    assert isinstance(convolution.product(weight[:, :, :1, :1], torch.float32, None, 0), convolution.Direct)
 
 
 @pytest.mark.parametrize("fused_down", [True, False])
@@ -185,16 +163,6 @@ def test_scores_have_the_plain_derivatives(fused_down: bool, trained: bool) -> N
             found.append({"scores": scores.detach(), "inputs": inputs.grad} | gradients(network))
         assert apart(*found) == []
         assert (found[1]["blocks.4.conv0.weight"] is not None) == trained
-
-
-def test_the_reference_is_the_networks_own_function() -> None:
-    for resolution, alpha in ((4, 1.0), (16, 0.3), (16, 1.0)):
-        for fused_down in (True, False):
-            judge, real = discriminator(resolution, fused_down=fused_down), pictures(resolution)[0]
-            assert close(judge(real, alpha), reference.discriminate(judge, real, alpha, "fp32"), 1e-12)
-        for norm in ("after", "before"):
-            drawer, latents = generator(resolution, norm=norm), torch.randn(3, LATENTS, dtype=torch.float64)
-            assert close(drawer(latents, alpha), reference.generate(drawer, latents, alpha, "fp32"), 1e-12)
 
 
 def test_a_discriminator_that_is_flat_has_a_finite_gradient() -> None:
@@ -276,3 +244,50 @@ def test_nothing_is_kept_where_no_gradient_is_asked_for() -> None:
     with torch.no_grad():
         drawn = fast.generate(generator(8), torch.randn(2, LATENTS, dtype=torch.float64), 1.0, "fp32")
     assert not drawn.requires_grad
+
+
+def memory_of(state: State, phase: str, precision: str) -> int:
+    """The most bytes that tensors take in the first two steps, above those of the networks.
+
+    Counted by torch's own bookkeeping: a process's resident memory also holds libraries' code and the heap's holes,
+    which differ from run to run by more than a small step takes.
+    """
+    given = schedule_of(state.recipe, first_resolution=4)
+    of = next(each for each in given.phases if (each.resolution, each.name) == (state.resolution, phase))
+    moment = Moment(of.start, of, 0.5 if phase == "fade" else 1.0, 0.001)
+    with profile(profile_memory=True) as found:
+        for _ in range(2):
+            step(state, given, moment, corpus(16, side=state.resolution), precision=precision)
+    assert found.kineto_results is not None
+    changes = [event for event in found.kineto_results.events() if event.name() == "[memory]"]
+    changes.sort(key=lambda event: event.start_ns())
+    return max(itertools.accumulate(event.nbytes() for event in changes))
+
+
+NARROW, WIDE = (2048, 64), (8192, 512)
+SIZES = [
+    *((NARROW, side, "stabilize") for side in (4, 8, 16)),
+    (NARROW, 8, "fade"),
+    pytest.param((NARROW, 32, "stabilize"), marks=pytest.mark.slow),
+    *(pytest.param((WIDE, side, "stabilize"), marks=pytest.mark.slow) for side in (4, 8)),
+]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: "-".join(map(str, size)))
+@pytest.mark.parametrize(("fused_down", "precision"), [(False, "fp32"), (True, "fp32"), (True, "bf16")])
+def test_peak_memory_is_not_above_the_plain_steps(
+    size: tuple[tuple[int, int], int, str], fused_down: bool, precision: str
+) -> None:
+    (fmap_base, fmap_max), side, phase = size
+    given = Recipe.model_validate(
+        {
+            "name": "memory",
+            "resolution": side,
+            "network": {"fmap_base": fmap_base, "fmap_max": fmap_max, "fused_down": fused_down},
+            "schedule": {"batch_size": 16},
+            "objective": {"shared_latents": fused_down},
+        }
+    )
+    states = (State(given, side, CPU, reference=reference) for reference in (False, True))
+    ours, plain = (memory_of(state, phase, precision) for state in states)
+    assert 0 < ours <= 1.02 * plain  # at 4 px the latents weigh as much as all else

@@ -10,6 +10,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from animepggan import features
 from animepggan.errors import ModelError
 from animepggan.features import ARCHITECTURE, Backbone, open_backbone
 
@@ -27,7 +28,7 @@ def weights(folder: Path, architecture: str = "test_resnet", *, named: bool = Tr
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
-    return open_backbone(str(weights(tmp_path_factory.mktemp("backbone"))), size=64)
+    return open_backbone(str(weights(tmp_path_factory.mktemp("backbone")))).at(64)
 
 
 def test_it_says_what_it_is(backbone: Backbone) -> None:
@@ -50,9 +51,11 @@ def test_a_description_has_four_parts_of_length_one(backbone: Backbone) -> None:
     np.testing.assert_allclose((described**2).sum(axis=1), 4, rtol=1e-4)
 
 
-def test_a_transformer_takes_another_size_when_opened_and_none_later(tmp_path: Path) -> None:
-    path = weights(tmp_path, "test_vit")
-    opened = open_backbone(str(path), size=96)
+def test_a_transformer_of_large_pictures_is_opened_for_smaller_ones_and_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "SIZE", 96)
+    opened = open_backbone(str(weights(tmp_path, "test_vit")))
     assert (opened.size, opened.fixed, opened.at(64)) == (96, True, opened)
     assert opened.embed(PICTURES).shape == (3, opened.dimension)
     assert np.isfinite(opened.describe(PICTURES)).all()

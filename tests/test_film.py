@@ -20,15 +20,14 @@ from PIL import Image
 
 from animepggan import cli
 from animepggan.checkpoint import load_generator, write_folder
+from animepggan.disk import replacing
 from animepggan.errors import RecipeError, ResourceError
-from animepggan.sampling import palette as making
 from animepggan.sampling.blend import blend
 from animepggan.sampling.draw import draw
 from animepggan.sampling.film import check_film, write_film
 from animepggan.sampling.grid import grid
-from animepggan.sampling.latents import latents_of
+from animepggan.sampling.latents import closed_walk, latents_of
 from animepggan.sampling.palette import palette_of
-from animepggan.sampling.walk import walk
 from animepggan.streams import stream
 
 Picture = NDArray[np.uint8]
@@ -215,43 +214,8 @@ def test_a_palette_lies_nearer_to_the_film_than_the_median_cut() -> None:
 
     cut = Image.fromarray(np.concatenate(frames)).quantize(64, method=Image.Quantize.MEDIANCUT).getpalette()
     assert cut is not None
-    assert len(palette.colors) == 64
+    assert 60 <= len(palette.colors) <= 64
     assert error(palette.colors) < 0.9 * error(np.array(cut, dtype=np.uint8).reshape(-1, 3))
-
-
-def test_a_palette_of_very_many_colors_loses_little_by_joining_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    frames = [np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8) for seed in range(4)]
-    pixels = np.concatenate(frames).reshape(-1, 3)[::3].astype(float)
-    points: list[int] = []
-    split = making._split
-
-    def noting(found: NDArray[np.float32], weights: NDArray[np.float64], size: int) -> NDArray[np.float32]:
-        points.append(len(found))
-        assert weights.sum() == 4 * 64 * 64
-        return split(found, weights, size)
-
-    def error() -> float:
-        colors = palette_of(frames, 64).colors
-        return float(np.square(pixels[:, None] - colors).sum(axis=2).min(axis=1).mean())
-
-    monkeypatch.setattr(making, "_split", noting)
-    joined = error()
-    monkeypatch.setattr(making, "MANY", 1 << 18)
-    assert joined < 1.05 * error()
-    assert points[0] < 0.9 * points[1]
-
-
-def test_a_palette_moves_to_the_middle_of_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    frames = gradients(12)
-    pixels = np.concatenate(frames).reshape(-1, 3)[::7].astype(float)
-
-    def error() -> float:
-        colors = palette_of(frames, 64).colors
-        return float(np.square(pixels[:, None] - colors).sum(axis=2).min(axis=1).mean())
-
-    moved = error()
-    monkeypatch.setattr("animepggan.sampling.palette.ROUNDS", 0)
-    assert moved < 0.96 * error()
 
 
 def test_a_palette_serves_the_whole_film() -> None:
@@ -337,7 +301,9 @@ def test_a_full_disk_leaves_the_older_film(name: str, tmp_path: Path) -> None:
     if name.endswith(".mp4"):
         pytest.importorskip("av")
     (tmp_path / name).write_bytes(b"an older film")
-    (tmp_path / f".{name}.partial").symlink_to("/dev/full")
+    with pytest.raises(KeyError), replacing(tmp_path / name) as partial:
+        raise KeyError  # to learn what it is called
+    partial.symlink_to("/dev/full")
     with pytest.raises(ResourceError, match="disk is full"):
         write_film(gradients(3), tmp_path / name, fps=20)
     assert (tmp_path / name).read_bytes() == b"an older film"
@@ -373,7 +339,7 @@ def test_interpolate_walks_through_its_seeds(model: Path, tmp_path: Path, capsys
     assert durations == [100.0] * 12
     own = loaded()
     faces = list(latents_of([5, 1, 9], own.generator.latent_dim))
-    expected = list(draw(own, walk(faces, 12), truncation=0.7))
+    expected = list(draw(own, closed_walk(faces, 12), truncation=0.7))
     corners = list(draw(own, faces, truncation=0.7))
     for one, other in zip(shown, expected, strict=True):
         assert np.abs(one.astype(int) - other).max() <= 1

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import runs
 import torch
-from runs import CPU, copied, corpus, opened, resolve, same, trained
+from runs import CPU, FEW, copied, corpus, opened, resolve, same, trained
 from safetensors.torch import load_file
 from test_checkpoint import edit, flip, rewrite, sign
 from test_hub import COMMIT, OLDER, fill_cache
@@ -21,19 +21,9 @@ from animepggan.checkpoint import WEIGHTS, checkpoints_of
 from animepggan.corpus import Corpus
 from animepggan.errors import AnimepgganError, ModelError, RecipeError
 from animepggan.recipe import schedule_of
-from animepggan.run import open_run
+from animepggan.run import Inputs, RunOptions, open_run
 from animepggan.training import State
 from animepggan.transfer import PRESETS, Base, check_fit, load_base, open_base, preset_values
-
-FEW = """\
-name: few
-mirror: true
-schedule: {stabilize_kimg: 0.048, learning_rate: 0.0005, ramp_kimg: 0.02}
-checkpoints: {every_kimg: 0.012}
-previews: {every_kimg: 0.02, columns: 2, rows: 2}
-log: {every_kimg: 0.008}
-"""
-"""Twelve steps of four images at the base's resolution."""
 
 
 def general() -> Path:
@@ -205,23 +195,14 @@ def test_another_base_is_another_recipe(tmp_path: Path) -> None:
 # A base of the hub
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    return tmp_path
-
-
-def test_a_base_of_the_hub_comes_from_the_cache_and_its_commit_is_kept(cache: Path) -> None:
+def test_a_base_of_the_hub_comes_from_the_cache_and_its_commit_is_kept(offline_hub: Path) -> None:
     content = {path.name: path.read_bytes() for path in checkpoint().iterdir() if path.stem != "resume"}
-    fill_cache(cache, "alice/base", OLDER, content)
-    folder = cache / "run"
+    fill_cache(offline_hub, "alice/base", OLDER, content)
+    folder = offline_hub / "run"
     stopped(folder, 20, recipe=few("hub:alice/base"))
     told = {"spec": "hub:alice/base", "commit": OLDER, "name": "tiny", "images_seen": 64}
     assert provenance(folder, "images-000000020")["base"] == told
-    fill_cache(cache, "alice/base", COMMIT, content)  # main moved on
+    fill_cache(offline_hub, "alice/base", COMMIT, content)  # main moved on
     assert open_base("hub:alice/base").provenance["commit"] == COMMIT
     runs.train(folder, few("hub:alice/base"))
     assert provenance(folder)["base"] == told
@@ -312,7 +293,7 @@ def test_a_base_of_files_that_do_not_belong_together(tmp_path: Path) -> None:
         load_base(state, open_base(str(base)))
     with (
         pytest.raises(ModelError),
-        open_run(tmp_path / "run", few(base), character(), device=CPU, base=open_base(str(base))),
+        open_run(tmp_path / "run", few(base), Inputs(character(), open_base(str(base))), RunOptions(CPU)),
     ):
         pass
     assert not (tmp_path / "run").exists()

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from animepggan.report.histogram import FLOOR, WIDTH, histogram
+from animepggan.report.sheet import FLOOR, WIDTH, histogram
 
 
 def bars(drawing: str) -> list[tuple[float, float, str]]:

@@ -47,7 +47,7 @@ OLDER = "fedcba9876543210fedcba9876543210fedcba98"
     ],
 )
 def test_well_formed(spec: str, parsed: hub.HubSpec) -> None:
-    assert hub.parse(spec) == parsed
+    assert hub.parse_spec(spec) == parsed
     assert str(parsed) == spec
 
 
@@ -89,7 +89,7 @@ def test_well_formed(spec: str, parsed: hub.HubSpec) -> None:
 )
 def test_malformed_is_refused_with_an_example(spec: str) -> None:
     with pytest.raises(HubError) as caught:
-        hub.parse(spec)
+        hub.parse_spec(spec)
     message = str(caught.value)
     assert "for example hub:" in message
     assert len(message.splitlines()) <= 3
@@ -101,7 +101,7 @@ def test_malformed_is_refused_with_an_example(spec: str) -> None:
 @given(st.text(max_size=30))
 def test_no_subfolder_leads_out(text: str) -> None:
     try:
-        parsed = hub.parse(f"hub:alice/base@main:{text}")
+        parsed = hub.parse_spec(f"hub:alice/base@main:{text}")
     except HubError:
         return
     assert parsed.subfolder == text
@@ -123,12 +123,12 @@ for call in json.loads(sys.argv[1]):
     try:
         if call.pop("corpus", False):
             from animepggan.corpus import spec
-            source = spec.resolve(call["spec"])
+            source = spec.source_of(call["spec"])
             sizes = [len(entry.open().read()) for entry in source]
             names = [entry.name for entry in source]
             answers.append({"name": source.name, "commit": source.commit, "names": names, "sizes": sizes})
             continue
-        local = hub.resolve(call.pop("spec"), **call)
+        local = hub.fetch(call.pop("spec"), **call)
         answers.append({"path": str(local.path), "revision": local.revision, "repo": local.repo, "spec": local.spec})
     except AnimepgganError as error:
         answers.append({"error": str(error), "exit": error.exit_code})
@@ -340,6 +340,17 @@ def test_a_branch_moves_and_a_pin_does_not(tmp_path: Path, world: Hub) -> None:
     assert [Path(answer["path"], "config.json").read_bytes() for answer in answers] == [b"new", b"old"]
 
 
+def test_a_pin_that_the_cache_holds_is_not_asked_for(tmp_path: Path, world: Hub) -> None:
+    world.put("alice/base", CHECKPOINT | {"stage-0004/config.json": b"{4}"})
+    calls = [
+        {"spec": f"hub:alice/base@{COMMIT}{below}", "allow_patterns": ["config.json"]} for below in ("", ":stage-0004")
+    ]
+    before = resolve(tmp_path, *calls, endpoint=world.url).answers
+    world.requests = 0
+    assert resolve(tmp_path, *calls, endpoint=world.url).answers == before
+    assert world.requests == 0
+
+
 def test_preferred_files_keep_others_away(tmp_path: Path, world: Hub) -> None:
     world.put("datasets/alice/faces", {"sample.png": b"p", "train.zip": b"z", "deep/b.zip": b"z2"})
     call: dict[str, Any] = {"allow_patterns": ["*.png", "*.zip"], "prefer": ["*.zip"]}
@@ -429,4 +440,4 @@ def test_a_full_disk_is_a_matter_of_resources(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
     with pytest.raises(ResourceError, match="disk is full"):
-        hub.resolve(f"hub:alice/base@{COMMIT}")
+        hub.fetch(f"hub:alice/base@{COMMIT}")

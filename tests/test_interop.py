@@ -20,15 +20,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def test_the_package_is_converted_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_package_is_converted_once(cache: Path) -> None:
     backbone = backbones.choose(backbones.PACKAGED, cache=cache)
     assert backbone.architecture == "tf_efficientnet_lite0"
     assert backbone.dimension == 1280
     [path] = (cache / "backbones").glob("*.safetensors")
     with safe_open(path, "pt") as file:
         assert file.metadata()["architecture"] == "tf_efficientnet_lite0"
-    monkeypatch.setattr(backbones, "convert", lambda *_: pytest.fail("converted again"))
+    written = path.stat()
     again = backbones.choose(backbones.PACKAGED, cache=cache)
+    assert path.stat() == written
     picture = np.zeros((1, 64, 64, 3), np.uint8)
     np.testing.assert_array_equal(again.at(64).embed(picture), backbone.at(64).embed(picture))
 
@@ -41,13 +42,8 @@ def test_other_weights_are_refused_unread(tmp_path: Path) -> None:
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_without_the_hub_the_package_serves_and_says_so(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def silent(*_: object, **__: object) -> None:
-        raise HubError("the hub is out of reach\ntry later")
-
-    monkeypatch.setattr(backbones, "open_backbone", silent)
+@pytest.mark.usefixtures("offline_hub")
+def test_without_the_hub_the_package_serves_and_says_so(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert backbones.choose(None, cache=cache).architecture == "tf_efficientnet_lite0"
     assert "out of reach" in caplog.text

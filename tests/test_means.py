@@ -1,9 +1,8 @@
-"""By what a run trains, the plain step or the fast one, in which precision: options of a command, not of a recipe."""
+"""The plain step or the fast one, and in which precision: options of a command, not of a recipe."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ from runs import pictures, write_recipe
 
 from animepggan import cli
 from animepggan.checkpoint import load_networks, read_config
-from animepggan.training import fast, reference
 
 SHORT = ("--set", "schedule.stabilize_kimg=0.008", "--set", "schedule.fade_kimg=0.008")
 
@@ -29,25 +27,16 @@ def pretrain(output: str, *more: str) -> None:
     assert cli.main(["pretrain", "tiny.yaml", "--data", "faces", *SHORT, "-o", output, "--quiet", *more]) == 0
 
 
-def test_reference_trains_by_the_plain_step_to_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    called: list[str] = []
-    for module in (fast, reference):
-        function = module.wgan_gp
-
-        def watched(*arguments: Any, function: Any = function, name: str = module.__name__, **options: Any) -> Any:
-            called.append(name)
-            return function(*arguments, **options)
-
-        monkeypatch.setattr(module, "wgan_gp", watched)
+def test_reference_trains_by_the_plain_step_to_the_same_weights() -> None:
     pretrain("fast")
-    assert set(called) == {fast.__name__}
-    called.clear()
     pretrain("plain", "--reference")
-    assert set(called) == {reference.__name__}
     ours, plain = (load_networks(Path(run, "checkpoints", "stage-0008")) for run in ("fast", "plain"))
+    differing = 0
     for role, network in plain.items():
         for name, value in network.named_parameters():
             torch.testing.assert_close(ours[role].get_parameter(name), value, rtol=1e-2, atol=1e-4, msg=name)
+            differing += not torch.equal(ours[role].get_parameter(name), value)
+    assert differing > 0  # by rounding: it is another step
 
 
 def test_a_run_that_goes_on_in_another_precision_says_so(capsys: pytest.CaptureFixture[str]) -> None:

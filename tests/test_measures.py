@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import runs
 import torch
+from numpy.typing import NDArray
 from runs import killed, listing, logged, opened, resolve, same, status, train
-from test_evaluate import Means
+from test_checkpoint import edit
+from test_evaluate import Means, Pictures
 from test_run import KEPT, alike, stopped
 
 from animepggan import cli
-from animepggan.checkpoint import checkpoints_of, find, load_generator, verify
+from animepggan.checkpoint import checkpoints_of, find_model, load_generator, verify
 from animepggan.corpus import Corpus, description
+from animepggan.corpus.likeness import clusters_in
 from animepggan.errors import DataError, ModelError, RecipeError
-from animepggan.metrics import split as split_module
-from animepggan.metrics.clusters import held_out
-from animepggan.metrics.evaluate import evaluate, prepare
-from animepggan.metrics.pool import Pool
-from animepggan.metrics.split import clusters_in, split
-from animepggan.report import measures
-from animepggan.report.measures import Judge, Standing
+from animepggan.metrics.pictures import RealPictures
+from animepggan.metrics.quality import make_reference, measure
+from animepggan.metrics.split import held_out, split
+from animepggan.report.measures import BestSoFar, Criterion, Measurer
 from animepggan.run import Event
 from animepggan.sampling.draw import draw
 from animepggan.sampling.latents import latents_of
 
 MEASURED = ("measures.every_kimg=0.008", "measures.count=12", "measures.hold_out=0.25")
-"""Ten of forty pictures are held out, and the run is measured at each line of its log."""
+"""About ten of forty pictures are held out, and the run is measured at each line of its log."""
 
 
 def forty(side: int = 8) -> Corpus:
@@ -40,13 +41,18 @@ def forty(side: int = 8) -> Corpus:
 
 @pytest.fixture(autouse=True)
 def _backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measures, "_backbone", lambda *_: Means())
+    backbone(monkeypatch, lambda: Means())
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, kid: Mapping[int, float]) -> None:
+def backbone(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Means]) -> None:
+    """Let this be what a backbone is chosen from."""
+    monkeypatch.setattr("animepggan.interop.backbones.choose", lambda *_, **__: SimpleNamespace(at=lambda side: make()))
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, kid: Mapping[int, float], **more: Any) -> None:
     """Let the measures at so many images be these."""
-    conditions = {"features": Means.label, "reference": "ten", "n": 12, "seed": 0}
-    monkeypatch.setattr(Judge, "measure", lambda _, state: {"kid": kid[state.images_seen], **conditions})
+    more |= {"features": Means.label, "reference": "ten", "n": 12, "seed": 0}
+    monkeypatch.setattr(Measurer, "measure", lambda _, state: {"kid": kid[state.images_seen], **more})
 
 
 UP_AND_DOWN = {8: 9.0, 16: 8.0, 24: 7.0, 32: 6.0, 40: 7.0, 48: 8.0, 56: 5.0, 64: 6.0}
@@ -63,7 +69,7 @@ def best(folder: Path) -> dict[str, Any]:
 def test_a_part_of_a_corpus_is_a_corpus(tmp_path: Path) -> None:
     folder = runs.pictures(tmp_path / "set", 12)
     rows = [description.Row(f"{number:04d}.png", cluster=number // 3, weight=1.0 + number) for number in range(12)]
-    description.write(tmp_path / "corpus.jsonl", rows, base=str(folder))
+    description.write_description(tmp_path / "corpus.jsonl", rows, base=str(folder))
     whole = Corpus.load(str(tmp_path / "corpus.jsonl"), resolution=8)
     assert whole.clusters is not None
     assert whole.clusters.tolist() == [number // 3 for number in range(12)]
@@ -101,7 +107,7 @@ def _values(corpus: Corpus) -> torch.Tensor:
     return pixels.float() / 127.5 - 1
 
 
-def test_what_is_held_out_follows_from_seed_and_names_and_no_copy_crosses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_held_out_follows_from_seed_and_names_and_no_copy_crosses() -> None:
     pixels = runs.pixels(40, 16, 0)
     pixels[20:30] = pixels[:10]
     corpus = Corpus(pixels, [f"{number:02d}" for number in range(40)], name="copies", spec="copies/")
@@ -112,24 +118,23 @@ def test_what_is_held_out_follows_from_seed_and_names_and_no_copy_crosses(monkey
         training, out = set(parts.training.names), set(parts.held_out.names)
         assert training | out == set(corpus.names)
         assert not training & out
-        assert parts.count == 6
         assert all((f"{number:02d}" in out) == (f"{number + 20:02d}" in out) for number in range(10))
-        # What `evaluate --hold-out 6` takes, with the run's seed.
-        assert out == {corpus.names[place] for place in np.flatnonzero(held_out(clusters, corpus.names, 6, seed))}
+        assert 3 <= parts.count <= 9
+        for asked in (0.2, parts.count):  # what `evaluate --hold-out` takes, with the run's seed
+            again = held_out(clusters, corpus.names, asked, seed)
+            assert out == {corpus.names[place] for place in np.flatnonzero(again)}
     assert out != set(split(corpus, clusters, 0.2, 0).held_out.names)
     for share in (0.01, 0.99):
         with pytest.raises(DataError, match=r"of 30 clusters cannot be held out(.|\n)*measures.hold_out=0.2"):
             split(corpus, clusters, share, 0)
-    monkeypatch.setattr(split_module, "MOST", 4)
-    assert split(corpus, clusters, 0.2, 0).count == 4
-    monkeypatch.setattr(split_module, "SEARCHED", 39)
-    assert len(np.unique(clusters_in(corpus))) == 40
+    large = Corpus(torch.zeros(2000, 3, 4, 4, dtype=torch.uint8), [f"{n}" for n in range(2000)], name="a", spec="a")
+    assert split(large, np.arange(2000), 0.9, 0).count == 1000  # more make no measure better
 
 
 def test_clusters_are_those_of_the_description(tmp_path: Path) -> None:
     folder = runs.pictures(tmp_path / "set", 12)
     rows = [description.Row(f"{number:04d}.png", cluster=number // 3) for number in range(12)]
-    description.write(tmp_path / "corpus.jsonl", rows, base=str(folder))
+    description.write_description(tmp_path / "corpus.jsonl", rows, base=str(folder))
     corpus = Corpus.load(str(tmp_path / "corpus.jsonl"), resolution=8)
     parts = split(corpus, clusters_in(corpus), 0.5, 0)
     assert len(parts.held_out.names) == len(parts.training.names) == 6
@@ -144,7 +149,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run: not to be written to."""
     folder = tmp_path_factory.mktemp("measured") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measures, "_backbone", lambda *_: Means())
+        backbone(patch, Means)
         train(folder, resolve(*MEASURED), forty())
     return folder
 
@@ -152,7 +157,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_that_is_measured_trains_as_one_that_is_not(measured: Path, tmp_path: Path) -> None:
     corpus = forty()
     training = split(corpus, clusters_in(corpus), 0.25, 0).training
-    assert len(training.names) == 30
+    assert len(training.names) == 32
     train(tmp_path / "run", resolve(), training)
     for name in KEPT:
         same(measured / "checkpoints" / name, tmp_path / "run" / "checkpoints" / name)
@@ -160,28 +165,28 @@ def test_a_run_that_is_measured_trains_as_one_that_is_not(measured: Path, tmp_pa
     for key in ("images_seen", "loss_discriminator", "loss_generator"):
         assert [line[key] for line in kept] == [line[key] for line in added]
     told = json.loads((measured / "checkpoints" / "stage-0008" / "config.json").read_text())["provenance"]["corpus"]
-    assert (told["pictures"], told["held_out"], told["fingerprint"]) == (40, 10, corpus.fingerprint)
+    assert (told["pictures"], told["held_out"], told["fingerprint"]) == (40, 8, corpus.fingerprint)
 
 
 def test_the_log_has_the_measures_of_what_the_averaged_generator_draws(measured: Path) -> None:
     lines = logged(measured)
     assert all(line["features"] == Means.label and line["n"] == 12 and line["seed"] == 0 for line in lines)
-    assert all("10 pictures" in line["reference"] for line in lines)
+    assert all("8 pictures" in line["reference"] for line in lines)
     assert all(isinstance(line[key], float) for line in lines for key in ("kid", "kid_std", "frechet", "coverage"))
     corpus = forty()
     parts = split(corpus, clusters_in(corpus), 0.25, 0)
-    pool = Pool(parts.held_out, 8, parts.labels.tolist())
-    reference = prepare(pool, embedder=Means(), memorization=False)
+    real = RealPictures(parts.held_out, 8, parts.labels)
+    reference = make_reference(real, embedder=Means(), memorization=False)
     for name, line in (("stage-0004", lines[1]), ("stage-0008", lines[-1])):
         loaded = load_generator(measured / "checkpoints" / name)
         drawn = np.stack(list(draw(loaded, latents_of(range(12), 8))))
         factor = 8 // drawn.shape[1]
-        found = evaluate(drawn.repeat(factor, axis=1).repeat(factor, axis=2), reference).measures
+        found, _ = measure(drawn.repeat(factor, axis=1).repeat(factor, axis=2), reference)
         assert line["kid"] == pytest.approx(found.kid, rel=1e-3)
         assert line["coverage"] == found.coverage
 
 
-def test_the_best_by_the_log_is_marked_and_kept(measured: Path) -> None:
+def test_the_best_is_marked_and_kept(measured: Path) -> None:
     lines = logged(measured)
     lowest = min(lines, key=lambda line: line["kid"])
     told = best(measured)
@@ -217,8 +222,8 @@ def test_what_is_best_between_checkpoints_is_kept_until_there_is_a_better_one(
     # The newest two in between, and the best beside them.
     assert runs.names(checkpoints_of(folder)) == [*KEPT[:2], "images-000000056", *KEPT[2:]]
     assert best(folder)["checkpoint"] == "images-000000056"
-    assert find(str(folder)).path.name == "stage-0008"
-    assert find(str(folder / "checkpoints" / "best.json")).path.name == "images-000000056"
+    assert find_model(str(folder)).path.name == "stage-0008"
+    assert find_model(str(folder / "checkpoints" / "best.json")).path.name == "images-000000056"
 
 
 def test_a_best_json_that_names_nothing_is_told(tmp_path: Path) -> None:
@@ -226,7 +231,7 @@ def test_a_best_json_that_names_nothing_is_told(tmp_path: Path) -> None:
     for text, told in (('{"checkpoint": "images-1"}', "images-1"), ("[]", "names no checkpoint"), ("{", "damaged")):
         file.write_text(text)
         with pytest.raises(ModelError, match=told):
-            find(str(file))
+            find_model(str(file))
 
 
 @pytest.mark.parametrize("stops", [[4], [8, 32], [36], [40, 52], [56, 60]], ids=str)
@@ -247,7 +252,7 @@ def test_a_run_that_ended_early_ends_as_if_it_never_had(
     assert best(tmp_path / "run") == best(tmp_path / "whole")
 
 
-def test_a_mark_that_a_kill_left_behind_comes_from_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mark_that_a_kill_left_behind_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, UP_AND_DOWN)
     recipe = resolve(*MEASURED)
     killed(tmp_path / "run", recipe, 28, forty())
@@ -263,17 +268,96 @@ def test_a_mark_that_a_kill_left_behind_comes_from_the_log(tmp_path: Path, monke
     alike(tmp_path / "run", tmp_path / "whole")
 
 
+def spoil_log(folder: Path) -> None:
+    lines = (folder / "log.jsonl").read_bytes().splitlines()
+    at = next(number for number, line in enumerate(lines) if json.loads(line)["images_seen"] == 32)
+    lines[at] = b'{"images_seen": 32, "kid": {"16": "x"}, "features": [], "n": {}}'
+    (folder / "log.jsonl").write_bytes(b"\n".join([b"\xff\0", *lines, b"[" * 10_000]) + b"\n")
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a line of the log": spoil_log,
+    "the whole log": lambda folder: (folder / "log.jsonl").write_bytes(b"\0" * 1000),
+    "no log": lambda folder: (folder / "log.jsonl").unlink(),
+    "best.json of NULs": lambda folder: (folder / "checkpoints/best.json").write_bytes(b"\0" * 100),
+    "a deep best.json": lambda folder: (folder / "checkpoints/best.json").write_text("[" * 100_000),
+    "best.json of another kind": lambda folder: (folder / "checkpoints/best.json").write_text('{"checkpoint": [1]}'),
+    "best.json names what is not there": lambda folder: edit(
+        folder / "checkpoints/best.json", lambda told: told | {"checkpoint": "images-000000003", "value": -1.0}
+    ),
+    "an older config.json": lambda folder: (folder / "checkpoints/stage-0004/config.json").write_text("[" * 100_000),
+    "measures of another kind": lambda folder: edit(
+        folder / "checkpoints/stage-0004/config.json", lambda config: config | {"measures": {"kid": "low", "n": []}}
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_no_damaged_file_loses_the_best_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object]
+) -> None:
+    scripted(monkeypatch, UP_AND_DOWN | {56: 6.5})
+    folder, recipe = tmp_path / "run", resolve(*MEASURED)
+    killed(folder, recipe, 36, forty())
+    damage(folder)
+    with opened(folder, recipe, forty()) as run:
+        assert best(folder)["checkpoint"] == "images-000000032"
+        list(run.train())
+    assert best(folder) | {"value": 0} == {
+        "checkpoint": "images-000000032",
+        "measure": "kid",
+        "value": 0,
+        "images_seen": 32,
+        "backbone": Means.label,
+        "reference": "ten",
+        "n": 12,
+        "seed": 0,
+    }
+    verify(folder / "checkpoints" / "images-000000032")
+    train(tmp_path / "whole", recipe, forty())
+    for name in ("images-000000032", "stage-0008"):
+        same(folder / "checkpoints" / name, tmp_path / "whole" / "checkpoints" / name)
+    assert listing(folder) == listing(tmp_path / "whole")
+
+
+def test_a_best_checkpoint_that_was_damaged_is_neither_named_nor_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, UP_AND_DOWN | {56: 6.5})
+    folder, recipe = tmp_path / "run", resolve(*MEASURED)
+    killed(folder, recipe, 36, forty())
+    (folder / "checkpoints" / "images-000000032" / "config.json").write_bytes(b"\0" * 100)
+    train(folder, recipe, forty())
+    assert (folder / "checkpoints" / "images-000000032" / "generator_ema.safetensors").is_file()
+    assert best(folder)["checkpoint"] == "stage-0008"  # of those that can be read
+
+
+def test_a_checkpoint_tells_what_was_measured_there_and_what_it_was_saved_for(measured: Path) -> None:
+    lines = {line["images_seen"]: line for line in logged(measured)}
+    for checkpoint in checkpoints_of(measured):
+        config = json.loads((checkpoint / "config.json").read_text())
+        line = lines.get(config["position"]["images_seen"])
+        if line is None:  # between two measures
+            assert config["measures"] is None
+        else:
+            assert config["measures"]["decisive"] == "kid"
+            assert all(
+                config["measures"][key] == line[key] for key in ("kid", "coverage", "features", "reference", "n")
+            )
+        stage = checkpoint.name.startswith("stage")
+        assert config["saved_for"] in (["stage"] if stage else ["interval", "best"])
+
+
 def test_by_another_measure_another_one_is_the_best(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     train(folder, resolve(*MEASURED, "schedule.stabilize_kimg={4: 0.016, 8: 0.008}"), forty())
     longer = resolve(*MEASURED, "measures.name=coverage", "measures.every_kimg=1")
-    with opened(folder, longer, forty(), allow=["schedule"]) as run:
-        lines = [line for line in logged(folder) if "coverage" in line]
-        highest = max(line["coverage"] for line in lines)
-        first = next(line["images_seen"] for line in lines if line["coverage"] == highest)
-        assert run.standing is not None
-        assert run.standing.best is not None
-        assert run.standing.best["images_seen"] == first
+    at = {line["images_seen"]: line["coverage"] for line in logged(folder)}
+    saved = [runs.position(checkpoint)["images_seen"] for checkpoint in checkpoints_of(folder)]
+    with opened(folder, longer, forty(), allow=["schedule"]):
+        told = best(folder)
+    first = max((images_seen for images_seen in saved if images_seen in at), key=lambda seen: (at[seen], -seen))
+    assert (told["measure"], told["value"], told["images_seen"]) == ("coverage", at[first], first)
 
 
 def test_to_be_measured_or_not_is_another_recipe(tmp_path: Path) -> None:
@@ -286,10 +370,11 @@ def test_to_be_measured_or_not_is_another_recipe(tmp_path: Path) -> None:
 
 
 def test_an_error_while_measuring_is_a_note(tmp_path: Path, measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise ZeroDivisionError("of a measure")
+    class Broken(Means):
+        def embed(self, pictures: Pictures, *, batch_size: int = 32) -> NDArray[np.float32]:
+            raise ZeroDivisionError("of a measure")
 
-    monkeypatch.setattr(Judge, "measure", broken)
+    backbone(monkeypatch, Broken)
     events = train(tmp_path / "run", resolve(*MEASURED), forty())
     assert [event.notes for event in events if event.notes] == 8 * [("not measured: of a measure",)]
     assert all(line["notes"] == ["not measured: of a measure"] for line in logged(tmp_path / "run"))
@@ -298,10 +383,10 @@ def test_an_error_while_measuring_is_a_note(tmp_path: Path, measured: Path, monk
 
 
 def test_without_a_backbone_patches_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object) -> None:
+    def missing() -> Means:
         raise ModelError("no backbone: there is none\ninstall one")
 
-    monkeypatch.setattr(measures, "_backbone", missing)
+    backbone(monkeypatch, missing)
     larger = ("resolution=16", "schedule.fade_kimg=0.004", "schedule.stabilize_kimg=0.004")
     with opened(tmp_path / "run", resolve(*MEASURED, *larger), forty(16)) as run:
         assert any("no kid is measured, swd instead: no backbone: there is none" in note for note in run.notes)
@@ -317,10 +402,10 @@ def test_without_a_backbone_patches_are_compared(tmp_path: Path, monkeypatch: py
 
 
 def test_swd_asks_for_no_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measures, "_backbone", lambda *_: pytest.fail("asked"))
+    backbone(monkeypatch, lambda: pytest.fail("asked"))
     with opened(tmp_path / "run", resolve(*MEASURED, "resolution=16", "measures.name=swd"), forty(16)) as run:
-        assert run.judge is not None
-        assert run.judge.features is None
+        assert run.measurer is not None
+        assert run.measurer.criterion.features is None
 
 
 def test_too_few_pictures_to_hold_out_are_told_before_training(tmp_path: Path) -> None:
@@ -337,7 +422,7 @@ def line(images_seen: int, resolution: int = 8, **values: Any) -> dict[str, Any]
 
 
 def test_the_best_is_the_lowest_or_of_coverage_the_highest() -> None:
-    kid, coverage = (Standing(name, "f", 12, last_resolution=8) for name in ("kid", "coverage"))
+    kid, coverage = (BestSoFar(Criterion(name, "f", 12), last_resolution=8) for name in ("kid", "coverage"))
     lines = [line(4, 4, kid=3.0, coverage=0.3), line(8, 4, kid=4.0, coverage=0.2), line(12, kid=2.0, coverage=0.4)]
     assert [kid.add(each) for each in lines[:2]] == [True, False]
     assert kid.waited == 0  # where a resolution is still to come, nothing is waited for
@@ -346,7 +431,7 @@ def test_the_best_is_the_lowest_or_of_coverage_the_highest() -> None:
     others = [line(16, kid=2.0), line(20, kid=None), line(24, kid=1.0, n=13), {**line(28, kid=1.0), "features": "g"}]
     assert not any(kid.add(each) for each in others)
     assert kid.waited == 1  # what is equal is no better; what cannot be compared does not count
-    levels = Standing("swd", "f", 12, last_resolution=8)
+    levels = BestSoFar(Criterion("swd", "f", 12), last_resolution=8)
     assert levels.add(line(4, swd={"32": 10.0, "16": 20.0}))
     assert not levels.add(line(8, swd={"32": 1.0, "16": 30.0}))
     assert levels.add(line(12, swd={"32": 19.0, "16": 10.0}))
@@ -412,8 +497,7 @@ def test_tensorboard_gets_the_measures(tmp_path: Path, monkeypatch: pytest.Monke
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    conditions = {"features": Means.label, "reference": "ten", "n": 12, "seed": 0}
-    monkeypatch.setattr(Judge, "measure", lambda *_: {"kid": 2.0, "swd": {"16": 3.0}, **conditions})
+    scripted(monkeypatch, dict.fromkeys(UP_AND_DOWN, 2.0), swd={"16": 3.0})
     train(tmp_path / "run", resolve(*MEASURED, "log.tensorboard=true"), forty())
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()

@@ -12,26 +12,26 @@ import pytest
 import runs
 import torch
 from networks import tiny
-from runs import CPU, corpus, gradients_of, recipe, resolve, schedule, trained
+from runs import CPU, corpus, gradients_of, recipe, resolve, schedule, trained, watched
 from test_checkpoint import edit, rewrite, sign
 from test_fast_step import apart, close, discriminator, draw, generator, gradients, pictures
-from test_training import FADING, STEADY, watch, weights
+from test_training import FADING, STEADY, weights
 from torch import Tensor
 
-from animepggan import augment as augmenting
-from animepggan.augment import Controller, augment
+from animepggan.augment import HALF_LIFE, Controller, augment
 from animepggan.checkpoint import WEIGHTS, load_generator, load_networks
 from animepggan.errors import ModelError, RecipeError
 from animepggan.networks import build_discriminator
 from animepggan.networks.layers import upsample
 from animepggan.objectives import Lecam, lecam_regularization
 from animepggan.recipe import Recipe, schedule_of
-from animepggan.recipe.model import ObjectiveOptions
+from animepggan.recipe.keys import ObjectiveOptions
 from animepggan.schedule import Moment, Phase
 from animepggan.streams import stream
-from animepggan.training import Progress, State, fast, loop, reference, run
+from animepggan.training import Progress, State, fast, reference, run
+from animepggan.training.inputs import cross_fade
 from animepggan.training.loop import step
-from animepggan.training.regularizers import Scores, frozen_layers, mine, pull
+from animepggan.training.methods import Scores, add_l2sp_gradient, frozen_layers, train_new_layers
 from animepggan.transfer import check_fit, load_base, open_base
 
 HELD_OUT = corpus(8, seed=5)
@@ -62,25 +62,19 @@ def written(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("objective", ["wgan-gp", "r1-logistic", "r3"])
 @pytest.mark.parametrize("shared", ["true", "false"])
-def test_the_discriminator_sees_nothing_that_is_not_augmented(
-    monkeypatch: pytest.MonkeyPatch, written: str, objective: str, shared: str
-) -> None:
+def test_the_discriminator_sees_nothing_that_is_not_augmented(objective: str, shared: str) -> None:
     options = "augment=diffaugment", f"objective.shared_latents={shared}", f"objective.name={objective}"
-    both = state(*options, resolution=8, reference=written == "reference")
-    drawn = watch(monkeypatch, written, "generate")
-    learnt, judged = watch(monkeypatch, written, "wgan_gp"), watch(monkeypatch, written, "discriminate")
+    both = state(*options, resolution=8, reference=True)
+    drawn, judged = watched(both.generator), watched(both.discriminator)
     take(both, FADING)
-    real = loop.cross_fade(corpus().batch(20, 4, resolution=8, seed=0, mirror=False), 0.25)
-    real, fake = augment(real, 1.0, "real", 0, 20), augment(drawn[0][1].detach(), 1.0, "fake", 0, 20)
-    if objective == "wgan-gp":
-        torch.testing.assert_close(learnt[0][0][1:3], (real, fake))
-    else:
-        torch.testing.assert_close([arguments[1] for arguments, _ in judged[:2]], [real, fake])
+    real = cross_fade(corpus().batch(20, 4, resolution=8, seed=0, mirror=False), 0.25)
+    real, fake = augment(real, 1.0, "real", 0, 20), augment(drawn[0][2].detach(), 1.0, "fake", 0, 20)
+    torch.testing.assert_close([pictures for pictures, *_ in judged[:2]], [real, fake])
     assert len(drawn) == (1 if shared == "true" else 2)
-    again = augment(drawn[-1][1], 1.0, "generator", 0, 20)
-    seen = [arguments[1] for arguments, _ in (judged[-2:] if objective == "r3" else judged[-1:])]
+    again = augment(drawn[-1][2], 1.0, "generator", 0, 20)
+    seen = [pictures for pictures, *_ in (judged[-2:] if objective == "r3" else judged[-1:])]
     torch.testing.assert_close(seen, [again, real] if objective == "r3" else [again])
-    assert not torch.equal(again, augment(drawn[-1][1], 1.0, "fake", 0, 20))
+    assert not torch.equal(again, augment(drawn[-1][2], 1.0, "fake", 0, 20))
 
 
 def test_the_generator_learns_through_the_augmentation(written: str) -> None:
@@ -102,11 +96,12 @@ def test_augmented_steps_in_bfloat16_are_finite() -> None:
     assert progress.methods == {"augment_strength": 1.0}
 
 
-def test_no_augmentation_turns_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(augmenting, "CUTOUT", 0.0)
+def test_no_augmentation_turns_a_picture() -> None:
     rows = torch.rand(200, 3, 16, 1).expand(200, 3, 16, 16) + 3
-    seen = augment(rows, 1.0, "real", 0)[..., 2:-2]  # what no shift reaches
-    torch.testing.assert_close(seen, seen[..., :1].expand_as(seen))
+    seen = augment(rows, 0.9, "real", 0)[..., 2:-2]  # what no shift reaches
+    left = seen.ne(0)  # of the cutout, which takes no whole row
+    torch.testing.assert_close(seen, seen.amax(3, keepdim=True) * left)
+    assert seen.amax(3).gt(0).float().mean() > 0.9
     assert not Recipe(name="x").mirror
 
 
@@ -118,22 +113,22 @@ def alike(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and torch.allclose(one, other, atol=1e-6)
 
 
-def test_the_controller_looks_at_the_scores_of_every_fourth_step(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
-    options = "augment=adaptive", "augmentation.ramp_kimg=0.05", "augmentation.target=0.1"
-    both = state(*options, reference=written == "reference")
-    learnt, judged = watch(monkeypatch, written, "wgan_gp"), watch(monkeypatch, written, "discriminate")
-    told = steps(both, 8, validation=HELD_OUT)
+def test_the_controller_looks_at_the_scores_of_every_fourth_step() -> None:
+    both = state("augment=adaptive", "augmentation.ramp_kimg=0.05", "augmentation.target=0.1", reference=True)
+    judged = watched(both.discriminator)
     expected = Controller()
-    for nth in (3, 7):
-        assert told[nth - 1].methods["augment_strength"] == expected.strength
+    for nth in range(8):
+        judged.clear()
+        told = take(both, Moment(4 * nth, STEADY.phase, 1.0, 0.001), validation=HELD_OUT).methods
         unseen = HELD_OUT.batch(4 * nth, 4, resolution=4, seed=0, mirror=False)
         unseen = augment(unseen, expected.strength, "validation", 0, 4 * nth)
-        (held_out,) = (result for arguments, result in judged if alike(arguments[1], unseen))
-        loss = learnt[nth][1]
-        scores = [scores.mean().item() for scores in (loss.real_scores, held_out, loss.fake_scores)]
-        expected = expected.update(*scores, images=16, target=0.1, ramp_kimg=0.05)
-        assert told[nth].methods["augment_strength"] == expected.strength
-        assert told[nth].methods["r_v"] == pytest.approx(expected.overfitting, rel=1e-4)
+        held_out = [scores for pictures, _, scores in judged if alike(pictures, unseen)]
+        assert len(held_out) == (nth in (3, 7))
+        if held_out:
+            means = [scores.mean().item() for scores in (judged[0][2], held_out[0], judged[1][2])]
+            expected = expected.update(*means, images=16, target=0.1, ramp_kimg=0.05)
+        assert told["augment_strength"] == expected.strength
+        assert told["r_v"] == pytest.approx(expected.overfitting, rel=1e-4)
 
 
 def test_r_v_is_that_of_the_scores_from_the_first_look_on() -> None:
@@ -144,8 +139,8 @@ def test_r_v_is_that_of_the_scores_from_the_first_look_on() -> None:
 def test_a_held_out_set_that_is_trained_on_calls_for_no_strength() -> None:
     both = state("augment=adaptive", "augmentation.ramp_kimg=0.02")
     steps(both, 8, validation=corpus())
-    assert both.controllers["augment"].overfitting == pytest.approx(0.0, abs=1e-5)
-    assert both.strength == 0.0
+    assert both.methods.controllers["augment"].overfitting == pytest.approx(0.0, abs=1e-5)
+    assert both.methods.augment_strength == 0.0
 
 
 @pytest.mark.parametrize("option", ["augment=adaptive", "apa=true"])
@@ -158,37 +153,37 @@ def test_without_pictures_held_out_there_is_no_controller(option: str) -> None:
 # APA
 
 
-def test_apa_passes_drawn_pictures_for_real_ones(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
-    both = state("apa=true", reference=written == "reference")
-    both.controllers["apa"] = Controller(strength=0.5)
-    learnt, drawn = watch(monkeypatch, written, "wgan_gp"), watch(monkeypatch, written, "generate")
+def test_apa_passes_drawn_pictures_for_real_ones() -> None:
+    both = state("apa=true", reference=True)
+    both.methods.controllers["apa"] = Controller(strength=0.5)
+    drawn, judged = watched(both.generator), watched(both.discriminator)
     shares = []
     for nth in range(8):
         drawn.clear()
+        judged.clear()
         take(both, Moment(4 * nth, STEADY.phase, 1.0, 0.001))
-        shown, real = learnt[-1][0][1], corpus().batch(4 * nth, 4, resolution=4, seed=0, mirror=False)
+        shown, real = judged[0][0], corpus().batch(4 * nth, 4, resolution=4, seed=0, mirror=False)
         kept = [torch.equal(one, other) for one, other in zip(shown, real, strict=True)]
         instead = [one for one, stays in zip(shown, kept, strict=True) if not stays]
         if instead:
-            (_, latents, *_), own = drawn[0]
+            latents, _, own = drawn[0]
             torch.testing.assert_close(torch.stack(instead), own)
-            assert not any(torch.equal(latents[0], latent) for arguments, _ in drawn[1:] for latent in arguments[1])
+            assert not any(torch.equal(latents[0], latent) for others, *_ in drawn[1:] for latent in others)
         shares.append(1 - sum(kept) / 4)
     assert 0.25 < sum(shares) / 8 < 0.75
     assert len(set(shares)) > 1
 
 
-def test_apa_compares_held_out_pictures_with_the_real_ones_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    both = state("apa=true", "augmentation.target=0.001")
-    both.controllers["apa"] = Controller(strength=0.6)
-    steered: list[float] = []
-    monkeypatch.setattr(both, "steer", lambda train, *_, **options: steered.append(train))
-    learnt = watch(monkeypatch, "fast", "wgan_gp")
+def test_apa_compares_held_out_pictures_with_the_real_ones_alone() -> None:
+    both = state("apa=true", "augmentation.target=0.001", reference=True)
+    both.methods.controllers["apa"] = Controller(strength=0.6)
+    judged = watched(both.discriminator)
     take(both, Moment(12, STEADY.phase, 1.0, 0.001), validation=HELD_OUT)
-    shown, real = learnt[0][0][1], corpus().batch(12, 4, resolution=4, seed=0, mirror=False)
+    shown, real = judged[0][0], corpus().batch(12, 4, resolution=4, seed=0, mirror=False)
     kept = (shown == real).flatten(1).all(1)
     assert 0 < kept.sum() < 4
-    assert steered == [pytest.approx(learnt[0][1].real_scores[kept].mean().item())]
+    share = 0.5 ** (16 / HALF_LIFE)  # of the average, what it was before: 0
+    assert both.methods.controllers["apa"].train == pytest.approx((1 - share) * judged[0][2][kept].mean().item())
 
 
 # LeCam
@@ -230,7 +225,7 @@ def test_a_step_regularizes_by_the_steps_before(objective: str) -> None:
     options = f"objective.name={objective}", "objective.r1_gamma=0"
     with_it, without = state("lecam=0.5", *options), state(*options)
     assert take(with_it).loss_discriminator == take(without).loss_discriminator
-    before = with_it.scores.lecam(0.5)
+    before = with_it.methods.lecam
     assert before is not None
     twins = copy.deepcopy(with_it.discriminator), copy.deepcopy(with_it.generator)
     next_moment = Moment(4, STEADY.phase, 1.0, 0.001)
@@ -302,7 +297,7 @@ def test_a_run_without_a_base_has_no_use_for_them(tmp_path: Path, option: str) -
 # L2-SP
 
 
-def test_the_pull_is_the_gradient_of_half_the_squared_distance() -> None:
+def test_l2sp_adds_the_gradient_of_half_the_squared_distance() -> None:
     network = discriminator(8)
     anchors = {name: torch.randn_like(value) for name, value in network.named_parameters()}
     del anchors["blocks.8.conv0.weight"]  # a layer that the base has not
@@ -311,7 +306,7 @@ def test_the_pull_is_the_gradient_of_half_the_squared_distance() -> None:
     expected = gradients(network)
     for name, parameter in network.named_parameters():
         parameter.grad = None if name == "from_rgb.8.bias" else torch.ones_like(parameter)  # None: it is frozen
-    pull(network, anchors, 0.3)
+    add_l2sp_gradient(network, anchors, 0.3)
     for name, value in gradients(network).items():
         if name == "from_rgb.8.bias":
             assert value is None
@@ -330,13 +325,13 @@ def distances(run: Path) -> list[float]:
     return found
 
 
-def test_a_pulled_run_stays_near_its_base() -> None:
-    free, pulled = (trained("l2sp=" + weight, text=TUNED, base=str(base())) for weight in ("0", "1000"))
-    for far, near in zip(distances(free), distances(pulled), strict=True):
+def test_a_run_with_l2sp_stays_near_its_base() -> None:
+    free, held = (trained("l2sp=" + weight, text=TUNED, base=str(base())) for weight in ("0", "1000"))
+    for far, near in zip(distances(free), distances(held), strict=True):
         assert 0 < near < far / 2
 
 
-def test_a_pull_goes_on_to_the_base_that_it_began_with(tmp_path: Path) -> None:
+def test_l2sp_goes_on_to_the_base_that_it_began_with(tmp_path: Path) -> None:
     moving = runs.copied(base(), tmp_path / "base")
     given = resolve("l2sp=1000", text=TUNED, base=str(moving))
     runs.killed(tmp_path / "run", given, 24)
@@ -403,18 +398,19 @@ def test_a_grown_run_that_was_stopped_ends_as_if_it_never_was(tmp_path: Path) ->
     assert not (tmp_path / "run" / "checkpoints" / "stage-0008").exists()
 
 
-def test_while_a_stage_fades_in_a_share_of_the_pictures_is_the_bases(monkeypatch: pytest.MonkeyPatch) -> None:
-    both = state("extend_share=0.5", resolution=8)
-    learnt, general = watch(monkeypatch, "fast", "wgan_gp"), corpus(seed=7)
+def test_while_a_stage_fades_in_a_share_of_the_pictures_is_the_bases() -> None:
+    both = state("extend_share=0.5", resolution=8, reference=True)
+    judged, general = watched(both.discriminator), corpus(seed=7)
     steady = Moment(20, Phase(8, "stabilize", 16, 32, 4, 0.001), 1.0, 0.001)
     shares = []
     for moment in [*(Moment(n, FADING.phase, 0.25, 0.001) for n in range(16, 32, 4)), steady]:
+        judged.clear()
         take(both, moment, base_corpus=general)
         own, theirs = (
-            loop.cross_fade(found.batch(moment.images_seen, 4, resolution=8, seed=0, mirror=False), moment.alpha)
+            cross_fade(found.batch(moment.images_seen, 4, resolution=8, seed=0, mirror=False), moment.alpha)
             for found in (corpus(), general)
         )
-        of_own, of_theirs = ((learnt[-1][0][1] == real).flatten(1).all(1) for real in (own, theirs))
+        of_own, of_theirs = ((judged[0][0] == real).flatten(1).all(1) for real in (own, theirs))
         assert torch.equal(of_own, ~of_theirs)
         shares.append(of_theirs.float().mean().item())
     assert shares[-1] == 0.0
@@ -445,7 +441,7 @@ def test_a_miner_begins_as_the_identity() -> None:
 def test_the_fast_gradient_reaches_the_miner(norm_latent: bool, alone: bool) -> None:
     for alpha in (0.3, 1.0):
         network = mined(norm_latent=norm_latent)
-        mine(network, 8, alone=alone)
+        train_new_layers(network, 8, alone=alone)
         (plain_drawn, plain), (drawn, ours) = (draw(module, network, alpha) for module in (reference, fast))
         assert close(plain_drawn, drawn)
         assert apart(plain, ours) == []

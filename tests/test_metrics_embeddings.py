@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from animepggan.metrics.distances import frechet_distance, kernel_distance
-from animepggan.metrics.diversity import cluster_diversity
-from animepggan.metrics.manifolds import manifolds
+from animepggan.metrics.embeddings import cluster_diversity, frechet_distance, kernel_distance, manifolds
 
 Cloud = NDArray[np.float32]
 
@@ -99,11 +97,11 @@ def test_manifolds_agree_with_their_definitions() -> None:
 
     across = far(drawn, real)
     found = manifolds(drawn, real)
-    assert found.precision == pytest.approx((across <= radius(real, 3)).any(axis=1).mean())
-    assert found.recall == pytest.approx((across <= radius(drawn, 3)[:, None]).any(axis=0).mean())
-    assert found.density == pytest.approx((across <= radius(real, 5)).sum() / (5 * 40))
-    assert found.coverage == pytest.approx((across.min(axis=0) <= radius(real, 5)).mean())
-    assert 0.2 < found.coverage < 1
+    assert found["precision"] == pytest.approx((across <= radius(real, 3)).any(axis=1).mean())
+    assert found["recall"] == pytest.approx((across <= radius(drawn, 3)[:, None]).any(axis=0).mean())
+    assert found["density"] == pytest.approx((across <= radius(real, 5)).sum() / (5 * 40))
+    assert found["coverage"] == pytest.approx((across.min(axis=0) <= radius(real, 5)).mean())
+    assert 0.2 < found["coverage"] < 1
 
 
 def test_noise_costs_precision_and_lost_modes_cost_recall() -> None:
@@ -112,13 +110,13 @@ def test_noise_costs_precision_and_lost_modes_cost_recall() -> None:
     noise = np.random.default_rng(2).normal(size=other.shape).astype(np.float32)
     noisy = manifolds(other + 2 * noise, real)
     lost = manifolds(np.delete(other, np.arange(0, 300, 3), axis=0), real)
-    assert noisy.precision < good.precision - 0.3
-    assert lost.precision > good.precision - 0.1
-    assert lost.recall < good.recall - 0.2
-    assert lost.coverage < good.coverage - 0.2
+    assert noisy["precision"] < good["precision"] - 0.3
+    assert lost["precision"] > good["precision"] - 0.1
+    assert lost["recall"] < good["recall"] - 0.2
+    assert lost["coverage"] < good["coverage"] - 0.2
     one = manifolds(np.repeat(other[:1], 300, axis=0), real)
-    assert one.coverage < 0.2
-    assert one.recall < 0.1
+    assert one["coverage"] < 0.2
+    assert one["recall"] < 0.1
 
 
 def test_sets_too_small_are_refused() -> None:

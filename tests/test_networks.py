@@ -10,7 +10,7 @@ from networks import ARTICLE, PAPER, tiny
 from torch import nn
 from torch.nn import functional
 
-from animepggan.networks import build_discriminator, build_generator, channels_at, check
+from animepggan.networks import build_discriminator, build_generator, channels_at, check_architecture
 from animepggan.networks.layers import (
     EqualizedConv2d,
     EqualizedLinear,
@@ -269,11 +269,11 @@ def test_norm_stands_before_or_after_the_activation() -> None:
     ],
 )
 def test_an_architecture_from_a_file_is_checked(key: str, value: object) -> None:
-    check(tiny())
+    check_architecture(tiny())
     with pytest.raises(ValueError, match=key):
-        check({**tiny(), key: value})
+        check_architecture({**tiny(), key: value})
     with pytest.raises(ValueError, match="latent_dim is missing"):
-        check({name: value for name, value in tiny().items() if name != "latent_dim"})
+        check_architecture({name: value for name, value in tiny().items() if name != "latent_dim"})
 
 
 @pytest.mark.slow

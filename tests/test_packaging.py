@@ -23,7 +23,7 @@ from animepggan import __version__
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 LEFT_BEHIND = (".*", "__pycache__", "*.egg-info", "build", "dist", "runs", "samples")
-KINDS = ["checkout", "editable", "wheel", "sdist"]
+KINDS = ["checkout", "wheel", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("editable", "sdist"))]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="looks into the folders of a POSIX environment")
 
@@ -82,19 +82,26 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def build(kind: str, source: Path, output: Path) -> Path:
+    run(sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", output, source, cwd=output)
+    (file,) = output.iterdir()
+    return file
+
+
 @pytest.fixture(scope="module")
-def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The wheel and the sdist, each built from the checkout."""
-    output = tmp_path_factory.mktemp("built")
-    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--sdist", "--outdir", output, source, cwd=output)
-    (wheel,) = output.glob("*.whl")
-    (sdist,) = output.glob("*.tar.gz")
-    return {"wheel": wheel, "sdist": sdist}
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from the checkout, as `sdist` is."""
+    return build("wheel", source, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def sdist(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("sdist", source, tmp_path_factory.mktemp("sdist"))
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def installation(
-    request: pytest.FixtureRequest, source: Path, built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, source: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Installation:
     kind = request.param
     made = Installation(tmp_path_factory.mktemp(kind))
@@ -103,7 +110,7 @@ def installation(
     elif kind == "editable":
         made.install("--editable", source)
     else:
-        made.install(built[kind])
+        made.install(request.getfixturevalue(kind))
     return made
 
 
@@ -122,7 +129,8 @@ def test_the_shipped_recipes_are_listed(installation: Installation) -> None:
 
 def test_a_shipped_recipe_is_found_by_name_where_it_was_installed(installation: Installation, source: Path) -> None:
     asked = [*RECIPES, f"recipes/{RECIPES[0]}.yaml"]  # the last is no file where the program starts
-    program = f"from animepggan.recipe import find; print(*(find(name).path for name in {asked}), sep='\\n')"
+    found = f"*(find_recipe(name).path for name in {asked})"
+    program = f"from animepggan.recipe import find_recipe; print({found}, sep='\\n')"
     paths = [Path(line) for line in installation.evaluate(program).splitlines()]
     assert [path.stem for path in paths] == [*RECIPES, RECIPES[0]]
     for path in paths:
@@ -141,6 +149,7 @@ def test_listing_is_quick_wherever_it_is_installed(installation: Installation) -
     assert min(taken) < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("installation", ["editable"], indirect=True)
 def test_an_editable_install_follows_the_checkout(installation: Installation, source: Path) -> None:
     new = source / "recipes" / "brand-new.yaml"
@@ -151,8 +160,8 @@ def test_an_editable_install_follows_the_checkout(installation: Installation, so
         new.unlink()
 
 
-def test_the_wheel_holds_the_package_and_the_recipes_and_nothing_else(built: dict[str, Path], source: Path) -> None:
-    names = set(zipfile.ZipFile(built["wheel"]).namelist())
+def test_the_wheel_holds_the_package_and_the_recipes_and_nothing_else(wheel: Path, source: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
     information = f"animepggan-{__version__}.dist-info/"
     data = f"animepggan-{__version__}.data/data/share/animepggan/recipes/"
     modules = {str(path.relative_to(source)) for path in (source / "animepggan").rglob("*.py")}
@@ -163,8 +172,9 @@ def test_the_wheel_holds_the_package_and_the_recipes_and_nothing_else(built: dic
     assert {name for name in names if not name.startswith((information, data, "animepggan/"))} == set()
 
 
-def test_the_sdist_holds_all_that_a_checkout_does(built: dict[str, Path], source: Path) -> None:
-    with tarfile.open(built["sdist"]) as archive:
+@pytest.mark.slow
+def test_the_sdist_holds_all_that_a_checkout_does(sdist: Path, source: Path) -> None:
+    with tarfile.open(sdist) as archive:
         names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
     assert not [name for name in names if "__pycache__" in name]
     for folder in ("animepggan", "recipes", "scripts", "tests"):
@@ -174,11 +184,11 @@ def test_the_sdist_holds_all_that_a_checkout_does(built: dict[str, Path], source
     assert {name for name in files if (source / name).exists()} <= names
 
 
-def test_extras_are_those_that_the_readme_and_the_errors_name(built: dict[str, Path]) -> None:
-    with zipfile.ZipFile(built["wheel"]) as wheel:
-        metadata = wheel.read(f"animepggan-{__version__}.dist-info/METADATA").decode()
+def test_extras_are_those_that_the_readme_and_the_errors_name(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(f"animepggan-{__version__}.dist-info/METADATA").decode()
     extras = {line.partition(": ")[2] for line in metadata.splitlines() if line.startswith("Provides-Extra: ")}
-    assert extras == {"all", "crop", "curate", "demo", "measure", "parquet", "report", "test", "video"}
+    assert extras == {"all", "crop", "curate", "measure", "parquet", "report", "test", "video"}
     assert "Requires-Python: >=3.11" in metadata.splitlines()
     # A torch pinned here would part from the torchvision that the registry has for another one.
     assert any(line.startswith("Requires-Dist: torch>=") and "," not in line for line in metadata.splitlines())

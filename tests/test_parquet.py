@@ -70,7 +70,7 @@ def test_a_table_is_a_corpus(tmp_path: Path, count: int, workers: int) -> None:
 
 @pytest.mark.parametrize("group", [1, 4, 20, 100])
 def test_rows_are_read_in_any_order(tmp_path: Path, group: int) -> None:
-    entries = spec.resolve(
+    entries = spec.source_of(
         str(table(tmp_path / "x.parquet", [cell(value) for value in range(30)], group=group))
     ).entries
     order = [*range(30), *reversed(range(30)), *random.Random(1).sample(range(30), 30)]
@@ -83,7 +83,7 @@ def test_a_folder_of_tables(tmp_path: Path) -> None:
     table(tmp_path / "data" / "train-0.parquet", [cell(1), cell(2)])
     table(tmp_path / "data" / "train-1.parquet", [cell(3)])
     table(tmp_path / "labels.parquet", [1, 2], kind=pa.int64())
-    source = spec.resolve(str(tmp_path))
+    source = spec.source_of(str(tmp_path))
     assert [entry.name for entry in source] == [
         "data/train-0.parquet/0",
         "data/train-0.parquet/1",
@@ -91,7 +91,7 @@ def test_a_folder_of_tables(tmp_path: Path) -> None:
     ]
     assert source.skipped == (Bad("labels.parquet", "a table without pictures"),)
     make_zip(tmp_path / "more.zip", {"a.png": flat(9)})
-    assert len(spec.resolve(str(tmp_path))) == 4
+    assert len(spec.source_of(str(tmp_path))) == 4
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_folder_of_tables(tmp_path: Path) -> None:
     ],
 )
 def test_other_spellings_of_the_type(tmp_path: Path, kind: Any) -> None:
-    source = spec.resolve(str(table(tmp_path / "x.parquet", [cell(5)], kind=kind)))
+    source = spec.source_of(str(table(tmp_path / "x.parquet", [cell(5)], kind=kind)))
     with source.entries[0].open() as file:
         assert file.read() == flat(5)
 
@@ -179,9 +179,9 @@ def test_damage_is_met_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     path = table(tmp_path / "x.parquet", [cell(value) for value in range(50)], group=50)
     spoil(path, 0)
     opened: list[Path] = []
-    real = parquet._open
-    monkeypatch.setattr(parquet, "_open", lambda path: opened.append(path) or real(path))
-    for entry in spec.resolve(str(path)):
+    real = pq.ParquetFile
+    monkeypatch.setattr(pq, "ParquetFile", lambda path, **options: opened.append(path) or real(path, **options))
+    for entry in spec.source_of(str(path)):
         with pytest.raises(OSError, match="damaged here"):
             entry.open()
     assert len(opened) == 2  # to see what is in it, and to read
@@ -214,7 +214,7 @@ def test_a_table_is_never_held_as_a_whole(tmp_path: Path) -> None:
 import sys
 import pyarrow
 from animepggan.corpus import spec
-for row, entry in enumerate(spec.resolve(sys.argv[1])):
+for row, entry in enumerate(spec.source_of(sys.argv[1])):
     with entry.open() as file:
         assert file.read()[0] == row
 print(pyarrow.default_memory_pool().max_memory())
@@ -229,13 +229,13 @@ def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(DataError, match=r'pip install "animepggan\[parquet\]"'):
         Corpus.load(str(path), resolution=8)
     (tmp_path / "a.png").write_bytes(flat(1))
-    assert len(spec.resolve(str(tmp_path))) == 1  # a table beside pictures is nobody's business
+    assert len(spec.source_of(str(tmp_path))) == 1  # a table beside pictures is nobody's business
 
 
 def test_the_stamp_changes_with_the_table(tmp_path: Path) -> None:
     path = table(tmp_path / "x.parquet", [cell(1)])
-    first = spec.resolve(str(path)).stamp
+    first = spec.source_of(str(path)).stamp
     table(path, [cell(1), cell(2)])
-    second = spec.resolve(str(path))
+    second = spec.source_of(str(path))
     assert first != second.stamp
     assert len({entry.stamp for entry in second}) == 2

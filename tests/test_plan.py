@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,24 +12,26 @@ import pytest
 import runs
 import torch
 from runs import CPU, recipe
+from torch.nn.modules.module import register_module_forward_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from animepggan import cli
-from animepggan.networks import build_discriminator, build_generator
-from animepggan.recipe import Recipe, load, schedule_of, shipped
+from animepggan.networks import Generator, build_discriminator, build_generator
+from animepggan.recipe import Recipe, load_recipe, schedule_of, shipped
 from animepggan.schedule import Moment, Schedule
+from animepggan.training import estimate as probing
+from animepggan.training.estimate import ACCELERATORS, StagePlan, count_step, estimate
 from animepggan.training.loop import step
-from animepggan.training.plan import ACCELERATORS, StagePlan, count_step, plan
 from animepggan.training.state import State, architecture_of
 
-probing = sys.modules[plan.__module__]  # `training.plan` is the function
 NAMES = [path.stem for path in shipped() if path.stem != "paper"]
 """The paper's has a test of its own."""
 NEAR_TWINS = ("anime-128", "anime-64", "yui-few")
 
 
 def planned(given: Recipe, probe: bool = False) -> list[StagePlan]:
-    return plan(given, first_resolution=4, device=CPU, precision="fp32", probe=probe)
+    return estimate(given, first_resolution=4, device=CPU, precision="fp32", probe=probe)
 
 
 def dry_run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, str]:
@@ -47,7 +48,7 @@ def test_every_shipped_recipe_has_a_plan(name: str, capsys: pytest.CaptureFixtur
     started = time.process_time()
     out, _ = dry_run(capsys, "pretrain", name, "--no-probe")
     assert time.process_time() - started < 10
-    resolved = load(name).recipe
+    resolved = load_recipe(name).recipe
     for resolution in (4, resolved.resolution):
         assert f"{resolution} px" in out
     with torch.device("meta"):
@@ -148,26 +149,40 @@ def test_shared_latents_are_drawn_once() -> None:
     assert shared.kept > apart.kept  # the drawing's graph waits for the discriminator's step
 
 
+class Watched(TorchDispatchMode):
+    """The precisions that are computed in on the CPU, and whether whole networks are called: only the plain step does
+    that, the fast one takes their weights."""
+
+    def __enter__(self) -> Watched:
+        self.precisions: set[torch.dtype] = set()
+        self.networks = False
+        self._hook = register_module_forward_hook(self._called)
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._hook.remove()
+        super().__exit__(*error)
+
+    def _called(self, module: torch.nn.Module, taken: Any, given: Any) -> None:
+        self.networks |= isinstance(module, Generator) and given.device == CPU
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        found = function(*arguments, **(options or {}))
+        if isinstance(found, torch.Tensor) and found.device == CPU and found.dtype.is_floating_point:
+            self.precisions.add(found.dtype)
+        return found
+
+
+@pytest.mark.parametrize("options", [(), ("--reference",), ("--precision", "bf16")])
 def test_a_probe_takes_the_step_that_trains(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     runs.write_recipe(tmp_path)
-    taken: set[tuple[bool, str]] = set()
-
-    def watched(state: State, *arguments: Any, precision: str) -> None:
-        taken.add((state.reference, precision))
-
-    monkeypatch.setattr(probing, "step", watched)
-    monkeypatch.setattr(probing, "PROBE_SECONDS", 0.01)
-    for options, expected in (
-        ([], (False, "fp32")),
-        (["--reference"], (True, "fp32")),
-        (["--precision", "bf16"], (False, "bf16")),
-    ):
-        taken.clear()
-        dry_run(capsys, "pretrain", "tiny.yaml", *options)
-        assert taken == {expected}
+    with Watched() as watched:
+        dry_run(capsys, "pretrain", "tiny.yaml", "--set", "resolution=4", *options)
+    assert watched.networks == ("--reference" in options)
+    assert (torch.bfloat16 in watched.precisions) == ("bf16" in options)
 
 
 def test_parameters_disk_and_memory(tmp_path: Path) -> None:
@@ -214,7 +229,6 @@ def test_memory_covers_what_a_step_keeps() -> None:
 
 
 def test_a_probe_counts_a_lazy_penalty_by_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "PROBE_SECONDS", 0.0)
     clock = [0.0]
 
     def step_of_known_time(state: State, schedule: Schedule, moment: Moment, *_: Any, **__: Any) -> None:
@@ -265,7 +279,7 @@ def test_the_plan_of_a_fine_tuning_starts_at_its_base(capsys: pytest.CaptureFixt
 def test_a_gpu_is_bound_by_its_arithmetic_or_its_memory() -> None:
     """At 4 px a weight is used 16 times a picture: its reading counts. At 128 px the arithmetic does."""
     a100 = next(gpu for gpu in ACCELERATORS if gpu.name.startswith("A100"))
-    wide = load("paper").recipe
+    wide = load_recipe("paper").recipe
     for resolution, batch_size in ((4, 1), (64, 16)):
         count = count_step(wide, resolution, batch_size)
         arithmetic = count.flops / a100.float32

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from animepggan import cli
-from animepggan.recipe import find, load, schema
+from animepggan.recipe import find_recipe, load_recipe, schema
 
 
 class Done(NamedTuple):
@@ -49,12 +49,12 @@ def test_list(run: Run) -> None:
     assert rows[0] == {
         "name": "anime",
         "title": lines[0].split(maxsplit=1)[1],
-        "path": str(find("anime").path),
+        "path": str(find_recipe("anime").path),
     }
 
 
 def test_show_prints_the_file_as_it_is(run: Run) -> None:
-    text = find("paper").path.read_text()
+    text = find_recipe("paper").path.read_text()
     assert run("show", "paper").stdout == text
     assert run_json(run, "show", "paper")["text"] == text
 
@@ -62,7 +62,7 @@ def test_show_prints_the_file_as_it_is(run: Run) -> None:
 def test_show_resolved(run: Run) -> None:
     text = run("show", "paper", "--resolved").stdout
     Path("r.yaml").write_text(text)
-    assert load("r.yaml").recipe == load("paper").recipe
+    assert load_recipe("r.yaml").recipe == load_recipe("paper").recipe
     assert "latent_dim: 512  # recipe; length of the latent" in text
     assert "seed: 0  # default; decides every random number of the run" in text
     data = run_json(run, "show", "paper", "--resolved")
@@ -72,7 +72,7 @@ def test_show_resolved(run: Run) -> None:
 
 def test_show_of_a_path_that_stands_for_a_name_says_so_on_stderr(run: Run) -> None:
     result = run("show", "recipes/yui.yaml")
-    assert result.stdout == find("yui").path.read_text()
+    assert result.stdout == find_recipe("yui").path.read_text()
     assert result.stderr == ("recipes/yui.yaml is no file here: taking the recipe yui that comes with the program\n")
     assert run("show", "recipes/yui.yaml", "--quiet").stderr == ""
     assert run("show", "yui").stderr == ""
@@ -80,21 +80,21 @@ def test_show_of_a_path_that_stands_for_a_name_says_so_on_stderr(run: Run) -> No
 
 def test_copy_never_overwrites_unless_told(run: Run) -> None:
     assert run("copy", "yui").stdout == "yui.yaml\n"
-    assert Path("yui.yaml").read_bytes() == find("yui").path.read_bytes()
+    assert Path("yui.yaml").read_bytes() == find_recipe("yui").path.read_bytes()
     Path("yui.yaml").write_text("name: edited\n")
     refused = run("copy", "yui", code=2)
     assert refused.stderr == "error: yui.yaml exists; give another DEST, or --force to overwrite it\n"
     assert refused.stdout == ""
     assert Path("yui.yaml").read_text() == "name: edited\n"
     run("copy", "yui", "--force")
-    assert Path("yui.yaml").read_bytes() == find("yui").path.read_bytes()
+    assert Path("yui.yaml").read_bytes() == find_recipe("yui").path.read_bytes()
     assert [path.name for path in Path().iterdir()] == ["yui.yaml"]
 
 
 def test_copy_to_a_file_and_to_a_folder(run: Run) -> None:
     assert run_json(run, "copy", "yui", "mine/her.yaml") == {"path": "mine/her.yaml"}
     assert run("copy", "anime", "mine").stdout == "mine/anime.yaml\n"
-    assert load("mine/her.yaml").recipe == load("yui").recipe
+    assert load_recipe("mine/her.yaml").recipe == load_recipe("yui").recipe
     Path("dangling.yaml").symlink_to("nowhere.yaml")
     run("copy", "yui", "dangling.yaml", code=2)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from animepggan.errors import RecipeError
-from animepggan.recipe import Recipe, load
+from animepggan.recipe import Recipe, load_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def errors(text: str, *overrides: str, **settings: object) -> list[str]:
     Path("x.yaml").write_text(text)
     with pytest.raises(RecipeError) as caught:
-        load("x.yaml", overrides=overrides, settings=settings)
+        load_recipe("x.yaml", overrides=overrides, settings=settings)
     return str(caught.value).splitlines()
 
 
@@ -198,28 +198,28 @@ def test_long_and_unprintable_values_stay_on_one_short_line() -> None:
 def test_files_that_are_no_recipe(content: bytes, error: str) -> None:
     Path("x.yaml").write_bytes(content)
     with pytest.raises(RecipeError) as caught:
-        load("x.yaml")
+        load_recipe("x.yaml")
     assert error in str(caught.value).splitlines()
 
 
 def test_a_file_with_a_byte_order_mark_and_crlf_loads() -> None:
     Path("x.yaml").write_bytes(b"\xef\xbb\xbfname: x\r\nseed: 3\r\n")
-    assert load("x.yaml").recipe == Recipe(name="x", seed=3)
+    assert load_recipe("x.yaml").recipe == Recipe(name="x", seed=3)
 
 
 def test_a_folder() -> None:
     Path("runs/demo").mkdir(parents=True)
     with pytest.raises(RecipeError, match=r"^runs/demo: a folder; a recipe is a .yaml file$"):
-        load("runs/demo")
+        load_recipe("runs/demo")
     Path("runs/demo/recipe.yaml").write_text("name: x")
     with pytest.raises(RecipeError, match=r"^runs/demo: a folder; did you mean runs/demo/recipe.yaml\?$"):
-        load("runs/demo")
+        load_recipe("runs/demo")
 
 
 def test_a_pipe_is_refused_and_not_waited_for() -> None:
     os.mkfifo("pipe.yaml")
     with pytest.raises(RecipeError, match=r"pipe\.yaml: not a regular file"):
-        load("pipe.yaml")
+        load_recipe("pipe.yaml")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -227,7 +227,7 @@ def test_an_unreadable_file() -> None:
     Path("x.yaml").write_text("name: x")
     Path("x.yaml").chmod(0)
     with pytest.raises(RecipeError, match=r"x\.yaml: cannot be read: Permission denied"):
-        load("x.yaml")
+        load_recipe("x.yaml")
 
 
 def test_a_recipe_made_in_python_is_held_to_the_same() -> None:

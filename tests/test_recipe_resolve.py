@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from animepggan.errors import ModelError, RecipeError
-from animepggan.recipe import Recipe, Resolved, difference, dump, load
+from animepggan.recipe import Recipe, Resolved, dump, load_recipe, recipe_difference
 from animepggan.recipe.document import parse
-from animepggan.recipe.model import LEAVES, SECTIONS, leaves, nest
+from animepggan.recipe.keys import LEAVES, SECTIONS, leaves, nest
 from animepggan.recipe.text import value_text
 
 RECIPE = """\
@@ -34,7 +34,7 @@ def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_values_and_origins() -> None:
-    resolved = load("x.yaml", overrides=["seed=7"], settings={"data": "others", "base": None})
+    resolved = load_recipe("x.yaml", overrides=["seed=7"], settings={"data": "others", "base": None})
     recipe = resolved.recipe
     assert (recipe.name, recipe.data, recipe.base, recipe.seed, recipe.resolution) == ("small", "others", None, 7, 64)
     assert recipe.schedule.batch_size == {64: 8, "default": 32}
@@ -122,7 +122,7 @@ def test_defaults_are_the_documented_ones() -> None:
 
 
 def test_whole_numbers_become_floats_where_floats_are_wanted() -> None:
-    value = load("x.yaml", overrides=["ema.half_life_kimg=3"]).recipe.ema.half_life_kimg
+    value = load_recipe("x.yaml", overrides=["ema.half_life_kimg=3"]).recipe.ema.half_life_kimg
     assert isinstance(value, float)
     assert value == 3
 
@@ -142,19 +142,19 @@ def test_whole_numbers_become_floats_where_floats_are_wanted() -> None:
     ],
 )
 def test_overrides_of_a_map(overrides: list[str], batch_size: object) -> None:
-    resolved = load("x.yaml", overrides=overrides)
+    resolved = load_recipe("x.yaml", overrides=overrides)
     assert resolved.recipe.schedule.batch_size == batch_size
     assert resolved.origins["schedule.batch_size"] == "command line"
 
 
 def test_an_entry_turns_a_number_into_a_map() -> None:
-    recipe = load("x.yaml", overrides=["schedule.learning_rate.64=1e-5", "schedule.fade_kimg.8=3"]).recipe
+    recipe = load_recipe("x.yaml", overrides=["schedule.learning_rate.64=1e-5", "schedule.fade_kimg.8=3"]).recipe
     assert recipe.schedule.learning_rate == {64: 1e-5, "default": 1e-4}
     assert recipe.schedule.fade_kimg == {8: 3, "default": 800}
 
 
 def test_options_win_over_set() -> None:
-    resolved = load(
+    resolved = load_recipe(
         "x.yaml",
         overrides=["seed=1", "schedule.batch_size.64=12"],
         settings={"seed": 2, "schedule.batch_size": 20},
@@ -232,7 +232,7 @@ def base_values() -> dict[str, Any]:
         "log.tensorboard": True,
     }
     recipe = Recipe.model_validate(nest(values))
-    assert {key for key, old, new in difference(recipe, Recipe(name="x"))} == set(LEAVES)
+    assert {key for key, old, new in recipe_difference(recipe, Recipe(name="x"))} == set(LEAVES)
     loaded = json.loads(json.dumps(recipe.model_dump(mode="json")))
     assert isinstance(loaded, dict)
     return loaded
@@ -252,7 +252,7 @@ NEVER = {
 def test_inherit_takes_all_that_is_not_set_and_belongs_to_the_model() -> None:
     Path("y.yaml").write_text("name: fine\nschedule: {learning_rate: 1e-4}\n")
     base = Recipe.model_validate(base_values())
-    before = load("y.yaml", overrides=["latent_dim=32"])
+    before = load_recipe("y.yaml", overrides=["latent_dim=32"])
     after = before.inherit(base_values())
     inherited = {key for key, origin in after.origins.items() if origin == "base"}
     assert inherited == set(LEAVES) - NEVER - {"latent_dim", "schedule.learning_rate"}
@@ -264,27 +264,27 @@ def test_inherit_takes_all_that_is_not_set_and_belongs_to_the_model() -> None:
 
 
 def test_inherit_takes_dotted_keys_too() -> None:
-    resolved = load("x.yaml")
+    resolved = load_recipe("x.yaml")
     assert resolved.inherit(leaves(Recipe.model_validate(base_values()))) == resolved.inherit(base_values())
 
 
 def test_a_map_of_the_recipe_is_not_mixed_with_the_bases() -> None:
-    after = load("x.yaml").inherit(base_values())
+    after = load_recipe("x.yaml").inherit(base_values())
     assert after.recipe.schedule.batch_size == {64: 8, "default": 32}
     assert after.origins["schedule.batch_size"] == "recipe"
 
 
 def test_an_entry_set_on_the_command_line_lies_over_the_inherited_map() -> None:
     Path("y.yaml").write_text("name: fine\n")
-    after = load("y.yaml", overrides=["schedule.batch_size.64=4"]).inherit(base_values())
+    after = load_recipe("y.yaml", overrides=["schedule.batch_size.64=4"]).inherit(base_values())
     assert after.recipe.schedule.batch_size == {64: 4, 128: 6, "default": 48}
     assert after.origins["schedule.batch_size"] == "command line"
 
 
 def test_inherit_passes_over_unknown_keys_and_missing_ones() -> None:
-    resolved = load("x.yaml")
+    resolved = load_recipe("x.yaml")
     after = resolved.inherit({"flux": 3, "network": {"capacitor": 1, "fmap_max": 64}})
-    assert difference(resolved.recipe, after.recipe) == [("network.fmap_max", 512, 64)]
+    assert recipe_difference(resolved.recipe, after.recipe) == [("network.fmap_max", 512, 64)]
     assert resolved.inherit({}) == resolved
 
 
@@ -292,7 +292,7 @@ def test_a_preset_lies_between_the_recipe_and_the_base() -> None:
     Path("y.yaml").write_text("name: fine\nlecam: 0.3\n")
     preset = {"lecam": 0.1, "mirror": False, "ema.ramp": 0.2, "schedule.batch_size": {8: 4, "default": 2}}
     overrides = ["mirror=true", "schedule.batch_size.16=3", "network.group_size=batch"]
-    after = load("y.yaml", overrides=overrides).inherit(base_values()).settled("500", preset)
+    after = load_recipe("y.yaml", overrides=overrides).inherit(base_values()).settled("500", preset)
     assert (after.recipe.lecam, after.origins["lecam"]) == (0.3, "recipe")
     assert (after.recipe.mirror, after.origins["mirror"]) == (True, "command line")
     assert (after.recipe.ema.ramp, after.origins["ema.ramp"]) == (0.2, "preset 500")
@@ -303,19 +303,19 @@ def test_a_preset_lies_between_the_recipe_and_the_base() -> None:
 
 def test_inherit_from_a_damaged_base() -> None:
     with pytest.raises(ModelError, match=r"^the base's recipe: latent_dim: needs a whole number, not the text \"x\"$"):
-        load("x.yaml").inherit({"latent_dim": "x"})
+        load_recipe("x.yaml").inherit({"latent_dim": "x"})
 
 
 def test_inherit_checks_what_does_not_go_together() -> None:
     with pytest.raises(RecipeError, match=r"^x.yaml:5: schedule.batch_size: 32 .* network.group_size 5"):
-        load("x.yaml").inherit({"network": {"group_size": 5}})
+        load_recipe("x.yaml").inherit({"network": {"group_size": 5}})
 
 
 def test_difference() -> None:
-    a = load("x.yaml").recipe
-    b = load("x.yaml", overrides=["seed=3", "schedule.batch_size=8", "ema.ramp=1"]).recipe
-    assert difference(a, a) == []
-    assert difference(a, b) == [
+    a = load_recipe("x.yaml").recipe
+    b = load_recipe("x.yaml", overrides=["seed=3", "schedule.batch_size=8", "ema.ramp=1"]).recipe
+    assert recipe_difference(a, a) == []
+    assert recipe_difference(a, b) == [
         ("seed", 0, 3),
         ("schedule.batch_size", {64: 8, "default": 32}, 8),
         ("ema.ramp", 0.05, 1.0),
@@ -324,7 +324,7 @@ def test_difference() -> None:
 
 def test_dump_is_grouped_and_says_where_each_value_came_from() -> None:
     Path("x.yaml").write_text("name: x\nschedule: {batch_size: {default: 32, 64: 8}}\n")
-    lines = dump(load("x.yaml", overrides=["background='#000000'"]).inherit({"latent_dim": 64})).splitlines()
+    lines = dump(load_recipe("x.yaml", overrides=["background='#000000'"]).inherit({"latent_dim": 64})).splitlines()
     assert lines[0] == "# Resolved from x.yaml: every value, and where it came from."
     assert "name: x  # recipe" in lines
     assert "data: null  # default" in lines
@@ -336,11 +336,11 @@ def test_dump_is_grouped_and_says_where_each_value_came_from() -> None:
 
 
 def test_dump_with_descriptions_loads_too() -> None:
-    resolved = load("x.yaml")
+    resolved = load_recipe("x.yaml")
     text = dump(resolved, describe=True)
     assert "  keep: 2  # default; how many of these are kept, the newest; ends of stages all are" in text
     Path("z.yaml").write_text(text)
-    assert load("z.yaml").recipe == resolved.recipe
+    assert load_recipe("z.yaml").recipe == resolved.recipe
 
 
 floats = st.floats(1e-300, 1e300) | st.integers(1, 10**9)
@@ -414,7 +414,7 @@ def test_dump_is_loaded_back_as_the_same_recipe(tmp_path: Path, values: dict[str
     recipe = Recipe.model_validate(nest(values))
     path = tmp_path / "dumped.yaml"
     path.write_text(dump(Resolved(recipe, dict.fromkeys(LEAVES, "base"), file)), encoding="utf-8")
-    loaded = load(path)
+    loaded = load_recipe(path)
     assert loaded.recipe == recipe
     assert set(loaded.origins.values()) == {"recipe"}
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from animepggan.recipe import Recipe, load, schedule_of, schema, shipped, title
+from animepggan.recipe import Recipe, load_recipe, schedule_of, schema, shipped, title
 from animepggan.schedule import resolutions
 from animepggan.transfer import PRESETS, Preset, preset_for
 
@@ -17,7 +17,7 @@ FINE_TUNING = {"demo-yui", "yui", "yui-few"}
 
 
 def recipe(name: str) -> Recipe:
-    return load(name).recipe
+    return load_recipe(name).recipe
 
 
 def test_all_are_there() -> None:
@@ -109,13 +109,13 @@ def test_article() -> None:
 
 @pytest.mark.parametrize("name", sorted(FINE_TUNING))
 def test_fine_tuning_leaves_the_network_to_the_base(name: str) -> None:
-    loaded = load(name)
+    loaded = load_recipe(name)
     assert not [key for key, origin in loaded.origins.items() if key.startswith("network.") and origin != "default"]
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
 def test_what_a_preset_says_no_recipe_that_leads_to_it_says(preset: Preset) -> None:
-    loaded = load(preset.recipe).settled(preset.name, preset.values)
+    loaded = load_recipe(preset.recipe).settled(preset.name, preset.values)
     assert all(loaded.origins[key] == f"preset {preset.name}" for key in preset.values)
     assert loaded.origins["schedule.learning_rate"] == "default"
     assert loaded.recipe.schedule.ramp_kimg > 0
@@ -124,7 +124,7 @@ def test_what_a_preset_says_no_recipe_that_leads_to_it_says(preset: Preset) -> N
 def test_the_borders_between_presets_are_geometric_means() -> None:
     sizes = [1, 50, 158, 159, 500, 1414, 1415, 4000, 10**6]
     assert [preset_for(size).clusters for size in sizes] == [50, 50, 50, 500, 500, 500, 4000, 4000, 4000]
-    first, *others = (load(preset.recipe).recipe for preset in PRESETS)
+    first, *others = (load_recipe(preset.recipe).recipe for preset in PRESETS)
     for key in ("data", "random_shift", "background", "max_bad"):  # the pictures are decoded before the preset is known
         assert {getattr(each, key) for each in others} == {getattr(first, key)}
 

@@ -8,7 +8,10 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +20,10 @@ import runs
 import torch
 from PIL import Image
 from runs import copied, corpus, killed, listing, opened, position, resolve, same, status, train, trained
+from test_checkpoint import edit, flip, sign
 
-from animepggan import run as run_module
-from animepggan.checkpoint import checkpoints_of, files, verify
+import animepggan.checkpoint
+from animepggan.checkpoint import checkpoints_of, find_model, verify
 from animepggan.corpus import Corpus
 from animepggan.errors import (
     AnimepgganError,
@@ -31,10 +35,10 @@ from animepggan.errors import (
     RecipeError,
     ResourceError,
 )
-from animepggan.recipe import load
-from animepggan.report import previews
+from animepggan.recipe import load_recipe
 from animepggan.report.log import Log
-from animepggan.run import Stopper, crosses
+from animepggan.run.checkpoints import crosses
+from animepggan.run.run import Stopper
 
 KEPT = ["stage-0004", "images-000000048", "images-000000060", "stage-0008"]
 
@@ -89,7 +93,7 @@ def test_the_files_of_a_run() -> None:
 
 def test_the_recipe_of_a_run_is_whole_and_says_where_each_value_came_from() -> None:
     folder = trained("seed=3")
-    again = load(folder / "recipe.yaml").recipe
+    again = load_recipe(folder / "recipe.yaml").recipe
     assert again == resolve("seed=3").recipe
     lines = (folder / "recipe.yaml").read_text().splitlines()
     assert "seed: 3  # command line" in lines
@@ -160,10 +164,13 @@ def test_the_newest_in_between_are_kept_and_every_end_of_a_stage(tmp_path: Path)
 
 
 def test_intervals_are_crossed_the_same_however_the_steps_fall() -> None:
+    def step(before: int, now: int) -> Any:
+        return SimpleNamespace(moment=SimpleNamespace(images_seen=before), images_seen=now)
+
     for batch in (3, 4, 7):
-        crossed = [now for now in range(batch, 200, batch) if crosses(now - batch, now, 0.02)]
+        crossed = [now for now in range(batch, 200, batch) if crosses(step(now - batch, now), 0.02)]
         assert crossed == [-(-multiple // batch) * batch for multiple in range(20, 200, 20)]
-    assert not crosses(0, 10**9, 0)
+    assert not crosses(step(0, 10**9), 0)
 
 
 # Stopping and going on
@@ -318,7 +325,7 @@ def test_a_real_signal_stops_the_loop(tmp_path: Path) -> None:
 def test_log_lines_that_a_crash_cut_or_that_lie_ahead_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"images_seen": 4}\n[]\n7\n{"images_seen": 8}\n{"images_seen": 12}\n{"images_se', encoding="utf-8")
-    Log(tmp_path, runs.recipe(), 8).close()
+    Log(tmp_path, 8, tensorboard=False).close()
     assert path.read_text() == '{"images_seen": 4}\n{"images_seen": 8}\n'
 
 
@@ -337,10 +344,8 @@ class PoisonedFrom(Corpus):
 
 def test_a_run_that_diverges_keeps_its_checkpoints_and_can_go_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    sound = corpus()
-    poisoned = PoisonedFrom(sound._store, sound.names, name="blobs", spec="blobs/")
     with pytest.raises(DivergedError):
-        train(folder, resolve(), poisoned)
+        train(folder, resolve(), PoisonedFrom(runs.pixels(24, 8, 0), corpus().names, name="blobs", spec="blobs/"))
     assert status(folder) == {
         "state": "failed",
         "exit": 7,
@@ -383,7 +388,7 @@ def test_a_difference_that_is_allowed_is_taken_over(tmp_path: Path, allow: str) 
         train(folder, resolve("objective.drift=0.5"), allow=["objective.gradient_penalty", "objective.d"])
     events = train(folder, resolve("objective.drift=0.5"), allow=[allow])
     assert events[0].progress.moment.images_seen == 20
-    assert load(folder / "recipe.yaml").recipe.objective.drift == 0.5
+    assert load_recipe(folder / "recipe.yaml").recipe.objective.drift == 0.5
     saved = json.loads((folder / "checkpoints" / "stage-0008" / "config.json").read_text())
     assert saved["provenance"]["recipe"]["objective"]["drift"] == 0.5
     assert train(folder, resolve("objective.drift=0.5")) == []  # from now on this is its recipe
@@ -473,11 +478,11 @@ def test_restart_moves_the_old_run_aside(tmp_path: Path) -> None:
     folder = copied(trained(), tmp_path / "run")
     kept = {name: (folder / name).read_bytes() for name in listing(folder)}
     train(folder, resolve("seed=3"), restart=True)
-    assert load(folder / "recipe.yaml").recipe.seed == 3
+    assert load_recipe(folder / "recipe.yaml").recipe.seed == 3
     aside = tmp_path / "run.1"
     assert kept == {name: (aside / name).read_bytes() for name in listing(aside)}
     train(folder, resolve("seed=3"), restart=True)
-    assert load(tmp_path / "run.2" / "recipe.yaml").recipe.seed == 3
+    assert load_recipe(tmp_path / "run.2" / "recipe.yaml").recipe.seed == 3
     alike(folder, trained("seed=3"))
     train(tmp_path / "new", resolve(), restart=True)  # nothing there to move
 
@@ -500,7 +505,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     before = {name: (folder / name).read_bytes() for name in listing(folder)}
     with opened(folder, resolve(), resume=True) as run:
         assert run.finished
-        assert run.last_checkpoint == folder / "checkpoints" / "stage-0008"
+        assert run.checkpoints.last == folder / "checkpoints" / "stage-0008"
     assert before == {name: (folder / name).read_bytes() for name in listing(folder)}
 
 
@@ -543,12 +548,6 @@ def passed_over(folder: Path, **options: Any) -> list[str]:
         return list(run.notes)
 
 
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-5] ^= 0x10
-    path.write_bytes(bytes(content))
-
-
 @pytest.mark.parametrize("file", ["config.json", *(f"{name}.safetensors" for name in runs.FILES)])
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, file: str) -> None:
     folder = tmp_path / "run"
@@ -569,7 +568,7 @@ def test_a_damaged_checkpoint_pushes_out_no_whole_one(tmp_path: Path) -> None:
     # The newest whole one is of the first stage: everything saved on the way back must stay.
     with opened(folder, resolve("checkpoints.keep=1")) as run:
         assert run.state.images_seen == 16
-        assert run.last_checkpoint == folder / "checkpoints" / "stage-0004"
+        assert run.checkpoints.last == folder / "checkpoints" / "stage-0004"
         assert len(run.notes) == 2
         events = run.train()
         for event in events:
@@ -622,8 +621,8 @@ def no_space(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [(files, "save_file"), (run_module, "save_preview"), (Log, "write"), (previews.Image.Image, "save")],
-    ids=["checkpoint", "preview", "log", "picture"],
+    [(animepggan.checkpoint, "save_file"), (Log, "write"), (Image.Image, "save")],
+    ids=["checkpoint", "log", "preview"],
 )
 def test_a_disk_that_fills_up_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
@@ -647,40 +646,38 @@ def test_a_disk_that_fills_up_loses_nothing(
     alike(folder, trained())
 
 
-def test_an_error_of_ours_is_in_the_status_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> Path:
-        raise ZeroDivisionError
+def test_an_error_of_ours_is_in_the_status_too(tmp_path: Path) -> None:
+    class Broken(Corpus):
+        def batch(self, images_seen: int, batch_size: int, **options: Any) -> torch.Tensor:
+            raise ZeroDivisionError
 
-    monkeypatch.setattr(run_module, "save_preview", broken)
     with pytest.raises(ZeroDivisionError):
-        train(tmp_path / "run", resolve())
+        train(tmp_path / "run", resolve(), Broken(runs.pixels(24, 8, 0), corpus().names, name="blobs", spec="blobs/"))
     assert (status(tmp_path / "run")["state"], status(tmp_path / "run")["exit"]) == ("failed", 70)
 
 
-def test_a_status_that_cannot_be_written_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_status_that_cannot_be_written_hides_no_error(tmp_path: Path) -> None:
     with opened(tmp_path / "run", resolve()) as run:
         events = run.train()
         next(events)
-        monkeypatch.setattr(run_module, "_replace", no_space)
+        (tmp_path / "run" / "status.json").unlink()
+        (tmp_path / "run" / "status.json" / "in the way").mkdir(parents=True)
         run.state.generator.get_parameter("blocks.4.conv1.bias").data[0] = torch.nan
         with pytest.raises(DivergedError):
             next(events)
 
 
-def test_the_status_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
-    replace: Callable[[Path, Path], Path] = Path.replace
-
-    def watched(path: Path, target: Path) -> Path:
-        if target.name == "status.json":
-            seen.append(json.loads(path.read_text())["state"])
-        return replace(path, target)
-
-    monkeypatch.setattr(Path, "replace", watched)
-    train(tmp_path / "run", resolve())
-    assert seen[0] == "running"
-    assert seen[-1] == "finished"
-    assert set(seen) == {"running", "finished"}
+def test_the_status_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    """Who opened it reads to the end what it was then."""
+    with ExitStack() as stack, opened(tmp_path / "run", resolve()) as run:
+        files = [
+            (event.progress.images_seen, stack.enter_context((tmp_path / "run" / "status.json").open()))
+            for event in run.train()
+        ]
+        told = [(images_seen, json.load(file)) for images_seen, file in files]
+    assert all(one["state"] in ("running", "finished") and one["images_seen"] <= at for at, one in told)
+    assert len({one["images_seen"] for _, one in told}) > 3
+    assert status(tmp_path / "run")["state"] == "finished"
 
 
 def test_tensorboard_gets_the_numbers_of_the_log(tmp_path: Path) -> None:
@@ -704,3 +701,170 @@ def test_without_tensorboard_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(RecipeError, match=r"animepggan\[report\]"):
         train(tmp_path / "run", resolve("log.tensorboard=true"))
+
+
+# Killed or cut off at a bad moment
+
+
+@pytest.mark.parametrize("left", [[], [".recipe.yaml.partial"], [".0123.partial", "previews/"], [".run.lock"]], ids=str)
+def test_a_run_that_was_killed_before_its_recipe_was_written_starts(tmp_path: Path, left: list[str]) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in left:
+        (folder / name).mkdir() if name.endswith("/") else (folder / name).write_text("name: ti")
+    train(folder, resolve())
+    for name in left:
+        if (folder / name).is_file():
+            (folder / name).unlink()
+    alike(folder, trained())
+
+
+LOST: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "NULs": lambda path: path.write_bytes(b"\0" * 3000),
+    "half NULs": lambda path: path.write_bytes(path.read_bytes()[:100] + b"\0" * 3000),
+    "missing": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("lose", LOST.values(), ids=LOST)
+def test_a_recipe_that_a_power_cut_took_comes_from_the_newest_checkpoint(
+    tmp_path: Path, lose: Callable[[Path], object]
+) -> None:
+    folder = tmp_path / "run"
+    killed(folder, resolve(), 28)
+    lose(folder / "recipe.yaml")
+    with pytest.raises(ModelError, match=r"seed: 0 there, 5 now"):
+        train(folder, resolve("seed=5"))
+    flip(folder / "checkpoints" / "images-000000024" / "config.json")  # damaged, so the one before tells it
+    with opened(folder, resolve(), resume=True) as run:
+        assert any("recipe.yaml: lost; taken from stage-0004" in note for note in run.notes)
+        list(run.train())
+    alike(folder, trained())
+
+
+def test_without_recipe_and_checkpoint_nothing_is_lost(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    killed(folder, resolve(), 8)
+    (folder / "recipe.yaml").write_bytes(b"\0" * 100)
+    train(folder, resolve("seed=3"))
+    alike(folder, trained("seed=3"))
+    killed(tmp_path / "other", resolve(), 8)
+    (tmp_path / "other" / "recipe.yaml").unlink()
+    train(tmp_path / "other", resolve())
+    alike(tmp_path / "other", trained())
+
+
+def test_where_every_checkpoint_is_damaged_a_lost_recipe_is_told(tmp_path: Path) -> None:
+    folder = copied(trained(), tmp_path / "run")
+    (folder / "recipe.yaml").unlink()
+    for checkpoint in checkpoints_of(folder):
+        flip(checkpoint / "generator.safetensors")
+    before = listing(folder)
+    with pytest.raises(ModelError, match=r"recipe\.yaml: lost") as caught:
+        train(folder, resolve())
+    assert "--restart" in str(caught.value)
+    assert listing(folder) == before
+    train(folder, resolve(), restart=True)
+    alike(folder, trained())
+
+
+def test_pruning_cut_short_leaves_no_half_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by kill -9 after the first file that is removed of a checkpoint."""
+    folder = tmp_path / "run"
+
+    def one_file(path: Path, **_: object) -> None:
+        if path.exists():
+            (path / "config.json").unlink()
+            raise KeyboardInterrupt
+
+    with opened(folder, resolve("checkpoints.keep=1")) as run, monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", one_file)
+        with pytest.raises(KeyboardInterrupt):
+            list(run.train())
+    for checkpoint in checkpoints_of(folder):
+        verify(checkpoint)
+    assert train(folder, resolve("checkpoints.keep=1"))
+    alike(folder, trained("checkpoints.keep=1"))
+
+
+def test_half_a_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    """As older versions left one where they were killed while they pruned."""
+    folder = tmp_path / "run"
+    killed(folder, resolve(), 40)
+    half = folder / "checkpoints" / "images-000000099"
+    shutil.copytree(folder / "checkpoints" / "images-000000036", half)
+    (half / "config.json").unlink()
+    assert find_model(str(folder)).path.name == "images-000000036"
+    with opened(folder, resolve()) as run:
+        assert run.state.images_seen == 36
+        list(run.train())
+    shutil.rmtree(half)
+    alike(folder, trained())
+
+
+def test_the_log_is_on_the_disk_before_a_checkpoint_that_stands_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "run" / "log.jsonl"
+    synced = 0
+    fsync, rename = os.fsync, Path.rename
+
+    def watched_fsync(number: int) -> None:
+        nonlocal synced
+        fsync(number)
+        if log.exists() and os.path.samestat(os.fstat(number), log.stat()):
+            synced = log.stat().st_size
+
+    def watched_rename(path: Path, target: Path) -> Path:
+        if target.parent.name == "checkpoints" and not target.name.startswith("."):
+            assert synced == log.stat().st_size
+            seen.append(target.name)
+        return rename(path, target)
+
+    seen: list[str] = []
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "rename", watched_rename)
+    train(tmp_path / "run", resolve())
+    assert len(seen) == 7
+
+
+DAMAGED_LINES = [b"\0" * 50, b"\xff\xfe{", b"[" * 100_000, b'{"images_seen": "8"}', b'{"images_seen": 1e400}', b"[7]"]
+
+
+@pytest.mark.parametrize("line", DAMAGED_LINES, ids=lambda line: str(line[:12]))
+def test_a_damaged_line_of_the_log_is_passed_over(tmp_path: Path, line: bytes) -> None:
+    folder = tmp_path / "run"
+    killed(folder, resolve(), 28)
+    lines = (folder / "log.jsonl").read_bytes().splitlines()
+    (folder / "log.jsonl").write_bytes(b"\n".join([lines[0], line, *lines[1:]]) + b"\n")
+    train(folder, resolve())
+    alike(folder, trained())
+
+
+def test_a_line_of_the_log_that_holds_other_things_is_no_bug_of_ours(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    killed(folder, resolve(), 28)
+    with (folder / "log.jsonl").open("a") as log:
+        log.write('{"images_seen": 8, "resolution": [], "gradient_penalty": "x", "wasserstein": {}, "variety": "no"}\n')
+    train(folder, resolve())
+    same(folder / "checkpoints" / "stage-0008", trained() / "checkpoints" / "stage-0008")
+
+
+@pytest.mark.parametrize("told", [None, [], 7, {"corpus": [], "base": 3, "recipe": None, "precision": None}], ids=str)
+def test_a_provenance_of_another_kind_is_no_bug_of_ours(tmp_path: Path, told: object) -> None:
+    folder = tmp_path / "run"
+    killed(folder, resolve(), 28)
+    edit(folder / "checkpoints" / "images-000000024" / "config.json", lambda data: data | {"provenance": told})
+    sign(folder / "checkpoints" / "images-000000024")
+    with pytest.raises(ModelError, match="pictures of blobs/ are not the ones"):
+        train(folder, resolve())
+    train(folder, resolve(), allow=["data"])
+    same(folder / "checkpoints" / "stage-0008", trained() / "checkpoints" / "stage-0008")
+
+
+def test_a_signal_outside_the_main_thread_is_not_listened_to(tmp_path: Path) -> None:
+    """Python lets only the main thread handle signals; training elsewhere works all the same."""
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(train, tmp_path / "run", resolve()).result()
+    alike(tmp_path / "run", trained())

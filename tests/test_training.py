@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
 import pytest
 import runs
 import torch
-from runs import CPU, corpus, gradients_of, recipe, schedule, state
+from runs import CPU, corpus, gradients_of, recipe, schedule, state, watched
 from torch import Tensor, nn
 
 from animepggan.errors import DivergedError
 from animepggan.networks.layers import downsample, upsample
-from animepggan.recipe import load, schedule_of
+from animepggan.recipe import load_recipe, schedule_of
 from animepggan.schedule import Moment, Phase
-from animepggan.training import Progress, State, loop, run
-from animepggan.training.loop import cross_fade, step
+from animepggan.training import Progress, State, run
+from animepggan.training.inputs import cross_fade
+from animepggan.training.loop import step
 from animepggan.training.state import Adam
 
 FADING = Moment(20, Phase(8, "fade", 16, 32, 4, 0.001), 0.25, 0.001)
@@ -45,21 +45,6 @@ def take(state: State, moment: Moment, pictures: Any = None) -> Progress:
 def written(request: pytest.FixtureRequest) -> str:
     """Either way that the step is written."""
     return request.param
-
-
-def watch(patch: pytest.MonkeyPatch, written: str, name: str) -> list[tuple[tuple[Any, ...], Any]]:
-    """The arguments and the result of each call of one of its functions by the loop, from here on."""
-    calls: list[tuple[tuple[Any, ...], Any]] = []
-    module = getattr(loop, written)
-    function = getattr(module, name)
-
-    def watched(*arguments: Any, **options: Any) -> Any:
-        result = function(*arguments, **options)
-        calls.append((arguments, result))
-        return result
-
-    patch.setattr(module, name, watched)
-    return calls
 
 
 # One step
@@ -104,20 +89,17 @@ def test_real_pictures_fade_in_as_generated_ones_do() -> None:
     torch.testing.assert_close(cross_fade(real, 0.25), 0.75 * blurred + 0.25 * real)
 
 
-def test_in_a_fade_in_both_networks_get_alpha_and_the_discriminator_faded_pictures(
-    monkeypatch: pytest.MonkeyPatch, written: str
-) -> None:
-    both = state(resolution=8, reference=written == "reference")
-    drawn, learnt = watch(monkeypatch, written, "generate"), watch(monkeypatch, written, "wgan_gp")
-    judged = watch(monkeypatch, written, "discriminate")
+def test_in_a_fade_in_both_networks_get_alpha_and_the_discriminator_faded_pictures() -> None:
+    both = state(resolution=8, reference=True)
+    drawn, judged = watched(both.generator), watched(both.discriminator)
     take(both, FADING)
     plain = corpus().batch(20, 4, resolution=8, seed=0, mirror=False)
-    (_, real, fake, _, alpha, *_), _ = learnt[0]
+    (real, *_), (fake, *_) = judged[:2]
     torch.testing.assert_close(real, cross_fade(plain, 0.25))
     assert not torch.allclose(real, plain)
-    assert torch.equal(fake, drawn[0][1])
-    assert torch.equal(judged[-1][0][1], drawn[1][1])
-    assert {alpha, *(arguments[2] for arguments, _ in drawn + judged)} == {0.25}
+    assert torch.equal(fake, drawn[0][2])
+    assert torch.equal(judged[-1][0], drawn[1][2])
+    assert {alpha for _, alpha, _ in drawn + judged} == {0.25}
 
 
 def test_pictures_are_asked_for_by_moment_and_recipe() -> None:
@@ -132,49 +114,62 @@ def test_pictures_are_asked_for_by_moment_and_recipe() -> None:
     assert asked == [(20, 4, {"resolution": 8, "seed": 7, "mirror": True})]
 
 
-def test_every_step_draws_other_latents_for_either_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    both = state()
-    drawn = watch(monkeypatch, "fast", "generate")
+def test_every_step_draws_other_latents_for_either_network() -> None:
+    both = state(reference=True)
+    drawn = watched(both.generator)
     for images_seen in (0, 4):
         take(both, Moment(images_seen, STEADY.phase, 1.0, 0.001))
-    latents = [latent for arguments, _ in drawn for latent in arguments[1]]
+    latents = [latent for taken, *_ in drawn for latent in taken]
     assert len({tuple(latent.tolist()) for latent in latents}) == 16
     assert torch.stack(latents).mean().abs() < 0.5
 
 
-def test_shared_latents_are_drawn_once_a_step_and_judged_twice(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
-    both = state("objective.shared_latents=true", "schedule.n_critic=2", reference=written == "reference")
-    drawn, learnt = watch(monkeypatch, written, "generate"), watch(monkeypatch, written, "wgan_gp")
-    judged = watch(monkeypatch, written, "discriminate")
+def test_shared_latents_are_drawn_once_a_step_and_judged_twice() -> None:
+    both = state("objective.shared_latents=true", "schedule.n_critic=2", reference=True)
+    drawn, judged = watched(both.generator), watched(both.discriminator)
     before = weights(both.generator)
     take(both, STEADY)
-    assert not drawn[0][1].requires_grad  # the generator is not trained in this one
-    learning = len(judged)
+    assert not drawn[0][2].requires_grad  # the generator is not trained in this one
+    judged.clear()
     take(both, Moment(4, STEADY.phase, 1.0, 0.001))
-    assert len(drawn) == len(learnt) == 2
-    assert not learnt[1][0][2].requires_grad
-    assert torch.equal(learnt[1][0][2], drawn[1][1])
-    assert judged[-1][0][1] is drawn[1][1]
-    assert len(judged) > learning
+    assert len(drawn) == 2
+    assert not judged[1][0].requires_grad
+    assert torch.equal(judged[1][0], drawn[1][2])
+    assert judged[-1][0].requires_grad
+    assert torch.equal(judged[-1][0], drawn[1][2])
+    assert len(judged) == 4
     assert not any(torch.equal(value, before[name]) for name, value in weights(both.generator).items())
 
 
-def test_the_penalty_is_taken_at_other_points_for_every_pair_and_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    both = state()
-    learnt = watch(monkeypatch, "fast", "wgan_gp")
+def test_the_penalty_is_taken_at_other_points_for_every_pair_and_step() -> None:
+    both = state(reference=True)
+    judged = watched(both.discriminator)
+    weights_of_fakes: list[float] = []
     for images_seen in (0, 4, 8):
+        judged.clear()
         take(both, Moment(images_seen, STEADY.phase, 1.0, 0.001))
-    weights_of_fakes = [share for arguments, _ in learnt for share in arguments[3].tolist()]
+        real, fake, between = (pictures.detach().flatten(1) for pictures, *_ in judged[:3])
+        weights_of_fakes += (((between - real) * (fake - real)).sum(1) / (fake - real).square().sum(1)).tolist()
     assert len({round(share, 4) for share in weights_of_fakes}) == 12
     assert all(0 <= share <= 1 for share in weights_of_fakes)
 
 
-def test_either_way_of_writing_the_step_trains_alike() -> None:
-    given = recipe("schedule.learning_rate=0.0001")
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("objective.shared_latents=true", "augment=diffaugment", "lecam=0.1"),
+        ("objective.name=r3", "apa=true", "augmentation.ramp_kimg=0.05"),
+        ("objective.name=r1-logistic", "augment=adaptive", "miner=0.008"),
+    ],
+    ids=" ".join,
+)
+def test_either_way_of_writing_the_step_trains_alike(options: tuple[str, ...]) -> None:
+    given = recipe("schedule.learning_rate=0.0001", *options)
 
     def trained(reference: bool) -> tuple[list[Progress], dict[str, Tensor]]:
         both = State(given, 4, CPU, reference=reference)
-        return list(run(both, schedule(given), corpus())), everything(both)
+        return list(run(both, schedule(given), corpus(), validation=corpus(8, seed=5))), everything(both)
 
     (plain, plain_weights), (fast, fast_weights) = trained(True), trained(False)
     for one, other in zip(plain, fast, strict=True):
@@ -212,13 +207,12 @@ def test_the_parts_of_the_loss() -> None:
     assert far.gradient_penalty == pytest.approx(10, rel=0.1)
 
 
-def test_wasserstein_is_reals_minus_fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    both = state()
-    before = copy.deepcopy(both.discriminator)
-    learnt = watch(monkeypatch, "fast", "wgan_gp")
+def test_wasserstein_is_reals_minus_fakes() -> None:
+    both = state(reference=True)
+    judged = watched(both.discriminator)
     progress = take(both, STEADY)
-    _, real, fake, *_ = learnt[0][0]
-    assert progress.wasserstein == pytest.approx((before(real).mean() - before(fake).mean()).item(), abs=1e-6)
+    (_, _, real), (_, _, fake) = judged[:2]
+    assert progress.wasserstein == pytest.approx((real.mean() - fake.mean()).item(), abs=1e-6)
 
 
 def test_bfloat16_keeps_weights_and_moments_in_float32() -> None:
@@ -439,10 +433,14 @@ def test_a_loss_that_is_not_finite_stops_before_a_weight_sees_it(value: float) -
     assert len(message.splitlines()) <= 3
 
 
-def test_a_generator_loss_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_generator_loss_that_is_not_finite_is_named() -> None:
     both = state()
     generator = weights(both.generator)
-    monkeypatch.setattr(loop, "wgan_generator", lambda scores: scores.mean() * math.inf)
+
+    def break_scores(*_: object) -> None:  # right after the discriminator's own step
+        both.discriminator.get_parameter("blocks.4.linear.bias").data.fill_(math.inf)
+
+    both.optimizers["discriminator"].register_step_post_hook(break_scores)
     with pytest.raises(DivergedError, match=r"the generator's loss is -?inf"):
         take(both, STEADY)
     assert equal(weights(both.generator), generator)
@@ -451,21 +449,16 @@ def test_a_generator_loss_that_is_not_finite_is_named(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("role", ["discriminator", "generator"])
-def test_a_gradient_that_is_not_finite_is_named_and_reaches_no_weight(
-    role: str, value: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    both = state(resolution=8)
+def test_a_gradient_that_is_not_finite_is_named_and_reaches_no_weight(role: str, value: float) -> None:
+    both = state(resolution=8, reference=True)
     take(both, FADING)
+
+    def poison(parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        parameter.grad[0, 0, 0, 0] = value
+
     parameter = both.networks[role].get_parameter("blocks.8.conv1.weight")
-    descend = loop._descend
-
-    def poisoned(state: State, of: str, loss: Tensor) -> None:
-        if of == role:
-            assert parameter.grad is not None
-            parameter.grad[0, 0, 0, 0] = value
-        descend(state, of, loss)
-
-    monkeypatch.setattr(loop, "_descend", poisoned)
+    parameter.register_post_accumulate_grad_hook(poison)
     before = everything(both)
     with pytest.raises(DivergedError, match=rf"the gradient of {role}\.blocks\.8\.conv1\.weight is not finite"):
         take(both, FADING)
@@ -503,7 +496,7 @@ def test_moments_go_out_and_come_back_by_name() -> None:
 
 @pytest.mark.slow
 def test_one_step_at_full_width_and_256_px_is_finite() -> None:
-    resolved = load("anime", overrides=["schedule.batch_size=4"])
+    resolved = load_recipe("anime", overrides=["schedule.batch_size=4"])
     plan = schedule_of(resolved.recipe, first_resolution=4)
     both = State(resolved.recipe, 256, CPU)
     before = weights(both.generator)["blocks.256.conv1.weight"]

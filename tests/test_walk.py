@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from animepggan.sampling.latents import latents_of
-from animepggan.sampling.walk import slerp, walk
+from animepggan.sampling.latents import closed_walk, latents_of, slerp
 
 
 def angle(a: Tensor, b: Tensor) -> float:
@@ -67,7 +66,7 @@ def test_slerp_from_zero_is_a_straight_line() -> None:
 @pytest.mark.parametrize(("count", "frames"), [(2, 2), (3, 60), (4, 60), (7, 60), (3, 10)])
 def test_the_walk_is_closed_and_its_steps_are_equal(count: int, frames: int) -> None:
     latents = list(latents_of(range(count), 512))
-    points = list(walk(latents, frames))
+    points = list(closed_walk(latents, frames))
     assert len(points) == frames
     assert torch.equal(points[0], latents[0])
     # Where each frame stands, in segments, measured on the latents and not by the code's own arithmetic.
@@ -82,6 +81,6 @@ def test_the_walk_is_closed_and_its_steps_are_equal(count: int, frames: int) -> 
 
 def test_every_seed_is_met_when_the_frames_are_a_multiple_of_their_number() -> None:
     latents = list(latents_of([5, 9, 2], 512))
-    points = list(walk(latents, 60))
+    points = list(closed_walk(latents, 60))
     for index, latent in enumerate(latents):
         assert torch.equal(points[20 * index], latent)

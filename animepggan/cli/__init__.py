@@ -17,8 +17,7 @@ import click
 from click.exceptions import Exit, NoArgsIsHelpError
 
 from animepggan import __version__
-from animepggan.cli.common import COMMON_OPTIONS, DEBUG, complain, mute
-from animepggan.cli.verbs import Verbs
+from animepggan.cli.common import COMMON_OPTIONS, DEBUG, Verbs, complain, mute
 from animepggan.errors import BUG, AnimepgganError, Interrupted, resource_error
 
 VERBS = {
@@ -41,8 +40,7 @@ USAGE = 2
     cls=Verbs,
     load=lambda name: importlib.import_module(f"{__name__}.{name}"),
     verbs=VERBS,
-    subcommand_metavar="VERB ...",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
     epilog="`animepggan VERB --help` tells more about one verb.",
 )
 @click.version_option(__version__, message="animepggan %(version)s")
@@ -63,8 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # the second one, while the first or an error was being reported
         code = INTERRUPTED
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        print(end="", flush=True)
     except BrokenPipeError:
         mute(sys.stdout)
     except OSError as error:
@@ -106,9 +103,7 @@ def _report(error: BaseException, *, debug: bool) -> int:
         complain(error.format_message())
         return USAGE
     if debug:
-        import traceback
-
-        complain("".join(traceback.format_exception(error)).rstrip())
+        complain(_traceback(error))
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         complain("interrupted")
         return INTERRUPTED
@@ -148,17 +143,19 @@ def _save_traceback(error: BaseException) -> str:
     """Write the traceback to a new file in the temporary folder; the line that names it, or the traceback itself."""
     import platform
     import tempfile
-    import traceback
 
-    lines = "".join(traceback.format_exception(error)).rstrip()
+    lines = _traceback(error)
+    text = f"animepggan {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+    text += f"arguments: {sys.argv[1:]}\n\n{lines}\n"
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="animepggan-bug-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
-        ) as file:
-            file.write(
-                f"animepggan {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
-                f"arguments: {sys.argv[1:]}\n\n{lines}\n"
-            )
+        with tempfile.NamedTemporaryFile(prefix="animepggan-bug-", suffix=".txt", delete=False) as file:
+            file.write(text.encode("utf-8", errors="backslashreplace"))
     except OSError:
         return lines
     return f"its traceback is in {file.name} (`--debug` shows it here)"
+
+
+def _traceback(error: BaseException) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(error)).rstrip()

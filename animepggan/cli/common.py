@@ -17,25 +17,55 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TextIO, TypeVar
 
 import click
 
+from animepggan.cli import processor
+from animepggan.corpus.names import escape
+
 if TYPE_CHECKING:
     import torch
     from tqdm import tqdm
+
+    from animepggan.bar import Bar
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Parameters = ParamSpec("Parameters")
 
 COMMON_OPTIONS = ("--json", "--debug", "--quiet")
-DEBUG = "animepggan.debug"
-"""Key of `click.Context.meta` under which `main` finds whether `--debug` was given."""
-NO_BACKBONE = "none"
-"""What `--backbone` takes for measuring or looking without one."""
-
-_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+DEBUG = "animepggan.debug"  # key of `click.Context.meta` under which `main` finds whether `--debug` was given
 
 
-def printable(text: str) -> str:
-    """`text` with its control characters spelled out, so that no file name can steer a terminal."""
-    return text.translate(_UNPRINTABLE)
+class Verbs(click.Group):
+    """A group whose commands are modules with a click command named `command`, imported only when they are called."""
+
+    def __init__(self, *arguments: Any, load: Callable[[str], Any], verbs: dict[str, str], **options: Any) -> None:
+        super().__init__(*arguments, **options | {"subcommand_metavar": "VERB ..."})
+        self.load = load  # name -> its module
+        self.verbs = verbs  # name -> the line that stands for it in the help, in the help's order
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.verbs)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        return self.load(name).command if name in self.verbs else None
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(self.verbs.items()))
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = arguments[0]
+        if name not in self.verbs and not context.resilient_parsing:
+            from difflib import get_close_matches
+
+            near = "".join(f" Did you mean '{verb}'?" for verb in get_close_matches(name, self.verbs, n=1))
+            raise click.UsageError(f"No such verb '{name}'.{near}", context)
+        return super().resolve_command(context, arguments)
+
+
+def spelled_out(text: str) -> str:
+    """Lines for a terminal: `text` with its control characters escaped, so that no file name can steer it."""
+    return "\n".join(map(escape, text.split("\n")))
 
 
 def mute(stream: TextIO | None) -> None:
@@ -49,7 +79,7 @@ def complain(text: str) -> None:
     """One message on stderr, above a progress bar if one is drawn there; a stderr that nobody reads stops nothing."""
     if sys.stderr is None:
         return
-    text = printable(text)
+    text = spelled_out(text)
     try:
         if (tqdm := sys.modules.get("tqdm")) is not None:
             tqdm.tqdm.write(text, file=sys.stderr)
@@ -65,7 +95,6 @@ class Console:
 
     json: bool = False
     quiet: bool = False
-    debug: bool = False
 
     def result(self, text: str, data: object) -> None:
         """Print what the verb was asked for, once: `text`, or with `--json` the JSON of `data`.
@@ -77,7 +106,7 @@ class Console:
 
             text = json.dumps(data, indent=2, allow_nan=False, default=os.fspath)
         elif sys.stdout is not None and sys.stdout.isatty():
-            text = printable(text)
+            text = spelled_out(text)
         if not text:
             return
         try:
@@ -102,25 +131,21 @@ class Console:
         return tqdm(total=total, unit=unit, desc=description, disable=hidden, dynamic_ncols=True, file=sys.stderr)
 
     @contextmanager
-    def bars(self, unit: str = "picture") -> Iterator[Callable[[str, int, int], None]]:
-        """For what is called as bar(what is being done, done, total): a bar for each thing, one after the other."""
-        current: tqdm[Any] | None = None
-        doing = ""
-
-        def show(what: str, done: int, total: int) -> None:
-            nonlocal current, doing
-            if current is None or what != doing:
-                close()
-                current, doing = self.bar(total, unit, what), what
-            current.update(done - current.n)
-            if done >= total:
-                close()
+    def bars(self, unit: str = "picture") -> Iterator[Bar]:
+        """A bar for each thing that is being done, one after the other."""
+        shown: dict[str, tqdm[Any]] = {}
 
         def close() -> None:
-            nonlocal current
-            if current is not None:
-                current.close()
-            current = None
+            while shown:
+                shown.popitem()[1].close()
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in shown:
+                close()
+                shown[what] = self.bar(total, unit, what)
+            shown[what].update(done - shown[what].n)
+            if done >= total:
+                close()
 
         try:
             yield show
@@ -133,6 +158,17 @@ def _remember_debug(context: click.Context, _: click.Parameter, debug: bool) -> 
     return debug
 
 
+def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Add click options, which stand in the help in this order."""
+
+    def add(function: Command) -> Command:
+        for decorate in reversed(decorators):
+            function = decorate(function)
+        return function
+
+    return add
+
+
 def common_options(function: Callable[Concatenate[Console, Parameters], None]) -> Callable[Parameters, None]:
     """Add `--json`, `--debug` and `--quiet`; the function gets a `Console` as its first argument.
 
@@ -140,36 +176,24 @@ def common_options(function: Callable[Concatenate[Console, Parameters], None]) -
     """
 
     @functools.wraps(function)
-    def with_console(*arguments: Any, as_json: bool, debug: bool, quiet: bool, **options: Any) -> None:
+    def with_console(*arguments: Any, as_json: bool, debug: bool, quiet: bool, **given: Any) -> None:
         if quiet:  # the hub's client draws bars of its own, and reads this when it is first imported
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        function(Console(json=as_json, quiet=quiet, debug=debug), *arguments, **options)
+        function(Console(json=as_json, quiet=quiet), *arguments, **given)
 
-    decorated: Any = with_console
-    for decorate in (
-        click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
-        click.option(
-            "--debug",
-            is_flag=True,
-            is_eager=True,  # an error in the options after it shows its traceback too
-            callback=_remember_debug,
-            help="Show the traceback of an error.",
-        ),
+    # Eager, so that an error in the options after it shows its traceback too.
+    debugging: Any = {"is_flag": True, "is_eager": True, "callback": _remember_debug}
+    return options(
         click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document."),
-    ):
-        decorated = decorate(decorated)
-    return decorated  # type: ignore[no-any-return]  # click adds the options to the signature when it calls
+        click.option("--debug", help="Show the traceback of an error.", **debugging),
+        click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
+    )(with_console)  # type: ignore[return-value]  # click adds the options to the signature when it calls
 
 
 def output_option(default_text: str) -> Callable[[Command], Command]:
     """Add `-o/--output PATH`, passed as `output: Path | None`; `default_text` says in the help what None stands for."""
-    return click.option(
-        "-o",
-        "--output",
-        metavar="PATH",
-        type=click.Path(path_type=Path),
-        help=f"Where the result goes.  [default: {default_text}]",
-    )
+    text = f"Where the result goes.  [default: {default_text}]"
+    return click.option("-o", "--output", metavar="PATH", type=click.Path(path_type=Path), help=text)
 
 
 def _check_device(_: click.Context, __: click.Parameter, device: str) -> str:
@@ -178,46 +202,24 @@ def _check_device(_: click.Context, __: click.Parameter, device: str) -> str:
     return device
 
 
-def device_options(function: Command) -> Command:
-    """Add `--device` (passed as `device: str`, for `resolve_device`) and `--threads` (`threads: int | None`)."""
-    with_threads = click.option(
-        "--threads",
-        metavar="N",
-        type=click.IntRange(min=1),
-        help="CPU threads of one operation.  [default: all cores]",
-    )(function)
-    return click.option(
-        "--device",
-        metavar="NAME",
-        default="auto",
-        show_default=True,
-        callback=_check_device,
-        help="auto (a GPU if there is one), cpu, cuda, cuda:N or mps.",
-    )(with_threads)
+DEVICE: Any = {"metavar": "NAME", "default": "auto", "callback": _check_device}
+POSITIVE, NATURAL = click.IntRange(min=1), click.IntRange(min=0)
+device_options = options(
+    click.option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:N or mps.", **DEVICE),
+    click.option("--threads", metavar="N", type=POSITIVE, help="CPU threads of one operation.  [default: all cores]"),
+)
+"""Adds `--device` (passed as `device: str`, for `resolve_device`) and `--threads` (`threads: int | None`)."""
 
 
 def resolve_device(name: str) -> torch.device:
     """The device that `--device` means here; a usage error when this machine or this torch has none such."""
-    import torch
+    from animepggan.device import device_of
+    from animepggan.errors import RecipeError
 
-    kind, _, index = name.partition(":")
-    mps = torch.backends.mps.is_available()
-    if kind == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
-    gpus = torch.cuda.device_count()
-    if (kind == "cuda" and int(index or 0) >= gpus) or (kind == "mps" and not mps):
-        found = f"{gpus} CUDA device{'s' * (gpus != 1)}" if kind == "cuda" else "no MPS device"
-        raise click.BadParameter(f"torch finds {found} here; leave it out, or use cpu.", param_hint=f"--device {name}")
-    return torch.device(name)
-
-
-def make_folder(folder: Path) -> Path:
-    """`folder`, made where it is not there; BadParameter for --output where it is a file."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise click.BadParameter(f"{folder} is a file; name a folder.", param_hint="--output") from error
-    return folder
+        return device_of(name)
+    except RecipeError as error:
+        raise click.BadParameter(f"{error}.", param_hint="--device") from error
 
 
 def apply_threads(threads: int | None) -> None:
@@ -226,3 +228,9 @@ def apply_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def check_device(console: Console, device: str, precision: str) -> None:
+    """Refuse a device that is not there, and warn where bf16 would be slower than fp32, not faster."""
+    if resolve_device(device).type == "cpu" and precision == "bf16" and not processor.has_bfloat16():
+        console.warn("this processor has no bfloat16: --precision bf16 is emulated, several times slower than fp32")

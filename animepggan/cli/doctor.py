@@ -9,15 +9,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distribution, requires
+from importlib.metadata import distributions, requires
 from pathlib import Path
 
 import click
+import psutil
 
 from animepggan import __version__
-from animepggan.cli.common import Console, common_options
-from animepggan.cli.processor import cores, has_bfloat16
+from animepggan.cli.common import Console, common_options, resolve_device
+from animepggan.cli.processor import has_bfloat16
 from animepggan.cli.processor import name as processor_name
+from animepggan.corpus.worker import cores
 
 NEEDED = ("torch", "torchvision", "timm", "safetensors", "huggingface_hub", "PIL", "numpy")
 """Modules whose versions are told; that they import is tried, in a process of its own that may crash."""
@@ -31,6 +33,9 @@ for name in sys.argv[1:]:
 """
 ALLOCATORS = ("tcmalloc", "jemalloc", "mimalloc")
 """Libraries that keep freed memory at hand, by a part of their file names."""
+PREFIXES = ("OMP_", "MKL_", "KMP_", "ANIMEPGGAN_", "CUDA_", "LD_PRELOAD")
+SETTINGS = ("HF_HUB_OFFLINE", "HF_ENDPOINT", "PYTORCH_CUDA_ALLOC_CONF")
+"""Environment variables that change what we do, and hold no secret; PREFIXES: how others of them begin."""
 SCARCE = 5e9  # bytes free on a disk
 
 
@@ -65,23 +70,23 @@ def _facts(broken: list[str]) -> Iterator[tuple[str, str]]:
         told = found.get(module, f"ends Python with {tried.returncode}")
         if not told[0].isdigit():
             broken.append(f"{module} does not import: {told}")
-        yield module, told if told[0].isdigit() else "does not import"
+            told = "does not import"
+        yield module, told
     yield "extras", ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in extras().items())
     yield "processor", f"{processor_name()}, {cores()} cores for this process"
-    if memory := _memory():
-        yield "memory", memory
+    memory = psutil.virtual_memory()
+    yield "memory", f"{memory.total / 1e9:.1f} GB, {memory.available / 1e9:.1f} free"
     if not broken:
         yield from _torch_facts()
     yield "allocator", _allocator() or "the system's"
     for name, folder in _folders().items():
         yield name, f"{folder}, {_free(folder) / 1e9:.0f} GB free"
-    yield "settings", ", ".join(f"{name}={os.environ[name]}" for name in sorted(os.environ) if _counts(name)) or "none"
+    settings = sorted(name for name in os.environ if name.startswith(PREFIXES) or name in SETTINGS)
+    yield "settings", ", ".join(f"{name}={os.environ[name]}" for name in settings) or "none"
 
 
 def _torch_facts() -> Iterator[tuple[str, str]]:
     import torch
-
-    from animepggan.cli.common import resolve_device
 
     bfloat16 = "in hardware" if has_bfloat16() else "emulated"
     yield "torch's CPU", f"{torch.backends.cpu.get_cpu_capability()}, bfloat16 {bfloat16}"
@@ -107,8 +112,7 @@ def _advice() -> Iterator[str]:
         yield "this processor has bfloat16: --precision bf16 trains and draws faster, and rounds more"
     if torch.get_num_threads() > cores():
         yield f"torch takes {torch.get_num_threads()} threads and has {cores()} cores: give --threads {cores()}"
-    missing = [name for name, there in extras().items() if not there and name in ("curate", "measure")]
-    if missing:
+    if missing := [name for name, there in extras().items() if not there and name in ("curate", "measure")]:
         yield f"pip install 'animepggan[{','.join(missing)}]': a backbone for where the hub cannot be reached, and more"
     for name, folder in _folders().items():
         if _free(folder) < SCARCE:
@@ -121,38 +125,19 @@ def extras() -> dict[str, bool]:
     for line in requires("animepggan") or ():
         wanted = re.fullmatch(r"([\w.-]+)[^;]*;\s*extra\s*==\s*[\"']([\w-]+)[\"']", line)
         if wanted and wanted[2] not in ("test", "all"):
-            found[wanted[2]] = found.get(wanted[2], True) and _installed(wanted[1])
+            there = any(distributions(name=wanted[1]))
+            found[wanted[2]] = found.get(wanted[2], True) and there
     return found
-
-
-def _installed(package: str) -> bool:
-    try:
-        distribution(package)
-    except PackageNotFoundError:
-        return False
-    return True
-
-
-def _memory() -> str | None:
-    path = Path("/proc/meminfo")
-    if not path.is_file():
-        return None
-    sizes = dict(re.findall(r"^(\w+):\s+(\d+) kB$", path.read_text(encoding="utf-8"), re.MULTILINE))
-    total, free = (int(sizes[key]) * 1024 / 1e9 for key in ("MemTotal", "MemAvailable"))
-    return f"{total:.1f} GB, {free:.1f} free"
 
 
 def _allocator() -> str | None:
     """The file of an allocator other than the system's that this process has loaded."""
-    maps = Path("/proc/self/maps")
-    if not maps.is_file():
-        return None
-    files = {line.split(maxsplit=5)[5] for line in maps.read_text(encoding="utf-8").splitlines() if line.count("/")}
-    return next((file for file in sorted(files) if any(name in Path(file).name for name in ALLOCATORS)), None)
+    maps = getattr(psutil.Process(), "memory_maps", list)  # macOS has none
+    return next((each.path for each in maps() if any(name in Path(each.path).name for name in ALLOCATORS)), None)
 
 
 def _folders() -> dict[str, Path]:
-    from animepggan.corpus.demo.cache import cache_folder
+    from animepggan.disk import cache_folder
 
     hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface"), "hub").expanduser()
     return {"cache": cache_folder(), "hub's cache": Path(hub), "this folder": Path.cwd()}
@@ -162,12 +147,3 @@ def _free(folder: Path) -> float:
     """Bytes; of the nearest folder above that is there."""
     there = next(each for each in (folder, *folder.parents) if each.exists())
     return float(shutil.disk_usage(there).free)
-
-
-def _counts(name: str) -> bool:
-    """Whether an environment variable changes what we do, and holds no secret."""
-    return name.startswith(("OMP_", "MKL_", "KMP_", "ANIMEPGGAN_", "CUDA_", "LD_PRELOAD")) or name in (
-        "HF_HUB_OFFLINE",
-        "HF_ENDPOINT",
-        "PYTORCH_CUDA_ALLOC_CONF",
-    )

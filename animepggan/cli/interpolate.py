@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from animepggan.cli.common import Console, apply_threads, common_options, output_option, resolve_device
-from animepggan.cli.processor import warn_where_emulated
+from animepggan.cli.common import NATURAL, POSITIVE, Console, apply_threads, check_device, common_options, output_option
 from animepggan.cli.sample import drawing_options, open_model, seeds_of, summary
 
 if TYPE_CHECKING:
@@ -22,15 +20,6 @@ DEFAULT_COUNT = 3
 DEFAULT_FACES = 9
 DEFAULT_FILM = Path("samples/interpolation.gif")
 PREVIEWS_FPS = 5
-
-
-@dataclass(frozen=True)
-class Film:
-    """What is to be written."""
-
-    frames: Iterator[NDArray[np.uint8]]
-    count: int
-    told: Mapping[str, object]  # what `--json` says of it
 
 
 def _check_blend(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
@@ -50,10 +39,10 @@ def _check_blend(_: click.Context, __: click.Parameter, text: str | None) -> tup
 @click.option(
     "--count",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=POSITIVE,
     help=f"Or so many of them.  [default: {DEFAULT_COUNT}; with MODEL2 {DEFAULT_FACES}]",
 )
-@click.option("--seed", metavar="S", type=click.IntRange(min=0), help="The first of these; S, S+1, ...  [default: 0]")
+@click.option("--seed", metavar="S", type=NATURAL, help="The first of these; S, S+1, ...  [default: 0]")
 @click.option(
     "--blend",
     metavar="LOW-HIGH",
@@ -61,23 +50,23 @@ def _check_blend(_: click.Context, __: click.Parameter, text: str | None) -> tup
     help="With MODEL2: only the layers of these resolutions, as in 4-16, go over to it.  [default: all]",
 )
 @click.option("--previews", is_flag=True, help="Of the run MODEL: its saved previews, in order.")
-@click.option(
-    "--frames", metavar="N", type=click.IntRange(min=2), default=60, show_default=True, help="Of the whole film."
-)
+@click.option("--frames", metavar="N", type=click.IntRange(min=2), default=60, help="Of the whole film.")
 @click.option(
     "--fps",
     metavar="N",
     type=click.IntRange(1, 100),
     default=20,
+    show_default=False,
     help=f"Frames a second; GIF: at most 50.  [default: 20; with --previews {PREVIEWS_FPS}]",
 )
 @drawing_options
-@output_option(f"{DEFAULT_FILM}")
+@output_option(str(DEFAULT_FILM))
 @common_options
 @click.pass_context
 def command(
     context: click.Context,
     console: Console,
+    /,
     model: str | None,
     model2: str | None,
     seeds: str | None,
@@ -87,12 +76,10 @@ def command(
     previews: bool,
     frames: int,
     fps: int,
-    truncation: float,
-    resolution: int | None,
-    precision: Literal["fp32", "bf16"],
     device: str,
     threads: int | None,
     output: Path | None,
+    **drawing: Any,
 ) -> None:
     """Draw a film that walks from face to face at constant speed and ends where it began; MODEL as for `sample`.
 
@@ -111,8 +98,8 @@ def command(
         raise click.UsageError("--blend is for two models.")
     if previews:
         others = ["model2", "seeds", "count", "seed", "blend", "frames", "truncation", "resolution", "precision"]
-        if taken := [name for name in others if given(name)]:
-            raise click.UsageError(f"--previews shows pictures that are there already; leave {taken[0].upper()} out.")
+        if taken := next(filter(given, others), None):
+            raise click.UsageError(f"--previews shows pictures that are there already; leave {taken.upper()} out.")
         if model is None:
             raise click.UsageError("--previews: say of which run.")
         fps = fps if given("fps") else PREVIEWS_FPS
@@ -121,63 +108,30 @@ def command(
 
     path = output or DEFAULT_FILM
     wanted = seeds_of(seeds, seed, count, DEFAULT_COUNT if model2 is None else DEFAULT_FACES)
-    if not previews and model2 is None:
-        if len(wanted) < 2:
-            raise click.UsageError("--seeds, --count: a walk needs two faces or more.")
-        if frames < len(wanted):
-            raise click.UsageError(
-                f"--frames {frames}: fewer than the {len(wanted)} faces; each takes a frame at least."
-            )
     check_film(path, fps)
     apply_threads(threads)
+    if previews:
+        from animepggan.report.previews import film_of, previews_of
 
-    def film() -> Film:
-        from animepggan.sampling.draw import draw
-        from animepggan.sampling.latents import latents_of
-
-        if previews:
-            from animepggan.report.previews import film_of, previews_of
-
-            assert model is not None
-            files = previews_of(Path(model).expanduser())
-            return Film(film_of(files), len(files), {"previews": files})
-        warn_where_emulated(console, precision, resolve_device(device))
+        assert model is not None
+        files = previews_of(Path(model).expanduser())
+        drawn, frames = film_of(files), len(files)
+        told: dict[str, object] = {"previews": files}
+    else:
+        check_device(console, device, drawing["precision"])
         opened = open_model(console, model, device)
-        loaded = opened.loaded
-        faces = list(latents_of(wanted, loaded.generator.latent_dim))
-        told = summary(opened, wanted, resolution, truncation, precision)
-        if model2 is None:
-            from animepggan.sampling.walk import walk
-
-            walked = walk(faces, frames)
-            drawn = draw(loaded, walked, truncation=truncation, precision=precision, resolution=resolution)
-            return Film(drawn, frames, told)
-
-        from animepggan.sampling.blend import blend as blended
-        from animepggan.sampling.blend import check_pair, there_and_back
-        from animepggan.sampling.grid import grid
-
-        second = open_model(console, model2, device)
-        lowest, highest = blend or (4, loaded.generator.resolution)
-        check_pair(loaded, second.loaded)
-        if lowest > loaded.generator.resolution:
-            raise click.UsageError(f"--blend {lowest}-{highest}: the models have {loaded.generator.resolution} px.")
-
-        def sheets() -> Iterator[NDArray[np.uint8]]:
-            for share in there_and_back(frames):
-                here = blended(loaded, second.loaded, share, lowest=lowest, highest=highest)
-                pictures = draw(here, faces, truncation=truncation, precision=precision, resolution=resolution)
-                yield grid(list(pictures))
-
-        return Film(sheets(), frames, {**told, "model2": second.spec, "blend": [lowest, highest]})
-
-    made = film()
-    with console.bar(made.count, "frame", "interpolate") as bar:
+        told = summary(opened, wanted, **drawing)
+        second = None
+        if model2 is not None:
+            second = open_model(console, model2, device)
+            told |= {"model2": second.spec, "blend": blend or (4, opened.resolution)}
+        drawn = opened.interpolate(wanted, second, frames=frames, blend=blend, **drawing)
+    with console.bar(frames, "frame", "interpolate") as bar:
 
         def counted() -> Iterator[NDArray[np.uint8]]:
-            for frame in made.frames:
+            for frame in drawn:
                 bar.update()
                 yield frame
 
         write_film(counted(), path, fps)
-    console.result(str(path), {"file": path, "frames": made.count, "fps": fps, **made.told})
+    console.result(str(path), {"file": path, "frames": frames, "fps": fps, **told})

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from animepggan.cli.common import Console, common_options
-from animepggan.cli.training import Options, load_corpus, load_recipe, train, training_options
+from animepggan.cli.training import prepare, recipe_options, train, training_options
 
 
 @click.command()
 @click.argument("recipe")
 @training_options
 @common_options
-def command(console: Console, recipe: str, options: Options) -> None:
+def command(
+    console: Console, /, recipe: str, threads: int | None, dry_run: bool, no_probe: bool, **options: Any
+) -> None:
     """Grow a base model as RECIPE says: a path, or the name of a shipped recipe.
 
     The run goes to runs/<recipe>-<data name>. Started again, it goes on where it stopped.
     """
-    device = options.prepare(console)
-    from animepggan.errors import RecipeError
+    prepare(console, threads, options)
+    from animepggan.run.library import Callbacks, pretrain, pretraining_recipe
 
-    resolved = load_recipe(console, recipe, options)
-    if resolved.recipe.base is not None:
-        raise RecipeError(f"{resolved.file}: has a base: `animepggan finetune --recipe {recipe}` trains it")
-    if options.dry_run:
-        from animepggan.cli.plan import print_plan
+    if dry_run:
+        from animepggan.cli.dry_run import print_plan
 
-        print_plan(console, resolved, options, device)
-        return
-    train(console, resolved, load_corpus(console, resolved), options, device)
+        resolved = pretraining_recipe(recipe, **recipe_options(options), tell=Callbacks(say=console.say))
+        print_plan(console, resolved, None, options, probe=not no_probe)
+    else:
+        train(console, pretrain, recipe, **options)

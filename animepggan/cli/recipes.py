@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from animepggan import recipe
 from animepggan.cli.common import Console, common_options
 from animepggan.errors import RecipeError, ResourceError
-
-if TYPE_CHECKING:
-    from animepggan.recipe import Found
 
 
 @click.group()
@@ -28,14 +25,9 @@ def command() -> None:
 @common_options
 def list_recipes(console: Console) -> None:
     """List the recipes that come with the program."""
-    from animepggan import recipe
-
-    rows = [(path.stem, recipe.title(path), path) for path in recipe.shipped()]
-    width = max(len(name) for name, _, _ in rows)
-    console.result(
-        "\n".join(f"{name:<{width}}  {title}" for name, title, _ in rows),
-        [{"name": name, "title": title, "path": str(path)} for name, title, path in rows],
-    )
+    rows = [{"name": path.stem, "title": recipe.title(path), "path": str(path)} for path in recipe.shipped()]
+    width = max(len(row["name"]) for row in rows)
+    console.result("\n".join(f"{row['name']:<{width}}  {row['title']}" for row in rows), rows)
 
 
 @command.command()
@@ -44,16 +36,14 @@ def list_recipes(console: Console) -> None:
 @common_options
 def show(console: Console, name: str, resolved: bool) -> None:
     """Print a recipe as its file is, or with every default filled in."""
-    from animepggan import recipe
-
-    found = _find(console, name)
+    path = _find(console, name)
     if resolved:
-        full = recipe.load(found.path)
-        data = {"path": str(found.path), "recipe": full.recipe.model_dump(mode="json"), "origins": full.origins}
+        full = recipe.load_recipe(path)
+        data = {"path": str(path), "recipe": full.recipe.model_dump(mode="json"), "origins": full.origins}
         console.result(recipe.dump(full, describe=True).rstrip("\n"), data)
     else:
-        text = recipe.read(found.path)
-        console.result(text.rstrip("\n"), {"path": str(found.path), "text": text})
+        text = recipe.read_recipe(path)
+        console.result(text.rstrip("\n"), {"path": str(path), "text": text})
 
 
 @command.command()
@@ -63,14 +53,20 @@ def show(console: Console, name: str, resolved: bool) -> None:
 @common_options
 def copy(console: Console, name: str, destination: Path | None, force: bool) -> None:
     """Copy a recipe to DEST (a file or a folder), to be edited; by default into the current folder."""
-    from animepggan import recipe
+    from animepggan.disk import write_text
 
-    found = _find(console, name)
-    text = recipe.read(found.path)
-    target = destination or Path(found.path.name)
+    path = _find(console, name)
+    text = recipe.read_recipe(path)
+    target = destination or Path(path.name)
     if target.is_dir():
-        target /= found.path.name
-    _write(target, text, force=force)
+        target /= path.name
+    if os.path.lexists(target) and not force:
+        raise RecipeError(f"{target} exists; give another DEST, or --force to overwrite it")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, text)
+    except OSError as error:
+        raise ResourceError(f"{target} cannot be written: {error.strerror or error}") from None
     console.result(str(target), {"path": str(target)})
 
 
@@ -79,13 +75,11 @@ def copy(console: Console, name: str, destination: Path | None, force: bool) -> 
 @common_options
 def validate(console: Console, names: tuple[str, ...]) -> None:
     """Check recipes; every error of every file is shown, and the exit code is 2 if there is one."""
-    from animepggan import recipe
-
     reports: list[dict[str, object]] = []
     errors: list[str] = []
     for name in names:
         try:
-            recipe.load(_find(console, name).path)
+            recipe.load_recipe(_find(console, name))
             wrong = []
         except RecipeError as error:
             wrong = str(error).splitlines()
@@ -100,33 +94,12 @@ def validate(console: Console, names: tuple[str, ...]) -> None:
 @common_options
 def schema(console: Console) -> None:
     """Print the JSON Schema of a recipe, so that an editor completes and checks it."""
-    import json
-
-    from animepggan import recipe
-
     data = recipe.schema()
     console.result(json.dumps(data, indent=2), data)
 
 
-def _find(console: Console, name: str) -> Found:
-    from animepggan import recipe
-
-    found = recipe.find(name)
+def _find(console: Console, name: str) -> Path:
+    found = recipe.find_recipe(name)
     if found.fell_back:
         console.say(f"{name} is no file here: taking the recipe {found.path.stem} that comes with the program")
-    return found
-
-
-def _write(target: Path, text: str, *, force: bool) -> None:
-    """Write `text` to `target`, whole or not at all; RecipeError if it exists and `force` is not given."""
-    if os.path.lexists(target) and not force:
-        raise RecipeError(f"{target} exists; give another DEST, or --force to overwrite it")
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8", newline="")
-        part.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise ResourceError(f"{target} cannot be written: {error.strerror or error}") from None
+    return found.path

@@ -1,4 +1,12 @@
-"""Pictures in: find them (`spec`), decode them (`decode`), keep them and deal batches (`loader`).
+"""Pictures in, as they go: from what `--data` names to the batches of a training step.
+
+    spec           what a SPEC names, as a source of entries
+      folders, archives, parquet, description     where entries come from
+      source       entries, none of them opened yet
+    sweep          opens each of them, on several threads
+    decode         one file to RGB pixels
+    pyramid/       keeps the pixels of all, at several sides
+    loader         deals batches from them: `Corpus`
 
 `Corpus` is looked up on first use, so that drawing the demo corpora needs no torch.
 """

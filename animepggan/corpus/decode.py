@@ -1,7 +1,6 @@
 """One picture file to RGB pixels: every mode to the same colors, or a DecodeError that says why not.
 
-Only seven openers are enabled, a picture is refused by its header when it is too large, and it is always decoded
-fully: half a picture is a bad picture.
+Only the openers of `FORMATS` are enabled; too large a picture is refused by its header, and half a one is a bad one.
 """
 
 from __future__ import annotations
@@ -10,45 +9,47 @@ import hashlib
 import io
 import logging
 import os
+import re
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
-from animepggan.corpus import avif, jpeg
+from animepggan.corpus import avif
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 MAX_PIXELS = 85_000_000  # width times height; below Pillow's own warning
 MAX_SIDE = 32_768  # pixels
 
-# Pillow logs some damage as an error, which without a handler would go to the terminal; it comes as an exception, too.
+# Without a handler, damage that Pillow logs would go to the terminal; it comes as an exception, too.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-_ORIENTATION = 0x0112  # the Exif tag
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _REASONS = {
     "truncated": "cut off",
     "could not create decoder object": "damaged or cut off",  # all that is said of a WebP
     "decompressed data too large": "too large: text or a profile that unpacks to over 1 MiB",
+    "premature end of jpeg file": "cut off",
+    "premature end of data segment": "damaged: its data ends before its pixels do",
+    "extraneous bytes before marker 0xd9": "damaged: its pixels end before its data does",
+    "corrupt jpeg data": "damaged: a part of its pixels makes no sense",
+    "unsupported marker type": "damaged: a marker among its pixels",
 }
-"""Pillow's words in ours."""
+"""Pillow's and libjpeg's words in ours; the first that fits."""
+
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  # TIFF tags
 _MAX_BYTES = 256 << 20  # of a file that is looked over before it is decoded
-_AVIF = (b"avif", b"avis", b"mif1", b"msf1")  # brands that its opener takes
+_AVIF = re.compile(rb"....ftyp(avif|avis|mif1|msf1)", re.DOTALL)  # what its opener takes
+MAX_SCANS = 100  # of a JPEG: each goes over all pixels, so a small file of thousands takes hours; encoders make ten
+_SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
+_LOST = re.compile("Premature end|Corrupt JPEG data|Unsupported marker type")
+_HARMLESS = re.compile(r": \d\d? extraneous bytes before marker 0x(d9|c[0-2]|db|e.|fe)")  # some cameras leave a few
 _INVISIBLE = 3  # of 255; what the roundings of a profile that says sRGB come to
 
 
@@ -70,7 +71,7 @@ def open_picture(stream: BinaryIO, *, background: tuple[int, int, int] = (255, 2
     """Decode a picture as a whole, at the size that it has. Raises as `decode` does."""
     with _words_for_damage(), _open(stream) as file:
         mode, transparent = file.mode, file.has_transparency_data
-        return Picture(_to_rgb(_upright(file), file, background), str(file.format), mode, transparent)
+        return Picture(_to_rgb(_upright(file, stream), file, background), str(file.format), mode, transparent)
 
 
 def decode(stream: BinaryIO, *, resolution: int, background: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -81,14 +82,12 @@ def decode(stream: BinaryIO, *, resolution: int, background: tuple[int, int, int
     MemoryError.
     """
     with _words_for_damage(), _open(stream) as file:
-        upright = _upright(file)
+        upright = _upright(file, stream)
         width, height = upright.size
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
         square = _to_rgb(upright.crop((left, top, left + side, top + side)), file, background)
-    if side != resolution:
-        square = square.resize((resolution, resolution), Image.Resampling.LANCZOS)
-    return np.array(square)
+    return np.array(square.resize((resolution, resolution), Image.Resampling.LANCZOS))  # a copy where it fits
 
 
 def fingerprint(pixels: NDArray[np.uint8]) -> str:
@@ -104,41 +103,65 @@ def _words_for_damage() -> Iterator[None]:
         yield
     except (DecodeError, MemoryError):
         raise
-    # Pillow's openers raise a dozen types for damaged files, and not always the documented ones.
-    except Exception as error:
+    except Exception as error:  # Pillow's openers raise a dozen types, and not always the documented ones
         raise DecodeError(_reason(error)) from error
 
 
 def _open(stream: BinaryIO) -> ImageFile.ImageFile:
-    """The decoded file, refused by its header when it is too large."""
+    """The file, not decoded yet, refused by its header when it is too large."""
     _refuse_large_webp(stream)
     _refuse_large_avif(stream)
-    dealt = _look_over_jpeg(stream)
-    image = Image.open(dealt or stream, formats=FORMATS)
+    image = Image.open(stream, formats=FORMATS)
     try:
         _refuse_large(*image.size)
         if image.format == "TIFF":  # a tile is decoded as a whole, however little of it is inside the picture
-            _refuse_large(_number(image, _TILE_WIDTH), _number(image, _TILE_LENGTH), "tiles of ")
+            width, height = (int(np.max(_tags(image).get(tag, 0))) for tag in (_TILE_WIDTH, _TILE_LENGTH))
+            _refuse_large(width, height, "tiles of ")
         _scale_transparent_color(image)
-        _load(image, dealt)
     except BaseException:
         image.close()
         raise
     return image
 
 
-def _load(image: ImageFile.ImageFile, dealt: jpeg.Dealt | None) -> None:
-    if dealt is None:
-        image.load()
-        return
+def _upright(file: ImageFile.ImageFile, stream: BinaryIO) -> Image.Image:
+    """All pixels of the file, turned as its Exif orientation says."""
+    image = _jpeg(file, stream) if file.format in ("JPEG", "MPO") else None
+    if image is None:
+        file.load()
+        image = file
+    # Asked for after loading: some files keep their orientation behind the pixels, and TIFFs are turned while loading.
+    with suppress(Exception):  # damaged Exif data is no reason to lose the picture, whatever it raises
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def _jpeg(file: ImageFile.ImageFile, stream: BinaryIO) -> Image.Image | None:
+    """The pixels of a JPEG; ValueError where some are lost, None where Pillow has to decode it.
+
+    libjpeg makes up what it cannot read and warns; Pillow passes over its warnings, simplejpeg raises them. It knows
+    fewer layouts of colors than Pillow, and some warnings are of no damage.
+    """
+    stream.seek(0)
+    data = _whole(stream)
+    if len(_SCAN.findall(data)) > MAX_SCANS:
+        raise DecodeError("too many scans")
     try:
-        image.load()
-    except OSError as error:
-        if "truncated" not in str(error):
+        pixels = simplejpeg.decode_jpeg(data, "GRAY" if file.mode == "L" else file.mode)
+    except ValueError as error:
+        if _LOST.match(str(error)) and not _HARMLESS.search(str(error)):
             raise
-        raise DecodeError("damaged: its data ends before its pixels do") from error  # its end marker is there
-    if not dealt.asked:
-        raise DecodeError("damaged: its pixels end before its data does")
+        return None
+    if file.mode == "CMYK":  # of which some are stored upside down
+        return None
+    image = Image.fromarray(pixels.squeeze(2) if file.mode == "L" else pixels)
+    image.info = file.info
+    return image
+
+
+def _tags(image: Image.Image) -> dict[int, Any]:
+    """Those of a TIFF."""
+    return getattr(image, "tag_v2", {})
 
 
 def _refuse_large(width: int, height: int, what: str = "") -> None:
@@ -164,54 +187,32 @@ def _whole(stream: BinaryIO) -> bytes:
     return _head(stream, size)
 
 
-def _look_over_jpeg(stream: BinaryIO) -> jpeg.Dealt | None:
-    """What to decode in place of a JPEG; None: the stream."""
-    if _head(stream, 3) != b"\xff\xd8\xff":
-        return None
-    try:
-        return jpeg.look_over(_whole(stream))
-    except jpeg.Damaged as error:
-        raise DecodeError(str(error)) from error
-
-
-def _number(image: Image.Image, tag: int) -> int:
-    """The value of a TIFF's tag, 0 where it has none."""
-    value = getattr(image, "tag_v2", {}).get(tag, 0)
-    return int(value[0] if isinstance(value, tuple) else value)
-
-
-def _upright(image: ImageFile.ImageFile) -> Image.Image:
-    # Asked for after loading: some files keep their orientation behind the pixels, and TIFFs are turned while loading.
-    turn = _TRANSPOSE.get(_orientation(image))
-    return image.transpose(turn) if turn is not None else image
-
-
 def _refuse_large_webp(stream: BinaryIO) -> None:
     """Pillow's opener takes the memory for a WebP's canvas before it tells the size, so its header is read here."""
     head = _head(stream, 30)
     if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
         return
-    kind = head[12:16]
-    if kind == b"VP8X":
+    if head[12:16] == b"VP8X":
         _refuse_large(1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little"))
-    elif kind == b"VP8L":
+    elif head[12:16] == b"VP8L":
         bits = int.from_bytes(head[21:25], "little")
         _refuse_large(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
-    elif kind == b"VP8 ":
+    elif head[12:16] == b"VP8 ":
         width, height = struct.unpack_from("<HH", head, 26)
         _refuse_large(width & 0x3FFF, height & 0x3FFF)
 
 
 def _refuse_large_avif(stream: BinaryIO) -> None:
     """The size that its container tells may be a lie: the decoder takes the memory for the frames that are inside."""
-    head = _head(stream, 12)
-    if head[4:8] != b"ftyp" or head[8:] not in _AVIF:
+    if not _AVIF.match(_head(stream, 12)):
         return
-    try:
-        for size in avif.frame_sizes(_whole(stream)):
-            _refuse_large(*size, "frames of ")
-    except avif.Unreadable as error:
-        raise DecodeError("damaged or cut off") from error
+    sizes: list[tuple[int, int]] = []
+    with suppress(ValueError, LookupError):
+        sizes = list(avif.frame_sizes(_whole(stream)))
+    if not sizes:
+        raise DecodeError("damaged or cut off")
+    for size in sizes:
+        _refuse_large(*size, "frames of ")
 
 
 def _scale_transparent_color(image: ImageFile.ImageFile) -> None:
@@ -222,13 +223,6 @@ def _scale_transparent_color(image: ImageFile.ImageFile) -> None:
         image.info["transparency"] = color * (85 if layout == "L;2" else 17)
     elif isinstance(color, tuple) and layout == "RGB;16B":
         image.info["transparency"] = tuple(value >> 8 for value in color)
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged Exif data is no reason to lose the picture
-        return 1
 
 
 def _to_rgb(image: Image.Image, file: ImageFile.ImageFile, background: tuple[int, int, int]) -> Image.Image:
@@ -248,6 +242,10 @@ def _to_rgb(image: Image.Image, file: ImageFile.ImageFile, background: tuple[int
     return _over(layers, background) if transparent else layers.convert("RGB")
 
 
+_GRAYS = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+_COLORS = Image.fromarray(np.indices((6, 6, 6), np.uint8).reshape(3, 1, -1).transpose(1, 2, 0) * np.uint8(51))
+
+
 @lru_cache(maxsize=32)
 def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
     """From the colors of an ICC profile to sRGB; None where that changes nothing, or the profile is of no use."""
@@ -260,7 +258,7 @@ def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform |
             return None
         transform = ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), space, "RGB")
         if space != "CMYK":  # most are sRGB, in one of its many spellings
-            samples = _samples(space)
+            samples = _GRAYS if space == "L" else _COLORS
             change = np.asarray(transform.apply(samples), np.int16) - np.asarray(samples.convert("RGB"), np.int16)
             if np.abs(change).max() <= _INVISIBLE:
                 return None
@@ -269,28 +267,16 @@ def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform |
     return transform
 
 
-def _samples(mode: str) -> Image.Image:
-    """Colors from all over the cube, or all grays."""
-    ramp = np.arange(256, dtype=np.uint8)
-    if mode == "L":
-        return Image.fromarray(ramp[None])
-    steps = ramp[::51]
-    return Image.fromarray(np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3))
-
-
 def _over(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    canvas = Image.new("RGBA", image.size, (*background, 255))
-    canvas.alpha_composite(image)
-    return canvas.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image).convert("RGB")
 
 
 def _from_16_bit(image: Image.Image, file: ImageFile.ImageFile, background: tuple[int, int, int]) -> Image.Image:
     """Greyscale of 16 bits (12 in some TIFFs), which Pillow's own conversion would clip at 255."""
     values = np.asarray(image).astype(np.uint32)
-    tags = getattr(file, "tag_v2", {})
-    white = (1 << int(tags.get(_BITS_PER_SAMPLE, (16,))[0])) - 1
+    white = (1 << int(_tags(file).get(_BITS_PER_SAMPLE, (16,))[0])) - 1
     scaled = ((values * 255 + white // 2) // white).astype(np.uint8)
-    if tags.get(_PHOTOMETRIC) == 0:  # white is zero
+    if _tags(file).get(_PHOTOMETRIC) == 0:  # white is zero
         scaled = 255 - scaled
     gray = Image.fromarray(scaled)
     transparent = image.info.get("transparency")
@@ -307,8 +293,6 @@ def _reason(error: Exception) -> str:
         return f"too large: more than {MAX_PIXELS // 1_000_000} megapixels"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    for words, reason in _REASONS.items():
-        if words in str(error).lower():
-            return reason
-    lines = str(error).strip().splitlines()
-    return f"cannot be decoded: {lines[0] if lines else type(error).__name__}"
+    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    known = (reason for words, reason in _REASONS.items() if words in str(error).lower())
+    return next(known, f"cannot be decoded: {first_line}")

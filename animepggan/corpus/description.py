@@ -12,20 +12,23 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from animepggan.corpus.names import json_line, printable
+from animepggan.disk import replacing, write_text
 from animepggan.errors import DataError
 
 Status = Literal["keep", "copy", "near", "stranger", "bad"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 TRAINED: frozenset[Status] = frozenset({"keep", "copy", "near"})
 """What training shows; of these, too, only rows of a weight over 0."""
-
 _MAX_LINE = 1 << 20  # characters
 _SCHEME = re.compile(r"(demo|hub):")
 
@@ -51,35 +54,28 @@ class Row:
 _KEYS = tuple(field.name for field in fields(Row))
 
 
-def write(path: Path, rows: Iterable[Row], *, base: str) -> None:
+def write_description(path: Path, rows: Iterable[Row], *, base: str) -> None:
     """Write `rows` to `path` and beside it the SPEC that they are relative to (`Source.base`); each whole or not at
-    all. Rows may be generated; none is kept.
-    """
+    all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_lines(path, map(asdict, rows))
-    partial = _source_file(path).with_suffix(".partial")
-    partial.write_text(json_line({"spec": _relative(base, path.parent)}), encoding="utf-8")
-    partial.replace(_source_file(path))
+    write_text(_source_file(path), json_line({"spec": _relative(base, path.parent)}))
 
 
 def write_lines(path: Path, values: Iterable[dict[str, Any]]) -> None:
     """Write JSON lines of any kind to `path`, whole or not at all, so that no name in them harms a terminal."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(map(json_line, values))
-    partial.replace(path)
 
 
-def read(path: Path) -> Iterator[tuple[int, Row]]:
+def read_description(path: Path) -> Iterator[tuple[int, Row]]:
     """The rows with their line numbers, one at a time. DataError names the line of the first mistake."""
     seen: dict[str, int] = {}
     for line, value in read_lines(path):
-        try:
+        with _named(path, line):
             row = _row(value)
             if row.path in seen:
                 raise ValueError(f"{printable(row.path)} is on line {seen[row.path]} already")
-        except ValueError as error:
-            raise _mistake(path, line, str(error)) from error
         seen[row.path] = line
         yield line, row
 
@@ -87,14 +83,12 @@ def read(path: Path) -> Iterator[tuple[int, Row]]:
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a JSON lines file with their line numbers; DataError names the line that is none."""
     with path.open("rb") as file:
-        line = 0
-        while text := file.readline(_MAX_LINE):
-            line += 1
+        for line, text in enumerate(iter(partial(file.readline, _MAX_LINE), b""), 1):
             if line == 1:
                 text = text.removeprefix(b"\xef\xbb\xbf")
             if not text.strip():
                 continue
-            try:
+            with _named(path, line):
                 if len(text) == _MAX_LINE:
                     raise ValueError("is too long a line")
                 value = json.loads(
@@ -102,14 +96,6 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 )
                 if not isinstance(value, dict):
                     raise ValueError('is no JSON object, as in {"path": "a.png"}')
-            except UnicodeDecodeError as error:
-                raise _mistake(path, line, "is not UTF-8") from error
-            except json.JSONDecodeError as error:
-                raise _mistake(path, line, f"is not JSON: {error.msg} (character {error.colno})") from error
-            except RecursionError as error:
-                raise _mistake(path, line, "is nested too deep") from error
-            except ValueError as error:
-                raise _mistake(path, line, str(error)) from error
             yield line, value
 
 
@@ -147,8 +133,20 @@ def _relative(base: str, folder: Path) -> str:
         return str(Path(base).resolve())
 
 
-def _mistake(path: Path, line: int, what: str) -> DataError:
-    return DataError(f"{printable(str(path))}, line {line}: {what}")
+@contextmanager
+def _named(path: Path, line: int) -> Iterator[None]:
+    """Name the line in which there is a mistake."""
+    try:
+        yield
+    except (ValueError, RecursionError) as error:
+        what = str(error)
+        if isinstance(error, UnicodeDecodeError):
+            what = "is not UTF-8"
+        elif isinstance(error, json.JSONDecodeError):
+            what = f"is not JSON: {error.msg} (character {error.colno})"
+        elif isinstance(error, RecursionError):
+            what = "is nested too deep"
+        raise DataError(f"{printable(str(path))}, line {line}: {what}") from error
 
 
 def _refuse_constant(text: str) -> Any:
@@ -156,19 +154,17 @@ def _refuse_constant(text: str) -> Any:
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!a} stands there twice")
-    return value
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise ValueError(f"{name!a} stands there twice")
+    return dict(pairs)
 
 
 def _row(value: dict[str, Any]) -> Row:
     """A row from the JSON of its line; ValueError in words that follow the line's number."""
     for key in value:
         if key not in _KEYS:
-            near = get_close_matches(key, _KEYS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(_KEYS)}"
+            hint = _meant(key, _KEYS) or f"; there are {', '.join(_KEYS)}"
             raise ValueError(f"{printable(ascii(key), 60)} is no key{hint}")
     path = value.get("path")
     if not isinstance(path, str) or not path:
@@ -185,13 +181,17 @@ def _row(value: dict[str, Any]) -> Row:
         raise ValueError(f"`stranger_score` has to be a number, not {_shown(score)}")
     status = value.get("status", "keep")
     if status not in STATUSES:
-        near = get_close_matches(str(status), STATUSES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = _meant(str(status), STATUSES)
         raise ValueError(f"`status` has to be one of {', '.join(STATUSES)}, not {_shown(status)}{hint}")
     reason = value.get("reason", "")
     if not isinstance(reason, str):
         raise ValueError(f"`reason` has to be text, not {_shown(reason)}")
     return Row(path, sha256, cluster, float(weight), status, None if score is None else float(score), reason)
+
+
+def _meant(word: str, known: Sequence[str]) -> str:
+    near = get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _is_whole(value: Any) -> bool:

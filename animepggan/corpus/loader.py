@@ -7,9 +7,10 @@ picture i of a run looks the same whatever the batch sizes, so a resumed run see
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import compress
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,41 +19,26 @@ from numpy.typing import NDArray
 from PIL import ImageColor
 from torch import Tensor
 
+from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.names import printable
-from animepggan.corpus.pyramid import (
-    Clusters,
-    Pixels,
-    halve,
-    identify,
-    no_pictures,
-    open_pyramid,
-    some,
-)
-from animepggan.corpus.spec import Bad, Source, resolve
+from animepggan.corpus.pyramid import ClusterTable, Pixels, Shape, digest_of, halve, identify, open_pyramid
+from animepggan.corpus.source import Bad, Source, first_of, no_pictures
+from animepggan.corpus.spec import source_of
 from animepggan.errors import DataError
 from animepggan.streams import stream
-
-Progress = Callable[[int, int], None]
-"""Called as progress(done, total), in pictures, from the thread that loads."""
 
 
 class Store(Protocol):
     """Where a corpus' pixels are: a pyramid, or memory."""
 
-    clusters: Clusters | None
-
-    @property
-    def sides(self) -> list[int]:
-        """Pixels, of each level, from the top one down."""
+    sides: list[int]  # pixels, of each level, from the top one down
+    clusters: ClusterTable | None
 
     def __len__(self) -> int:
         """How many pictures there are."""
 
     def take(self, pictures: NDArray[Any], side: int) -> Pixels:
         """These pictures at the side of a level: uint8 `[n, side, side, 3]`, a copy."""
-
-    def cut(self, picture: int, x: int, y: int, side: int) -> Pixels:
-        """A square of a picture at the top level: uint8 `[side, side, 3]`."""
 
     def ahead(self, pictures: NDArray[Any], side: int) -> None:
         """Say which pictures will be taken next."""
@@ -61,14 +47,10 @@ class Store(Protocol):
 class InMemory:
     """Pictures that are in memory already."""
 
-    clusters: Clusters | None = None
-
     def __init__(self, pictures: Tensor) -> None:  # uint8 [n, 3, side, side]
         self.pictures = np.ascontiguousarray(pictures.permute(0, 2, 3, 1).numpy())
-
-    @property
-    def sides(self) -> list[int]:
-        return [self.pictures.shape[1]]
+        self.sides = [pictures.shape[2]]
+        self.clusters: ClusterTable | None = None
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -76,9 +58,6 @@ class InMemory:
     def take(self, pictures: NDArray[Any], side: int) -> Pixels:
         taken: Pixels = self.pictures[pictures]
         return taken
-
-    def cut(self, picture: int, x: int, y: int, side: int) -> Pixels:
-        return self.pictures[picture, y : y + side, x : x + side]
 
     def ahead(self, pictures: NDArray[Any], side: int) -> None:
         pass
@@ -89,20 +68,14 @@ class _Part:
 
     def __init__(self, store: Store, chosen: NDArray[np.int64]) -> None:  # places, ascending, none twice
         self._whole, self._chosen = store, chosen
-        self.clusters = None if store.clusters is None else _clusters_among(store.clusters, chosen)
-
-    @property
-    def sides(self) -> list[int]:
-        return self._whole.sides
+        self.sides = store.sides
+        self.clusters = None if store.clusters is None else store.clusters.among(chosen)
 
     def __len__(self) -> int:
         return len(self._chosen)
 
     def take(self, pictures: NDArray[Any], side: int) -> Pixels:
         return self._whole.take(self._chosen[pictures], side)
-
-    def cut(self, picture: int, x: int, y: int, side: int) -> Pixels:
-        return self._whole.cut(int(self._chosen[picture]), x, y, side)
 
     def ahead(self, pictures: NDArray[Any], side: int) -> None:
         self._whole.ahead(self._chosen[pictures], side)
@@ -129,11 +102,11 @@ class Corpus:
         name: str,  # short, for a run's folder
         spec: str,
         commit: str | None = None,  # of the hub repository
-        resolution: int | None = None,  # pixels; None: that of the pictures
         random_shift: int = 0,  # pixels; the pictures' side is the resolution plus this
         bad: Sequence[Bad] = (),
         skipped: Sequence[Bad] = (),
         identity: tuple[str, int] | None = None,  # fingerprint, and how many are distinct; None: worked out
+        source: Source | None = None,  # the picture files; None: there are none
     ) -> None:
         self.name = name
         self.spec = spec
@@ -142,8 +115,9 @@ class Corpus:
         self.bad = list(bad)  # opened and found unusable
         self.skipped = list(skipped)  # left out unopened
         self.random_shift = random_shift
+        self.source = source
         self._store: Store = InMemory(pictures) if isinstance(pictures, Tensor) else pictures
-        self.resolution = self._store.sides[0] - random_shift if resolution is None else resolution
+        self.resolution = self._store.sides[0] - random_shift
         self._known_as = identity
         self._deal = lru_cache(maxsize=2)(self._deal_epoch)
 
@@ -153,39 +127,32 @@ class Corpus:
         data: str | Source,
         *,
         resolution: int,  # pixels, of the last stage
-        top: int | None = None,  # pixels, at least `resolution`: of the pyramid to read from; None: the same
-        random_shift: int = 0,  # pixels; only without `top`
+        random_shift: int = 0,  # pixels
         background: str = "#ffffff",  # under transparent pictures
         max_bad: float = 0.01,  # share of the pictures that may be unusable, 0 to 1
         workers: int | None = None,  # threads that decode; 0: the calling one; None: one a core
-        progress: Progress | None = None,
-        say: Callable[[str], object] = lambda text: None,  # told what has changed, and of waiting
+        bar: Bar = silent,  # of the pictures that have to be decoded
+        say: Say = unheard,  # told what has changed, and of waiting
     ) -> Corpus:
         """Open the pictures of a SPEC (or a resolved Source); what is not in the cache yet is decoded first.
 
-        With `top` the pictures are the 2x2 means of those of that side, so that one pyramid serves several resolutions.
-        These are other pixels than sources resized to `resolution` itself, which is why this is never chosen by what
-        happens to be in the cache.
-
         Raises DataError when there are no pictures or more than `max_bad` of them are unusable, ResourceError when the
-        cache's disk is full or cannot be written, and whatever `spec.resolve` raises.
+        cache's disk is full or cannot be written, and whatever `source_of` raises.
         """
-        source = data if isinstance(data, Source) else resolve(data)
-        top = resolution if top is None else top
-        if top < resolution or top % resolution or (random_shift and top > resolution):
-            raise ValueError(f"a pyramid of {top} px cannot serve {resolution} px with a shift of {random_shift}")
-        pyramid = open_pyramid(
-            source,
-            side=top + random_shift,
-            halved=not random_shift,
-            background=_color(background),
-            workers=workers,
-            progress=progress,
-            say=say,
-        )
-        total = len(pyramid) + pyramid.bad_count
-        if pyramid.bad_count > max_bad * total:
-            raise _too_many_bad(source.spec, pyramid.bad, total, max_bad)
+        source = data if isinstance(data, Source) else source_of(data)
+        try:
+            red, green, blue = ImageColor.getrgb(background)[:3]
+        except ValueError as error:
+            raise DataError(f"background {background!r} is not a color: write it as '#ffffff'") from error
+        shape = Shape(resolution + random_shift, halved=not random_shift, background=(red, green, blue))
+        pyramid = open_pyramid(source, shape, workers=workers, bar=bar, say=say)
+        bad, total = pyramid.bad_count, len(pyramid) + pyramid.bad_count
+        if bad > max_bad * total:
+            raise DataError(
+                f"{printable(source.spec)}: {bad} of {total} pictures are unusable, "
+                f"more than max_bad allows ({max_bad:g})\n{first_of(pyramid.bad)}\n"
+                f"remove them, or train without them: --set max_bad={math.ceil(bad / total * 100) / 100:g}"
+            )
         if not len(pyramid):
             raise no_pictures(source.spec, [*pyramid.bad, *pyramid.skipped])
         return cls(
@@ -194,19 +161,19 @@ class Corpus:
             name=source.name,
             spec=source.spec,
             commit=source.commit,
-            resolution=resolution,
             random_shift=random_shift,
             bad=pyramid.bad,
             skipped=pyramid.skipped,
-            identity=pyramid.identity(resolution + random_shift),
+            identity=pyramid.identity,
+            source=source,
         )
 
     @cached_property
     def _identity(self) -> tuple[str, int]:
         if self._known_as is not None:
             return self._known_as
-        side = self.resolution + self.random_shift
-        return identify(self.names, lambda some: _at(self._store, some, side), self._store.clusters)
+        digests = [digest_of(self.pictures([place])[0]) for place in range(len(self.names))]
+        return identify(self.names, np.array(digests, np.uint8).reshape(-1, 32), self._store.clusters)
 
     @property
     def fingerprint(self) -> str:
@@ -221,34 +188,35 @@ class Corpus:
     @property
     def clusters(self) -> NDArray[np.int64] | None:
         """The cluster of each picture, numbered by first pictures: int64 [n]; None where no two pictures share one."""
-        return None if self._store.clusters is None else _labels(self._store.clusters)
+        return None if self._store.clusters is None else self._store.clusters.labels
 
     def subset(self, places: Sequence[int] | NDArray[Any]) -> Corpus:
         """The pictures at these places in `names`, in the order of `names`, as a corpus of their own; it shares the
         pixels of this one, and has of its clusters what is left of them.
         """
-        chosen = np.unique(np.asarray(places, np.int64))
+        kept = np.zeros(len(self.names), np.bool_)
+        kept[np.asarray(places, np.int64)] = True
+        chosen = np.flatnonzero(kept)
         return Corpus(
             _Part(self._store, chosen),
-            [self.names[place] for place in chosen.tolist()],
+            list(compress(self.names, kept)),
             name=self.name,
             spec=self.spec,
             commit=self.commit,
-            resolution=self.resolution,
             random_shift=self.random_shift,
+            source=self.source,
         )
 
     def __len__(self) -> int:
         """How many pictures an epoch shows: clusters, each once."""
-        clusters = self._store.clusters
-        return len(self._store) if clusters is None else len(clusters)
+        return len(self._store if self._store.clusters is None else self._store.clusters)
 
     def require(self, batch_size: int) -> None:
         """Raise DataError unless there are at least as many pictures as a batch takes."""
         if len(self) < batch_size:
-            count = f"{len(self)} picture" + ("s" if len(self) != 1 else "")
-            if len(self) < len(self.names):
-                count = f"{len(self.names)} pictures in {len(self)} cluster" + ("s" if len(self) != 1 else "")
+            several = len(self) < len(self.names)
+            count = f"{len(self.names)} pictures in {len(self)} cluster" if several else f"{len(self)} picture"
+            count += "s" if len(self) != 1 else ""
             raise DataError(
                 f"{printable(self.spec)} has {count}, fewer than a batch of {batch_size}\n"
                 f"add pictures, or take smaller batches: --set schedule.batch_size={len(self)}"
@@ -272,14 +240,12 @@ class Corpus:
         flipped, left to right.
         """
         index, flip, corners = self._picks(images_seen, batch_size, seed)
-        if corners is not None:
-            side = self.resolution
-            boxes = zip(index.tolist(), corners.tolist(), strict=True)
-            pixels = np.stack([self._store.cut(i, x, y, side) for i, (x, y) in boxes])
-            while pixels.shape[1] > resolution:
-                pixels = halve(pixels)
-        else:
+        if corners is None:
             pixels = _at(self._store, index, resolution)
+        else:
+            whole, side = self._store.take(index, self._store.sides[0]), self.resolution
+            boxes = zip(whole, corners.tolist(), strict=True)
+            pixels = _halved(np.stack([picture[y : y + side, x : x + side] for picture, (x, y) in boxes]), resolution)
         if mirror:
             pixels[flip] = pixels[flip][:, :, ::-1]
         # In numpy: torch would share this little among threads, which wait for each other on a machine with other work.
@@ -317,32 +283,16 @@ class Corpus:
         )
 
     def _deal_epoch(self, seed: int, epoch: int) -> _Deal:
-        n, choices = len(self), self.random_shift + 1
+        n = len(self)
         order = torch.randperm(n, generator=stream("order", seed, epoch)).numpy().astype(np.uint32)
         flips = torch.randint(2, (n,), generator=stream("mirror", seed, epoch)).numpy().astype(np.bool_)
         draws = corners = None
         if self._store.clusters is not None:
             draws = torch.rand(n, generator=stream("member", seed, epoch)).numpy()
         if self.random_shift:
-            shifts = torch.randint(choices, (n, 2), generator=stream("shift", seed, epoch))
+            shifts = torch.randint(self.random_shift + 1, (n, 2), generator=stream("shift", seed, epoch))
             corners = shifts.numpy().astype(np.uint16)
         return _Deal(order, flips, draws, corners)
-
-
-def _labels(clusters: Clusters) -> NDArray[np.int64]:
-    """The number of each picture's cluster."""
-    labels = np.empty(len(clusters.members), np.int64)
-    labels[clusters.members] = np.repeat(np.arange(len(clusters)), np.diff(clusters.starts))
-    return labels
-
-
-def _clusters_among(clusters: Clusters, chosen: NDArray[np.int64]) -> Clusters | None:
-    """What is left of clusters in a part of their pictures."""
-    before = np.concatenate([[0.0], clusters.shares[:-1]])
-    before[clusters.starts[:-1]] = np.arange(len(clusters))
-    weights = np.empty(len(clusters.members))
-    weights[clusters.members] = clusters.shares - before
-    return Clusters.of(_labels(clusters)[chosen].tolist(), weights[chosen].tolist())
 
 
 def _side_for(store: Store, resolution: int) -> int:
@@ -352,23 +302,10 @@ def _side_for(store: Store, resolution: int) -> int:
 
 def _at(store: Store, pictures: NDArray[np.int64], resolution: int) -> Pixels:
     """uint8 `[n, resolution, resolution, 3]`."""
-    pixels = store.take(pictures, _side_for(store, resolution))
+    return _halved(store.take(pictures, _side_for(store, resolution)), resolution)
+
+
+def _halved(pixels: Pixels, resolution: int) -> Pixels:
     while pixels.shape[1] > resolution:
         pixels = halve(pixels)
     return pixels
-
-
-def _color(background: str) -> tuple[int, int, int]:
-    try:
-        red, green, blue = ImageColor.getrgb(background)[:3]
-    except ValueError as error:
-        raise DataError(f"background {background!r} is not a color: write it as '#ffffff'") from error
-    return red, green, blue
-
-
-def _too_many_bad(spec: str, bad: Sequence[Bad], total: int, max_bad: float) -> DataError:
-    return DataError(
-        f"{printable(spec)}: {len(bad)} of {total} pictures are unusable, "
-        f"more than max_bad allows ({max_bad:g})\n{some(bad)}\n"
-        f"remove them, or train without them: --set max_bad={math.ceil(len(bad) / total * 100) / 100:g}"
-    )

@@ -8,10 +8,15 @@ from typing import Any
 
 def printable(text: str, limit: int = 160) -> str:
     """`text` on one line, with everything that is not printable escaped, cut after `limit` characters."""
-    escaped = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text[: limit + 1]
-    )
+    escaped = escape(text[: limit + 1])
     return escaped if len(escaped) <= limit else escaped[: limit - 3] + "..."
+
+
+def escape(text: str) -> str:
+    """`text` with everything that is not printable escaped, so that no name can steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 def json_line(value: Any) -> str:

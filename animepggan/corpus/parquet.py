@@ -1,8 +1,7 @@
 """Pictures in parquet tables, as the hub's viewer and its `datasets` library write them: a column of {bytes, path}.
 
 Needs pyarrow (extra `parquet`), imported when the first table is opened. Rows are read in order, some at a time: of a
-table a thread holds a few rows and the page of the file that they are in, never the whole, and no row group either
-where it has pages.
+table a thread holds a few rows and the page of the file that they are in, never the whole.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ class Table:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        file = _open(path)
-        with file:
+        with _open(path) as file:
             self.column = _picture_column(file.schema_arrow)  # None: it has no pictures
             groups = range(file.metadata.num_row_groups)
             counts = (int(file.metadata.row_group(group).num_rows) for group in groups)
@@ -47,42 +45,32 @@ class Table:
         group = bisect_right(self._starts, row) - 1
         if row >= self._damage.get(group, len(self)):
             raise OSError("its table is damaged here")
-        place: _Place | None = getattr(_here, "place", None)
-        if place is None or place.table is not self or place.group != group or row < place.start:
-            _here.place = None  # closes the table before
-            place = _here.place = _Place(self, group, self._starts[group])
+        what, start, rows, batches = getattr(_here, "place", (None, 0, (), iter(())))
+        if what != (self, group) or row < start:
+            start, rows, batches = self._starts[group], (), self._batches(group)
+        _here.place = (None, 0, (), iter(()))  # closes the table before
         try:
-            data = place.forward_to(row)
+            while row >= start + len(rows):
+                start, rows = next(batches)
+            data = rows[row - start].as_py()
         except (OSError, ValueError, StopIteration) as error:  # pyarrow's own are of these
-            _here.place = None
-            self._damage[group] = place.start + len(place.rows)
+            self._damage[group] = start + len(rows)
             raise OSError("its table is damaged here") from error
+        _here.place = ((self, group), start, rows, batches)
         if data is None:
             raise OSError("there is no picture in this row of its table")
         if not data:
             raise OSError("empty (0 bytes)")
         return io.BytesIO(data)
 
-
-class _Place:
-    """Where a thread is in a row group."""
-
-    def __init__(self, table: Table, group: int, start: int) -> None:
-        self.table, self.group = table, group
-        self.start, self.rows = start, list[Any]()
-        self._file = _open(table.path)
-        self._batches: Iterator[Any] = self._file.iter_batches(
-            batch_size=_ROWS, row_groups=[group], columns=[f"{table.column}.bytes"]
-        )
-
-    def forward_to(self, row: int) -> bytes | None:
-        while row >= self.start + len(self.rows):
-            batch = next(self._batches)
-            self.start += len(self.rows)
-            self.rows = batch.column(0).field("bytes")
-        value = self.rows[row - self.start].as_py()
-        assert value is None or isinstance(value, bytes)
-        return value
+    def _batches(self, group: int) -> Iterator[tuple[int, Any]]:
+        """A few rows at a time, and the first one's number."""
+        start = self._starts[group]
+        wanted = {"row_groups": [group], "columns": [f"{self.column}.bytes"]}
+        for batch in _open(self.path).iter_batches(batch_size=_ROWS, **wanted):
+            rows = batch.column(0).field("bytes")
+            yield start, rows
+            start += len(rows)
 
 
 def _open(path: Path) -> Any:
@@ -106,16 +94,10 @@ def _picture_column(schema: Any) -> str | None:
         for column in schema
         if pyarrow.types.is_struct(column.type)
         and {"bytes", "path"} <= {part.name for part in column.type}
-        and _is_binary(column.type.field("bytes").type)
+        and column.type.field("bytes").type in (pyarrow.binary(), pyarrow.large_binary())
         and kinds.get(column.name, "Image") == "Image"  # sound has the same type
     ]
     return "image" if "image" in names else names[0] if names else None
-
-
-def _is_binary(kind: Any) -> bool:
-    import pyarrow
-
-    return bool(pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind))
 
 
 def _told_kinds(metadata: dict[bytes, bytes]) -> dict[str, str]:

@@ -5,20 +5,21 @@ Threads, not processes: Pillow decodes and resizes without the interpreter's loc
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from itertools import chain
 from typing import BinaryIO, TypeVar
 
 from animepggan.corpus.decode import DecodeError
-from animepggan.corpus.spec import READ_ERRORS, Bad, Entry
+from animepggan.corpus.source import READ_ERRORS, Bad, Entry
+from animepggan.corpus.worker import cores
 
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _CHUNK = 16  # pictures a task opens
-_AHEAD = 4  # tasks a thread that may wait for their turn
 
 
 def sweep(
@@ -32,41 +33,50 @@ def sweep(
     Few results wait at any time, however many entries there are.
     """
 
-    def work(chunk: Sequence[Entry]) -> list[tuple[Entry, Result | Bad]]:
-        return [(entry, _look(entry, look)) for entry in chunk]
-
     chunks = (entries[start : start + _CHUNK] for start in range(0, len(entries), _CHUNK))
+    results = in_order(chunks, lambda chunk: [(entry, attempt(entry, look)) for entry in chunk], workers)
+    yield from chain.from_iterable(results)
+
+
+def in_order(
+    tasks: Iterable[Task],
+    work: Callable[[Task], Result],
+    workers: int | None,
+    *,
+    ahead: int = 4,
+    pool: Callable[[int], Executor] = ThreadPoolExecutor,
+) -> Iterator[Result]:
+    """What `work` makes of each task, in order, by `workers` threads (0: the calling one; None: one a core).
+
+    `ahead`: tasks a thread that may wait for their turn. `pool` starts so many threads, or processes.
+    """
     # Pillow warns on standard error about oddities of files; what matters comes as an exception.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         if workers == 0:
-            for chunk in chunks:
-                yield from work(chunk)
+            yield from map(work, tasks)
             return
         threads = workers or cores()
-        pool = ThreadPoolExecutor(threads)
+        executor = pool(threads)
         try:
-            waiting: deque[Future[list[tuple[Entry, Result | Bad]]]] = deque()
-            for chunk in chunks:
-                waiting.append(pool.submit(work, chunk))
-                if len(waiting) > _AHEAD * threads:
-                    yield from waiting.popleft().result()
+            waiting: deque[Future[Result]] = deque()
+            for task in tasks:
+                waiting.append(executor.submit(work, task))
+                if len(waiting) > ahead * threads:
+                    yield waiting.popleft().result()
             while waiting:
-                yield from waiting.popleft().result()
+                yield waiting.popleft().result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            executor.shutdown(cancel_futures=True)
 
 
-def _look(entry: Entry, look: Callable[[Entry, BinaryIO], Result]) -> Result | Bad:
+def attempt(entry: Entry, look: Callable[[Entry, BinaryIO], Result]) -> Result | Bad:
+    """What `look` makes of the entry's open file; Bad where it cannot be opened or decoded."""
     try:
         with entry.open() as file:
             return look(entry, file)
     except DecodeError as error:
         return Bad(entry.name, str(error))
     except READ_ERRORS as error:
-        return Bad(entry.name, getattr(error, "strerror", None) or str(error) or type(error).__name__)
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return Bad(entry.name, reason, passing=getattr(error, "errno", None) is not None)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -57,12 +56,9 @@ def pyav() -> Any:
 class Video:
     """An open video file; VideoError where it holds no moving pictures."""
 
-    seconds: float | None
-    """How long it should be, as the file says it; None where it does not."""
-    problem: str | None = None
-    """What kept `frames` from reading all of it, a few words."""
-    damaged: int = 0
-    """How many packets could not be decoded so far."""
+    seconds: float | None  # how long it should be, as the file says it; None where it does not
+    problem: str | None = None  # what kept `frames` from reading all of it, a few words
+    damaged: int = 0  # packets that could not be decoded so far
 
     def __init__(self, path: Path) -> None:
         self._av = pyav()
@@ -79,9 +75,7 @@ class Video:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._container.close()
         self._file.close()
 
@@ -90,7 +84,7 @@ class Video:
         options = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
         try:
             self._container = av.open(self._file, "r", options=options, buffer_size=_BUFFER, metadata_errors="replace")
-        except MemoryError:
+        except MemoryError:  # FFmpeg's own is an FFmpegError as well
             raise
         except (av.FFmpegError, OSError, ValueError) as error:
             raise VideoError("not a video of a kind that is known here, or damaged at its start") from error
@@ -105,7 +99,9 @@ class Video:
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
         self.seconds = self._length()
-        self.aspect = self._aspect()
+        # Width over height of one pixel; what no player would believe is 1.
+        aspect = self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio
+        self.aspect = aspect if aspect and Fraction(1, 4) <= aspect <= 4 else Fraction(1)
 
     def _length(self) -> float | None:
         stream = self._stream
@@ -115,11 +111,6 @@ class Video:
             hours, minutes, seconds = stream.metadata["DURATION"].split(":")
             return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
         return self._container.duration / 1e6 if self._container.duration else None
-
-    def _aspect(self) -> Fraction:
-        """Width over height of one pixel; what no player would believe is 1."""
-        aspect = self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio
-        return aspect if aspect and Fraction(1, 4) <= aspect <= 4 else Fraction(1)
 
     def frames(self, start: float = 0.0, end: float | None = None) -> Iterator[tuple[float, VideoFrame]]:
         """The frames from `start` to `end` and their times, in seconds since the beginning, ever rising.
@@ -197,11 +188,10 @@ def picture(
 ) -> NDArray[np.uint8]:
     """`frame` as a player shows it: RGB [h, w, 3], square pixels, upright, deinterlaced where it is flagged.
 
-    Its neighbors give the missing half of the lines. Pixels that are not square are stretched along their longer side,
-    so that none is lost. The matrix of colors is the frame's own, else by the size: ITU-R BT.709 from 720 lines on,
-    BT.601 below. HDR is brought to sRGB.
+    Its neighbors give the missing half of the lines. Pixels that are not square are stretched along their longer side.
+    The matrix of colors is the frame's own, else ITU-R BT.709 from 720 lines on, BT.601 below. HDR becomes sRGB.
     """
-    from av.video.reformatter import Interpolation
+    from av.video.reformatter import Interpolation as flags  # noqa: N813
 
     rotation = frame.rotation
     if frame.interlaced_frame:
@@ -216,10 +206,7 @@ def picture(
         width=max(width, round(width * aspect)),
         height=max(height, round(height / aspect)),
         format="rgb24",
-        interpolation=Interpolation.LANCZOS
-        | Interpolation.FULL_CHR_H_INT
-        | Interpolation.FULL_CHR_H_INP
-        | Interpolation.ACCURATE_RND,
+        interpolation=flags.LANCZOS | flags.FULL_CHR_H_INT | flags.FULL_CHR_H_INP | flags.ACCURATE_RND,
         threads=1,
         **colors,
     )
@@ -230,15 +217,10 @@ def picture(
 def _deinterlaced(before: VideoFrame | None, frame: VideoFrame, after: VideoFrame | None) -> VideoFrame:
     from av.filter import Graph
 
-    def alike(other: VideoFrame | None) -> list[VideoFrame]:
-        same = other is not None and (other.width, other.height, other.format.name) == (
-            frame.width,
-            frame.height,
-            frame.format.name,
-        )
-        return [other] if other is not None and same else []
+    def form(one: VideoFrame) -> tuple[int, int, str]:
+        return one.width, one.height, one.format.name
 
-    run = [*alike(before), frame, *alike(after)]
+    run = [one for one in (before, frame, after) if one is not None and form(one) == form(frame)]
     graph = Graph()
     source = graph.add(
         "buffer",

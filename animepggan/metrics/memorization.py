@@ -13,11 +13,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from animepggan.metrics.likeness import NEAR, Gallery, Matches
-from animepggan.metrics.pool import Pool
+from animepggan.metrics.nearest import Matches, NearestIndex
+from animepggan.metrics.pictures import RealPictures
 
 EXPECTED = 0.01
 """Share of new pictures below a threshold, by its construction."""
+COPIED = 0.25
+"""Distance below which a picture is a copy, however near to training pictures new ones come."""
 CALIBRATION = 1000  # new pictures that are compared, at most
 
 
@@ -29,26 +31,13 @@ class Memorization:
     copied: NDArray[np.bool_]  # [n]
     blended: NDArray[np.bool_]  # [n]; copies are among them: a blend with nothing of B
 
-    @property
-    def copied_share(self) -> float:
-        return float(self.copied.mean())
-
-    @property
-    def blend_share(self) -> float:
-        return float(self.blended.mean())
-
-    @property
-    def distance(self) -> float:
-        """The median distance to the nearest training picture, 0 to 1."""
-        return float(np.median(self.matches.distances[:, 0]))
-
 
 @dataclass(frozen=True)
-class Training:
-    """Training pictures, and how near new pictures come to them."""
+class TrainingPictures:
+    """What a model was trained on, and how near new pictures come to that."""
 
-    gallery: Gallery
-    pool: Pool  # that they are of
+    index: NearestIndex
+    pictures: RealPictures  # that they are of
     indices: NDArray[np.int64]  # [n]: where in it
     new: Matches  # of pictures that are none of them
     left_out: bool  # those were left out of training; else each is one of the training pictures, less its cluster
@@ -56,7 +45,7 @@ class Training:
     @cached_property
     def known(self) -> NDArray[np.bool_]:
         """Which of the new pictures are fit to compare with: none that is a near copy after all."""
-        return self.new.distances[:, 0] >= NEAR
+        return self.new.distances[:, 0] >= COPIED
 
     @property
     def count(self) -> int:
@@ -79,12 +68,10 @@ class Training:
         return float(np.median(self.new.distances[self.known, 0])) if self.count else 1.0
 
     def _threshold(self, distances: NDArray[np.float64]) -> float:
-        if not self.count:
-            return NEAR
-        return float(np.quantile(distances[self.known], EXPECTED, method="lower"))
+        return float(np.quantile(distances[self.known], EXPECTED, method="lower")) if self.count else COPIED
 
     def judge(self, thumbs: NDArray[np.uint8]) -> Memorization:
-        """Compare pictures, as `likeness.thumbnails` makes them, with the training pictures."""
-        matches = self.gallery.find(thumbs)
+        """Compare pictures, as `memorization_thumbnails` makes them, with the training pictures."""
+        matches = self.index.find(thumbs)
         copied = matches.distances[:, 0] < self.copy_threshold
         return Memorization(matches, copied, copied | (matches.blended < self.blend_threshold))

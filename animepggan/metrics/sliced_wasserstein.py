@@ -27,9 +27,8 @@ CHUNK = 64  # pictures whose pyramids are held at once
 
 def _blurred(pictures: Tensor) -> Tensor:
     taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
-    channels = pictures.shape[1]
-    kernel = torch.outer(taps, taps).expand(channels, 1, 5, 5)
-    return functional.conv2d(functional.pad(pictures, (2, 2, 2, 2), mode="reflect"), kernel, groups=channels)
+    kernel = torch.outer(taps, taps).expand(3, 1, 5, 5)
+    return functional.conv2d(functional.pad(pictures, (2, 2, 2, 2), mode="reflect"), kernel, groups=3)
 
 
 def laplacian_pyramid(pictures: Tensor) -> dict[int, Tensor]:
@@ -60,26 +59,22 @@ def clouds(chunks: Iterable[Tensor], count: int, side: int, *, which: int = 0, s
     """
     resolutions = [side >> halving for halving in range((side // LOWEST).bit_length())]
     corners = {
-        r: torch.randint(
-            0, r - PATCH + 1, (2, count * PATCHES, 1, 1), generator=stream(f"swd/patches/{which}", seed, r)
-        )
+        r: torch.randint(0, r - PATCH + 1, (2, count, PATCHES, 1, 1), generator=stream(f"swd/patches/{which}", seed, r))
         for r in resolutions
     }
     patches: dict[int, list[Tensor]] = {r: [] for r in resolutions}
+    steps = torch.arange(PATCH)
     at = 0
     with torch.no_grad():
         for chunk in chunks:
+            picture = torch.arange(len(chunk))[:, None, None, None]
             for r, level in laplacian_pyramid(chunk).items():
-                patches[r].append(_cut(level, corners[r][:, at * PATCHES : (at + len(chunk)) * PATCHES]))
+                down, right = corners[r][:, at : at + len(chunk)]
+                patches[r].append(
+                    level.permute(0, 2, 3, 1)[picture, down + steps[:, None], right + steps].flatten(0, 1)
+                )
             at += len(chunk)
     return {r: _normalized(torch.cat(patches.pop(r))) for r in resolutions}
-
-
-def _cut(level: Tensor, corners: Tensor) -> Tensor:
-    """128 patches of each picture, by their corners [2, n * 128, 1, 1]: [n * 128, 7, 7, 3]."""
-    steps = torch.arange(PATCH)
-    picture = torch.arange(len(level)).repeat_interleave(PATCHES)[:, None, None]
-    return level.permute(0, 2, 3, 1)[picture, corners[0] + steps[:, None], corners[1] + steps]
 
 
 def _normalized(patches: Tensor) -> Tensor:
@@ -88,16 +83,15 @@ def _normalized(patches: Tensor) -> Tensor:
     return ((patches - mean) / deviation.clamp_min(1e-8)).flatten(1)
 
 
-def distances(first: Clouds, second: Clouds, *, seed: int = 0) -> dict[int, float]:
+def cloud_distances(first: Clouds, second: Clouds, *, seed: int = 0) -> dict[int, float]:
     """The distance, times 1000, of two sets of as many pictures at each level, by its resolution."""
     found: dict[int, float] = {}
     for resolution in first:
         generator = stream("swd/directions", seed, resolution)
         total = 0.0
         for _ in range(REPEATS):
-            directions = functional.normalize(
-                torch.randn(first[resolution].shape[1], DIRECTIONS, generator=generator), dim=0
-            )
+            directions = torch.randn(first[resolution].shape[1], DIRECTIONS, generator=generator)
+            directions = functional.normalize(directions, dim=0)
             # numpy sorts with the processor's vectors, torch does not.
             projected = [np.sort((directions.T @ sets[resolution].T).numpy(), axis=1) for sets in (first, second)]
             total += float(np.abs(projected[0] - projected[1]).mean(dtype=np.float64))
@@ -120,4 +114,4 @@ def sliced_wasserstein(first: Tensor, second: Tensor, *, seed: int = 0) -> dict[
         clouds(torch.split(pictures, CHUNK), len(pictures), side, which=which, seed=seed)
         for which, pictures in enumerate((first, second))
     ]
-    return distances(*sets, seed=seed)
+    return cloud_distances(*sets, seed=seed)

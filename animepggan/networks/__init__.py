@@ -7,7 +7,7 @@ from animepggan.networks.architecture import (
     Architecture,
     build_discriminator,
     build_generator,
-    check,
+    check_architecture,
     complete,
 )
 from animepggan.networks.discriminator import Discriminator
@@ -21,6 +21,6 @@ __all__ = [
     "build_discriminator",
     "build_generator",
     "channels_at",
-    "check",
+    "check_architecture",
     "complete",
 ]

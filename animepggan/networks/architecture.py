@@ -40,7 +40,7 @@ def complete(architecture: Architecture) -> Architecture:
     return {**DEFAULTS, **architecture}
 
 
-def check(architecture: Architecture) -> None:
+def check_architecture(architecture: Architecture) -> None:
     """ValueError, naming the key, where a value from a file is missing, unknown or out of any use."""
     limits = {"resolution": (4, 1024), "latent_dim": (1, 8192), "fmap_base": (1, 65536), "fmap_max": (1, 8192)}
     choices: dict[str, tuple[object, ...]] = {

@@ -1,7 +1,7 @@
 """Typed, strict recipes: YAML in and out, overrides, inheritance, messages with file and line.
 
-`model` says what a recipe may hold, `document` reads YAML, `resolve` lays command line, recipe, base and defaults over
-each other, `text` writes the result down, `shelf` finds the recipes that come with the program. Names are imported on
+`keys` says what a recipe may hold, `document` reads YAML, `resolve` lays command line, recipe, base and defaults over
+each other, `text` writes the result down, `lookup` finds the recipes that come with the program. Names are imported on
 first use: finding and listing recipes needs neither pydantic nor YAML, and `animepggan recipes list` must be quick.
 """
 
@@ -11,32 +11,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from animepggan.recipe.model import Recipe, schedule_of, schema
-    from animepggan.recipe.resolve import Resolved, load
-    from animepggan.recipe.shelf import Found, find, read, shipped, title
-    from animepggan.recipe.text import difference, dump
-
-__all__ = [
-    "Found",
-    "Recipe",
-    "Resolved",
-    "difference",
-    "dump",
-    "find",
-    "load",
-    "read",
-    "schedule_of",
-    "schema",
-    "shipped",
-    "title",
-]
+    from animepggan.recipe.keys import Recipe, schedule_of, schema
+    from animepggan.recipe.lookup import RecipeFile, find_recipe, read_recipe, shipped, title
+    from animepggan.recipe.resolve import Resolved, load_recipe
+    from animepggan.recipe.text import dump, recipe_difference
 
 _MODULES = {
-    "model": ("Recipe", "schedule_of", "schema"),
-    "resolve": ("Resolved", "load"),
-    "shelf": ("Found", "find", "read", "shipped", "title"),
-    "text": ("difference", "dump"),
+    "keys": ("Recipe", "schedule_of", "schema"),
+    "resolve": ("Resolved", "load_recipe"),
+    "lookup": ("RecipeFile", "find_recipe", "read_recipe", "shipped", "title"),
+    "text": ("dump", "recipe_difference"),
 }
+__all__ = ["Recipe", "RecipeFile", "Resolved", "dump", "find_recipe", "load_recipe", "read_recipe", "recipe_difference"]
+__all__ += ["schedule_of", "schema", "shipped", "title"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,17 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import yaml
-from yaml.events import (
-    AliasEvent,
-    DocumentStartEvent,
-    Event,
-    MappingEndEvent,
-    MappingStartEvent,
-    NodeEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-)
 from yaml.reader import ReaderError
 
 MAX_DEPTH = 8  # a recipe needs 3
@@ -58,14 +47,7 @@ class Document:
 
 
 class _TooDeepError(Exception):
-    def __init__(self, problem: Problem) -> None:
-        super().__init__()
-        self.problem = problem
-
-
-def _line(event: Event) -> int:
-    assert event.start_mark is not None
-    return event.start_mark.line + 1
+    """Holds the problem."""
 
 
 _REFUSED = object()
@@ -91,59 +73,57 @@ def dotted(path: KeyPath) -> str:
 
 def parse(text: str) -> Document:
     """Read one YAML document; nothing is raised, all that is wrong is in `problems`, by line."""
-    reader = _Reader(text)
-    reader.read()
-    reader.document.problems.sort(key=lambda problem: problem.line)
-    return reader.document
+    document = Document()
+    try:
+        _Reader(document, yaml.parse(text, Loader=yaml.SafeLoader)).read()
+        stop = None
+    except ReaderError as error:
+        character = error.character if isinstance(error.character, int) else ord(error.character)
+        line = text.count("\n", 0, error.position) + 1
+        stop = Problem(line, "", f"YAML does not allow the character U+{character:04X}")
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        message = f"not YAML: {error.problem or error.context}"
+        if "expected <block end>" in message or "mapping values" in message:
+            message += "; check colons and indentation"
+        stop = Problem(mark.line + 1 if mark else 1, "", message)
+    except (ValueError, OverflowError):  # PyYAML lets these through, for "\UFFFFFFFF"
+        stop = Problem(1, "", "not YAML: an escaped character that does not exist")
+    except _TooDeepError as error:
+        stop = error.args[0]
+    if stop is not None:
+        document.problems.append(stop)
+        document.stopped = stop.line
+    document.problems.sort(key=lambda problem: problem.line)
+    return document
 
 
 class _Reader:
-    def __init__(self, text: str) -> None:
-        self.document = Document()
-        self._text = text
-        self._events: Iterator[Event] = iter(())
+    def __init__(self, document: Document, events: Iterator[yaml.Event]) -> None:
+        self.document = document
+        self._events = events
 
     def read(self) -> None:
-        try:
-            self._events = yaml.parse(self._text, Loader=yaml.SafeLoader)
-            documents = 0
-            for event in self._events:
-                if isinstance(event, DocumentStartEvent):
-                    documents += 1
-                    if documents > 1:
-                        self._problem(event, (), "a second document starts; a recipe is one")
-                        return
-                elif isinstance(event, NodeEvent):
-                    root: dict[str, object] = {}
-                    if isinstance(event, MappingStartEvent):
-                        self.document.value = root  # what was read before an error is worth checking, too
-                    value = self._value(event, (), root)
-                    self.document.value = None if value is _REFUSED else value
-        except ReaderError as error:
-            character = error.character if isinstance(error.character, int) else ord(error.character)
-            line = self._text.count("\n", 0, error.position) + 1
-            self._stop(Problem(line, "", f"YAML does not allow the character U+{character:04X}"))
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            message = f"not YAML: {error.problem or error.context}"
-            if "expected <block end>" in message or "mapping values" in message:
-                message += "; check colons and indentation"
-            self._stop(Problem(mark.line + 1 if mark else 1, "", message))
-        except (ValueError, OverflowError):  # PyYAML lets these through, for "\UFFFFFFFF"
-            self._stop(Problem(1, "", "not YAML: an escaped character that does not exist"))
-        except _TooDeepError as error:
-            self._stop(error.problem)
+        started = False
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                if started:
+                    self._problem(event, (), "a second document starts; a recipe is one")
+                    return
+                started = True
+            elif isinstance(event, yaml.NodeEvent):
+                root: dict[str, object] = {}
+                if isinstance(event, yaml.MappingStartEvent):
+                    self.document.value = root  # what was read before an error is worth checking, too
+                value = self._value(event, (), root)
+                self.document.value = None if value is _REFUSED else value
 
-    def _stop(self, problem: Problem) -> None:
-        self.document.problems.append(problem)
-        self.document.stopped = problem.line
-
-    def _problem(self, event: Event, path: KeyPath, message: str) -> None:
+    def _problem(self, event: yaml.Event, path: KeyPath, message: str) -> None:
         self.document.problems.append(Problem(_line(event), dotted(path), message))
 
-    def _allowed(self, event: NodeEvent, path: KeyPath) -> bool:
+    def _allowed(self, event: yaml.NodeEvent, path: KeyPath) -> bool:
         """Whether the node is plain data; what is not is noted."""
-        if isinstance(event, AliasEvent):
+        if isinstance(event, yaml.AliasEvent):
             self._problem(event, path, f"aliases (*{event.anchor}) are not allowed; write the value out")
             return False
         if event.anchor is not None:
@@ -154,34 +134,30 @@ class _Reader:
             self._problem(event, path, f"tags ({tag}) are not allowed")
         return tag is None
 
-    def _value(self, event: Event, path: KeyPath, into: dict[str, object] | None = None) -> object:
+    def _value(self, event: yaml.Event, path: KeyPath, into: dict[str, object] | None = None) -> object:
         """The value that starts with `event`, read to its end; `into` is the map to add to."""
         if len(path) > MAX_DEPTH:
             raise _TooDeepError(Problem(_line(event), dotted(path[:3]), "nested too deep for a recipe"))
-        assert isinstance(event, NodeEvent)
+        assert isinstance(event, yaml.NodeEvent)
         allowed = self._allowed(event, path)
         value: object = _REFUSED
-        if isinstance(event, ScalarEvent):
+        if isinstance(event, yaml.ScalarEvent):
             value = scalar(event.value) if event.style is None else event.value
-        elif isinstance(event, SequenceStartEvent):
+        elif isinstance(event, yaml.SequenceStartEvent):
             value = self._list(path)
-        elif isinstance(event, MappingStartEvent):
+        elif isinstance(event, yaml.MappingStartEvent):
             value = self._map(path, {} if into is None else into)
         return value if allowed else _REFUSED
 
     def _list(self, path: KeyPath) -> list[object]:
         items: list[object] = []
-        for event in self._events:
-            if isinstance(event, SequenceEndEvent):
-                break
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             items.append(self._value(event, (*path, str(len(items)))))
         return items
 
     def _map(self, path: KeyPath, values: dict[str, object]) -> dict[str, object]:
-        for event in self._events:
-            if isinstance(event, MappingEndEvent):
-                break
-            if not isinstance(event, ScalarEvent):
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent):
                 self._problem(event, path, "a key must be a word or a number")
                 self._value(event, (*path, "?"))
                 self._value(next(self._events), (*path, "?"))
@@ -203,3 +179,8 @@ class _Reader:
             if usable and value is not _REFUSED:
                 values[key] = value
         return values
+
+
+def _line(event: yaml.Event) -> int:
+    assert event.start_mark is not None
+    return event.start_mark.line + 1

@@ -6,15 +6,15 @@ Each source is checked by itself, so that every message can say where its key st
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from animepggan.errors import ModelError, RecipeError
-from animepggan.recipe import document, shelf
-from animepggan.recipe.check import check, short, shown
+from animepggan.recipe import document, lookup
 from animepggan.recipe.document import KeyPath, Problem, dotted
-from animepggan.recipe.model import BY_RESOLUTION, LAYER, LEAVES, Recipe, contradictions, flatten, nest
+from animepggan.recipe.keys import BY_RESOLUTION, LAYER, LEAVES, Recipe, contradictions, flatten, nest
+from animepggan.recipe.problems import problems_in, short, shown
 
 NEVER_INHERITED = frozenset(
     {"name", "data", "seed", "base", "max_bad"}
@@ -31,24 +31,20 @@ class _Value:
     place: str  # for messages: `recipes/x.yaml:12`, `--set seed=1`, `--seed`
 
 
-@dataclass(frozen=True)
-class _Sources:
-    recipe: Mapping[str, _Value] = field(default_factory=dict)
-    command: Mapping[str, _Value] = field(default_factory=dict)
-    entries: Mapping[str, Mapping[str, _Value]] = field(default_factory=dict)  # `--set schedule.batch_size.64=8`
-    base: Mapping[str, object] = field(default_factory=dict)
-    preset: Mapping[str, object] = field(default_factory=dict)
-    preset_name: str = ""
+Given = Mapping[str, Mapping[str, _Value]]
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A recipe and where each of its values came from; `load` makes them."""
+    """A recipe and where each of its values came from; `load_recipe` makes them."""
 
     recipe: Recipe
     origins: dict[str, str]  # dotted key -> "command line", "recipe", "preset NAME", "base" or "default"
     file: str  # the recipe's file, as in messages
-    _sources: _Sources = field(repr=False, compare=False, default=_Sources())
+    _layers: Given = field(
+        repr=False, compare=False, default_factory=dict
+    )  # by origin, the one that wins first; then by dotted key
+    _entries: Given = field(repr=False, compare=False, default_factory=dict)  # `--set schedule.batch_size.64=8`
 
     def inherit(self, base_values: Mapping[str, object]) -> Resolved:
         """Fine-tuning: every key that neither command line nor recipe sets takes the value of the base's recipe.
@@ -59,31 +55,37 @@ class Resolved:
         not go together with the recipe's.
         """
         base = {key: value for key, value in flatten(base_values).items() if key not in NEVER_INHERITED}
-        problems = check(nest(base))
-        if problems:
-            lines = [f"the base's recipe: {dotted(path)}: {message}" for path, message in problems]
-            raise ModelError("\n".join(lines))
-        return _resolve(self.file, replace(self._sources, base=base))
+        if problems := problems_in(nest(base)):
+            raise ModelError("\n".join(f"the base's recipe: {dotted(path)}: {message}" for path, message in problems))
+        return self._over("base", base)
 
     def settled(self, name: str, values: Mapping[str, object]) -> Resolved:
         """With a preset laid between recipe and base: `values` by dotted keys, of the origin "preset `name`"."""
-        assert not check(nest(values)), "a preset is ours"
-        return _resolve(self.file, replace(self._sources, preset=values, preset_name=name))
+        assert not problems_in(nest(values)), "a preset is ours"
+        return self._over(f"preset {name}", values)
+
+    def _over(self, origin: str, values: Mapping[str, object]) -> Resolved:
+        """With one more layer; the base's is always the last."""
+        layers = {**self._layers, origin: {key: _Value(value, self.file) for key, value in values.items()}}
+        layers["base"] = layers.pop("base", {})
+        return _resolve(self.file, layers, self._entries)
 
 
-def load(spec: str | Path, *, overrides: Sequence[str] = (), settings: Mapping[str, object] | None = None) -> Resolved:
+def load_recipe(
+    spec: str | Path, *, overrides: Sequence[str] = (), settings: Mapping[str, object] | None = None
+) -> Resolved:
     """The recipe of a path or shipped name, with `overrides` (`key.path=value`, as after `--set`) laid over it.
 
     `settings` are the values of other options (`{"seed": 3}` for `--seed 3`) by dotted key; they win over `overrides`,
     and None stands for an option that was not given. RecipeError holds everything that is wrong, a line each.
     """
-    path = shelf.find(spec).path
-    file = shelf.label(path)
-    read = document.parse(shelf.read(path))
+    path = lookup.find_recipe(spec).path
+    file = lookup.label(path)
+    read = document.parse(lookup.read_recipe(path))
     found = read.problems
     recipe: dict[str, _Value] = {}
     if isinstance(read.value, dict):
-        wrong = [Problem(_line_of(read.lines, key), dotted(key), message) for key, message in check(read.value)]
+        wrong = [Problem(_line_of(read.lines, key), dotted(key), message) for key, message in problems_in(read.value)]
         found = [*found, *(problem for problem in wrong if read.stopped is None or problem.line < read.stopped)]
         recipe = {
             key: _Value(value, f"{file}:{_line_of(read.lines, tuple(key.split('.')))}")
@@ -104,42 +106,35 @@ def load(spec: str | Path, *, overrides: Sequence[str] = (), settings: Mapping[s
         option = f"--{key.rpartition('.')[2].replace('_', '-')}"
         command[key] = _Value(value, option)
         entries.pop(key, None)
-        problems += [_line(option, dotted(path), message) for path, message in check(nest({key: value}))]
+        problems += [_line(option, dotted(path), message) for path, message in problems_in(nest({key: value}))]
     for key, leaf in LEAVES.items():
         if read.stopped is None and leaf.is_required() and (key,) not in read.lines and key not in command:
             problems.append(f"{file}: {key}: missing; every recipe has one")
     if problems:
         raise RecipeError("\n".join(problems))
-    return _resolve(file, _Sources(recipe, command, entries))
+    return _resolve(file, {"command line": command, "recipe": recipe}, entries)
 
 
-def _resolve(file: str, sources: _Sources) -> Resolved:
+def _resolve(file: str, layers: Given, entries: Given) -> Resolved:
     """Lay the sources over each other; RecipeError for what only shows once they are together."""
     values: dict[str, object] = {}
     origins = dict.fromkeys(LEAVES, "default")
     places: dict[str, str] = {}
     for key, leaf in LEAVES.items():
-        if key in sources.command:
-            values[key], origins[key] = sources.command[key].value, "command line"
-            places[key] = sources.command[key].place
-        elif key in sources.recipe:
-            values[key], origins[key] = sources.recipe[key].value, "recipe"
-            places[key] = sources.recipe[key].place
-        elif key in sources.preset:
-            values[key], origins[key] = sources.preset[key], f"preset {sources.preset_name}"
-        elif key in sources.base:
-            values[key], origins[key] = sources.base[key], "base"
-        if key in sources.entries:
-            values[key] = _with_entries(values.get(key, leaf.default), sources.entries[key])
+        for origin, layer in layers.items():
+            if key in layer:
+                values[key], origins[key], places[key] = layer[key].value, origin, layer[key].place
+                break
+        if key in entries:
+            values[key] = _with_entries(values.get(key, leaf.default), entries[key])
             origins[key] = "command line"
-            places[key] = list(sources.entries[key].values())[-1].place
+            places[key] = list(entries[key].values())[-1].place
     if values.get("extend") and origins["resolution"] in ("default", "base"):
         values["resolution"], origins["resolution"] = values["extend"], origins["extend"]
     recipe = Recipe.model_validate(nest(values), context=LAYER)
-    conflicts = contradictions(recipe)
-    if conflicts:
+    if conflicts := contradictions(recipe):
         raise RecipeError("\n".join(_line(places.get(key, file), key, message) for key, message in conflicts))
-    return Resolved(recipe, origins, file, sources)
+    return Resolved(recipe, origins, file, layers, entries)
 
 
 def _with_entries(value: object, entries: Mapping[str, _Value]) -> dict[str, object]:
@@ -160,7 +155,7 @@ def _override(text: str, command: dict[str, _Value], entries: dict[str, dict[str
     nested: Any = read.value
     for part in reversed(path):
         nested = {part: nested}
-    problems = check(nested)
+    problems = problems_in(nested)
     if problems:
         # The place names the key already, unless the error lies deeper, in a map given as the value.
         return [_line(place, dotted(where) if len(where) > len(path) else "", message) for where, message in problems]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from animepggan.recipe.document import scalar
-from animepggan.recipe.model import LEAVES, SECTIONS, Recipe, leaves
+from animepggan.recipe.keys import LEAVES, SECTIONS, Recipe, leaves
 from animepggan.recipe.resolve import Resolved
 
 _PLAIN = re.compile(r"[A-Za-z/][\w./@+-]*(:[\w./@+-]+)*", re.ASCII)
@@ -40,11 +40,8 @@ def _float_text(value: float) -> str:
 def _string_text(text: str) -> str:
     if _PLAIN.fullmatch(text) and not _OTHER_READERS.fullmatch(text) and scalar(text) == text:
         return text
-    escaped = (
-        character if character.isprintable() else f"\\U{ord(character):08x}"
-        for character in json.dumps(text, ensure_ascii=False)
-    )
-    return "".join(escaped)
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in quoted)
 
 
 def dump(resolved: Resolved, *, describe: bool = False) -> str:
@@ -64,7 +61,7 @@ def dump(resolved: Resolved, *, describe: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def difference(a: Recipe, b: Recipe) -> list[tuple[str, object, object]]:
+def recipe_difference(a: Recipe, b: Recipe) -> list[tuple[str, object, object]]:
     """Every dotted key whose value differs, with both values, in the order of the model."""
     others = leaves(b)
     return [(key, value, others[key]) for key, value in leaves(a).items() if value != others[key]]

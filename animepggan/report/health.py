@@ -17,39 +17,33 @@ from torch import Tensor
 
 from animepggan.corpus import Corpus
 from animepggan.recipe import Recipe
+from animepggan.report.measures import value_of
 from animepggan.streams import stream
 from animepggan.training import State
 
-PICTURES = 16
-"""So many drawn pictures are compared with so many real ones."""
+PICTURES = 16  # so many drawn pictures are compared with so many real ones
 CHUNK_PIXELS = 1 << 16
-LINES = 16
-"""Lines of the log that a running median goes over."""
-FEW = 3
-"""Lines that a median needs at least, and those in which a penalty outgrows the scores."""
-WELL = 4
-"""Lines in a row without a fault after which it may be warned of again."""
-TIMES = 10.0
-"""A number is out of bounds at so many times its running median,"""
-LEAST = {"gradient_penalty": 5.0, "wasserstein": 30.0}
-"""and above this: a run that settles has small medians."""
-STEEP = 0.05
-"""Of its weight: a healthy discriminator of WGAN-GP pays less penalty (0.01 to 0.03 on anime faces)."""
-VARIETY = 0.25
-"""Below this share of the variety of real pictures, those drawn are nearly one."""
+LINES = 16  # lines of the log that a running median goes over
+FEW = 3  # lines that a median needs at least, and those in which a penalty outgrows the scores
+WELL = 4  # lines in a row without a fault after which it may be warned of again
+TIMES = 10.0  # a number is out of bounds at so many times its running median
+LEAST = {"gradient_penalty": 5.0, "wasserstein": 30.0}  # and above this: a run that settles has small medians
+STEEP = 0.05  # of its weight: a healthy discriminator of WGAN-GP pays less penalty (0.01 to 0.03 on anime faces)
+VARIETY = 0.25  # below this share of the variety of real pictures, those drawn are nearly one
 
 CALLED = {"gradient_penalty": "the gradient penalty", "wasserstein": "the distance between the scores"}
-ADVICE = "look at previews/: the learning rate may be too high; begin anew with --restart --set schedule.learning_rate=LOWER"
+ADVICE = (
+    "look at previews/: the learning rate may be too high; begin anew with --restart --set schedule.learning_rate=LOWER"
+)
 
 
 class Health:
     """What is wrong with a run by the lines of its log alone: a resumed run goes on as if it had not stopped."""
 
     def __init__(self, recipe: Recipe, records: Iterable[Mapping[str, Any]] = ()) -> None:
-        # What a flat discriminator pays, since its gradient is 0; of the other losses none is known.
+        # What a flat discriminator pays, since its gradient is 0; only one that is too steep pays more.
         self._flat = recipe.objective.gradient_penalty if recipe.objective.name == "wgan-gp" else None
-        # Where a run begins, the discriminator is flat; that of a base is not.
-        self._settled = recipe.base is not None
+        self._settled = recipe.base is not None  # a discriminator begins flat, but for that of a base
         self._usual: dict[str, deque[float]] = {key: deque(maxlen=LINES) for key in LEAST}
         self._last: dict[str, deque[float]] = {key: deque(maxlen=FEW) for key in LEAST}
         self._ill: dict[str, int] = {}  # by fault, how many lines without it are still to come until it is over
@@ -64,8 +58,11 @@ class Health:
             for values in (*self._usual.values(), *self._last.values()):
                 values.clear()
         wrong = self._wrong(record)
-        at = f"{record.get('images_seen', 0) / 1000:g} kimg"
-        warnings = [f"{at}: {wrong[fault]}; {ADVICE}" for fault in wrong if fault not in self._ill]
+        warnings = [
+            f"{record.get('images_seen', 0) / 1000:g} kimg: {wrong[fault]}; {ADVICE}"
+            for fault in wrong
+            if fault not in self._ill
+        ]
         self._ill = {fault: left - 1 for fault, left in self._ill.items() if left > 1} | dict.fromkeys(wrong, WELL)
         return warnings
 
@@ -75,7 +72,7 @@ class Health:
         if outgrown := self._outgrown(record):
             wrong["gradient_penalty"] = outgrown
         for key, values in self._usual.items():
-            value = abs(record.get(key) or 0.0)
+            value = abs(value_of(record, key) or 0.0)
             usual = [median(values)] if len(values) >= FEW else []
             if key == "gradient_penalty" and self._flat:
                 usual.append(self._flat)
@@ -83,25 +80,21 @@ class Health:
                 wrong[key] = f"{CALLED[key]} is {value:.3g}, where {min(usual):.3g} is usual"
             elif value:  # R1 is not taken at every step
                 values.append(value)
-        variety = record.get("variety")
+        variety = value_of(record, "variety")
         if variety is not None and variety < VARIETY:
             wrong["variety"] = f"the pictures drawn are nearly one: they differ {variety:.0%} as much as real ones do"
         return wrong
 
     def _outgrown(self, record: Mapping[str, Any]) -> str | None:
-        """WGAN-GP's penalty larger than the distance that it is paid for, in most of the last lines."""
-        values = [record.get(key) for key in LEAST]
-        if self._flat is None or None in values:
-            return None
-        for known, value in zip(self._last.values(), values, strict=True):
-            known.append(value)
-        penalty, distance = (median(known) for known in self._last.values())
-        if penalty < STEEP * self._flat or penalty < distance:
+        """WGAN-GP's penalty where it is larger than the distance that it is paid for, in most of the last lines."""
+        for key, values in self._last.items():
+            values.append(value_of(record, key) or 0.0)
+        penalty, distance = (median(values) for values in self._last.values())
+        if self._flat is None or penalty <= STEEP * self._flat or penalty <= distance:
             self._settled = True
-            return None
-        if not self._settled or len(self._last["wasserstein"]) < FEW:
-            return None
-        return f"the gradient penalty, {penalty:.3g}, has outgrown the distance between the scores, {distance:.3g}"
+        elif self._settled and len(self._last["wasserstein"]) == FEW:
+            return f"the gradient penalty, {penalty:.3g}, has outgrown the distance between the scores, {distance:.3g}"
+        return None
 
 
 @torch.no_grad()
@@ -111,8 +104,8 @@ def variety(state: State, corpus: Corpus) -> float | None:
     """
     recipe, side = state.recipe, state.resolution
     latents = torch.randn(PICTURES, recipe.latent_dim, generator=stream("previews", recipe.seed))
-    few = max(1, CHUNK_PIXELS // side**2)
-    drawn = [state.generator(chunk.to(state.device), state.alpha).clamp(-1, 1).cpu() for chunk in torch.split(latents, few)]
+    chunks = torch.split(latents, max(1, CHUNK_PIXELS // side**2))
+    drawn = [state.generator(chunk.to(state.device), state.alpha).clamp(-1, 1).cpu() for chunk in chunks]
     of_real = spread(corpus.batch(0, PICTURES, resolution=side, seed=recipe.seed, mirror=recipe.mirror))
     return round(spread(torch.cat(drawn)) / of_real, 4) if of_real else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,45 +11,37 @@ from typing import Any
 
 import torch
 
+from animepggan.disk import write_text
 from animepggan.errors import RecipeError
-from animepggan.recipe import Recipe
-from animepggan.report.health import Health
 from animepggan.training import Progress
-from animepggan.training.plan import peak
+from animepggan.training.estimate import peak_memory
 
-
-def memory_mb() -> float:
-    """The most memory that this process has held: on the GPU where one is used, resident otherwise; 10^6 bytes."""
-    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return peak(torch.device("cuda" if on_gpu else "cpu")) / 1e6
+MEANS = ("loss_discriminator", "loss_generator", "wasserstein", "gradient_penalty", "drift")
 
 
 def read_log(folder: Path, images_seen: int) -> list[dict[str, Any]]:
-    """The lines of `folder`/log.jsonl up to `images_seen`, but for those that a crash cut short."""
+    """The lines of `folder`/log.jsonl up to `images_seen`; those that are damaged, as by a crash, are passed over."""
     path = folder / "log.jsonl"
     kept: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_bytes().split(b"\n") if path.is_file() else ():
         try:
             record = json.loads(line)
-            if record["images_seen"] <= images_seen:
-                kept.append(record)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, RecursionError):
             continue
+        seen = record.get("images_seen") if isinstance(record, dict) else None
+        if isinstance(seen, int) and seen <= images_seen:
+            kept.append(record)
     return kept
 
 
 class Log:
     """Appends to `folder`/log.jsonl; lines beyond `images_seen`, of steps that will be taken again, are cut off."""
 
-    def __init__(self, folder: Path, recipe: Recipe, images_seen: int) -> None:
+    def __init__(self, folder: Path, images_seen: int, *, tensorboard: bool) -> None:
         path = folder / "log.jsonl"
-        kept = read_log(folder, images_seen)
-        self._health = Health(recipe, kept)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text("".join(f"{json.dumps(record)}\n" for record in kept), encoding="utf-8")
-        partial.replace(path)
+        write_text(path, "".join(json.dumps(record) + "\n" for record in read_log(folder, images_seen)))
         self._file = path.open("a", encoding="utf-8")
-        self._writer = _tensorboard_writer(folder, images_seen) if recipe.log.tensorboard else None
+        self._writer = _tensorboard_writer(folder, images_seen) if tensorboard else None
         self._steps: list[Progress] = []
         self._seconds = 0.0
         self.resume_clock()
@@ -62,36 +55,35 @@ class Log:
         self._seconds += time.perf_counter() - self._since
         self._steps.append(progress)
 
-    def write(self, more: Mapping[str, Any]) -> dict[str, Any]:
-        """Write and return the line of the steps since the last, with `more` in it."""
+    def line(self, more: Mapping[str, Any]) -> dict[str, Any]:
+        """The line of the steps since the last, with `more` in it; `memory_mb` is the most memory held so far, on a GPU
+        where one is used.
+        """
         steps = self._steps
         progress, moment = steps[-1], steps[-1].moment
-        generator_losses = [step.loss_generator for step in steps if step.loss_generator is not None]
-        record = {
+        self._steps, seconds, self._seconds = [], self._seconds, 0.0
+        on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        return {
             "images_seen": progress.images_seen,
             "resolution": moment.resolution,
             "phase": moment.phase.name,
             "alpha": round(moment.alpha, 6),
-            "loss_discriminator": _mean([step.loss_discriminator for step in steps]),
-            "loss_generator": _mean(generator_losses),
-            "wasserstein": _mean([step.wasserstein for step in steps]),
-            "gradient_penalty": _mean([step.gradient_penalty for step in steps]),
-            "drift": _mean([step.drift for step in steps]),
+            **{key: _mean([getattr(step, key) for step in steps]) for key in MEANS},
             "learning_rate": moment.learning_rate,
-            "images_per_second": round(sum(step.moment.batch_size for step in steps) / max(self._seconds, 1e-9), 2),
-            "memory_mb": round(memory_mb(), 1),
+            "images_per_second": round(sum(step.moment.batch_size for step in steps) / max(seconds, 1e-9), 2),
+            "memory_mb": round(peak_memory(torch.device("cuda" if on_gpu else "cpu")) / 1e6, 1),
             **progress.methods,
             **more,
         }
-        if warnings := self._health.add(record):
-            record["warnings"] = warnings
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append a line; it is on the disk when this returns, since a checkpoint that follows may rely on it."""
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
+        os.fsync(self._file.fileno())
         if self._writer is not None:
             for key, value in _scalars(record):
-                self._writer.add_scalar(key, value, progress.images_seen)
-        self._steps, self._seconds = [], 0.0
-        return record
+                self._writer.add_scalar(key, value, record["images_seen"])
 
     def close(self) -> None:
         """Flush and close the files."""
@@ -109,8 +101,9 @@ def _scalars(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield prefix + key, value
 
 
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]  # of a step without the generator's, its loss is None
+    return sum(known) / len(known) if known else None
 
 
 def _tensorboard_writer(folder: Path, images_seen: int) -> Any:

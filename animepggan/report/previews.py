@@ -11,23 +11,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from animepggan.corpus import Corpus
+from animepggan.disk import replacing
 from animepggan.errors import ModelError
 from animepggan.sampling.draw import to_uint8
-from animepggan.sampling.grid import grid
+from animepggan.sampling.grid import enlarge, grid
 from animepggan.streams import stream
 from animepggan.training.state import State
 
 
 def previews_of(run: Path) -> list[Path]:
     """The saved previews of a run folder, by the images seen; ModelError where there are none."""
-    found = {
-        int(path.stem.removeprefix("images-")): path
-        for path in (run / "previews").glob("images-*.png")
-        if path.stem.removeprefix("images-").isdecimal()
-    }
+    named = ((path.stem.removeprefix("images-"), path) for path in (run / "previews").glob("images-*.png"))
+    found = sorted((int(number), path) for number, path in named if number.isdecimal())
     if not found:
         raise ModelError(f"{run}: no previews here; give the folder of a run")
-    return [found[images] for images in sorted(found)]
+    return [path for _, path in found]
 
 
 def film_of(previews: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
@@ -48,11 +46,6 @@ def _read(path: Path) -> Image.Image:
         raise ModelError(f"{path}: cannot be read: {error}") from error
 
 
-def preview_path(folder: Path, images_seen: int) -> Path:
-    """`previews/images-000012000.png` of a run folder."""
-    return folder / "previews" / f"images-{images_seen:09d}.png"
-
-
 @torch.no_grad()
 def save_preview(state: State, folder: Path) -> Path:
     """Draw the run's fixed latents with the EMA generator as it stands."""
@@ -61,7 +54,7 @@ def save_preview(state: State, folder: Path) -> Path:
     latents = torch.randn(count, state.recipe.latent_dim, generator=stream("previews", state.recipe.seed))
     # One at a time: a grid at 1024 px would otherwise need the memory of a large batch beside the training's own.
     pictures = [to_uint8(state.generator_ema(latent[None].to(state.device), state.alpha))[0] for latent in latents]
-    path = preview_path(folder, state.images_seen)
+    path = folder / "previews" / f"images-{state.images_seen:09d}.png"
     _save(pictures, options.columns, state.recipe.resolution, path)
     return path
 
@@ -79,8 +72,7 @@ def save_real(corpus: Corpus, state: State, folder: Path) -> Path:
 def _save(pictures: list[np.ndarray], columns: int, side: int, path: Path) -> None:
     # Early stages are enlarged pixel by pixel to the last resolution, so that all previews of a run have one size.
     factor = max(1, side // pictures[0].shape[0])
-    enlarged = [picture.repeat(factor, axis=0).repeat(factor, axis=1) for picture in pictures]
+    enlarged = [enlarge(picture, factor) for picture in pictures]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}")
-    Image.fromarray(grid(enlarged, columns=columns)).save(partial, format="PNG")
-    partial.replace(path)
+    with replacing(path) as partial:
+        Image.fromarray(grid(enlarged, columns=columns)).save(partial, format="PNG")

@@ -1,4 +1,4 @@
-"""Contact sheets: one HTML file with thumbnails in it, to look a corpus over. No script, nothing fetched."""
+"""Contact sheets: one HTML file with thumbnails and histograms in it. No script, nothing fetched."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ from PIL import Image
 from animepggan.corpus.decode import open_picture
 from animepggan.corpus.spec import Bad, Entry
 from animepggan.corpus.sweep import sweep
+from animepggan.disk import replacing
 
 THUMBNAIL = 128  # pixels, the longer side
+WIDTH, HEIGHT = 760, 130  # pixels of a histogram, in all
+FLOOR = 108  # where its bars stand; the numbers are below
+BINS = 80
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --note: #777; }
@@ -61,10 +65,8 @@ class Section:
 def write_sheet(path: Path, title: str, note: str, sections: Iterable[Section]) -> None:
     """Write a sheet to `path`, replacing it whole; of generated sections and rows one is held at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(_page(title, note, sections))
-    partial.replace(path)
 
 
 def _page(title: str, note: str, sections: Iterable[Section]) -> Iterator[str]:
@@ -102,13 +104,56 @@ def _figure(tile: Tile) -> str:
     return f'<figure{marked}><img src="data:image/webp;base64,{data}" alt="" loading="lazy">{caption}</figure>\n'
 
 
-def thumbnails(entries: Sequence[Entry], workers: int | None) -> Iterator[NDArray[np.uint8] | None]:
-    """[h, w, 3] of each picture file, in order; None of one that is gone by now."""
+def thumbnails_at(
+    entries: Sequence[Entry], places: Iterable[int], workers: int | None
+) -> dict[int, NDArray[np.uint8] | None]:
+    """[h, w, 3] of the picture files at these places among the entries; None of one that is gone by now."""
 
     def thumbnail(_: Entry, file: BinaryIO) -> NDArray[np.uint8]:
         image = open_picture(file).image
         image.thumbnail((THUMBNAIL, THUMBNAIL))
         return np.array(image)
 
-    for _, found in sweep(entries, thumbnail, workers=workers):
-        yield None if isinstance(found, Bad) else found
+    shown = sorted(set(places))
+    found = sweep([entries[place] for place in shown], thumbnail, workers=workers)
+    return {place: None if isinstance(made, Bad) else made for place, (_, made) in zip(shown, found, strict=True)}
+
+
+def histogram(
+    spreads: Sequence[tuple[NDArray[np.floating], str]],  # values, and the color of their bars
+    limit: float,
+    *,
+    extent: tuple[float, float] | None = None,  # values; None: from the least to the greatest
+    logarithmic: bool = False,  # in the counts, so that a bar of one picture is seen beside one of thousands
+) -> str:
+    """How values are spread, as shares of each of `spreads`, and a line at `limit`; nothing where there are none."""
+    every = np.concatenate([values for values, _ in spreads])
+    if not len(every):
+        return ""
+    low, high = extent or (float(min(every.min(), limit)), float(max(every.max(), limit)) + 1e-6)
+    shown = np.log1p if logarithmic else np.asarray
+    shares = [shown(np.histogram(values, BINS, (low, high))[0]) / shown(max(1, len(values))) for values, _ in spreads]
+    highest = max(float(heights.max()) for heights in shares) or 1.0
+    step = WIDTH / BINS
+    drawn = "".join(
+        f'<rect x="{place * step:.1f}" y="{FLOOR - height:.1f}" width="{step - 1:.1f}" height="{height:.1f}" '
+        f'fill="{color}" fill-opacity=".6"/>'
+        for heights, (_, color) in zip(shares, spreads, strict=True)
+        for place, height in enumerate(heights / highest * (FLOOR - 4))
+        if height
+    )
+    at = (limit - low) / (high - low) * WIDTH
+    line = f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{FLOOR}" stroke="#d33" stroke-width="2"/>'
+    numbers = _number(low, 0, "start") + _number(high, WIDTH, "end")
+    if 0.08 * WIDTH < at < 0.92 * WIDTH:  # else it would stand on one of those
+        numbers += _number(limit, at, "middle", "#d33")
+    axis = f'<line x1="0" x2="{WIDTH}" y1="{FLOOR}" y2="{FLOOR}" stroke="#777"/>'
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" aria-label="histogram">'
+        f"{drawn}{axis}{line}{numbers}</svg>\n"
+    )
+
+
+def _number(value: float, at: float, anchor: str, color: str = "#777") -> str:
+    place = f'x="{at:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}"'
+    return f'<text {place} font-size="12" fill="{color}">{value:.2f}</text>'

@@ -49,7 +49,7 @@ def draw(
     loaded: Loaded,
     latents: Iterable[Tensor],  # each [latent_dim]
     *,
-    truncation: float = 1.0,  # 0: the mean face only; 1: untouched; above 1: further from the mean
+    truncation: float = 1.0,  # 0: the mean face only; 1: untouched; to 2: further from the mean
     precision: Precision = "fp32",
     resolution: int | None = None,  # pixels a side, at most the model's own; smaller: means of 2x2 pixels
 ) -> Iterator[NDArray[np.uint8]]:
@@ -57,22 +57,19 @@ def draw(
 
     Latents are taken in chunks, so that memory stays bounded. In fp32 a latent's picture is the same within 1/255
     whatever is drawn beside it; in bf16, whose roundings are larger, the last chunk is filled up, so that the
-    arithmetic of a picture does not depend on how many there are. RecipeError where `resolution` is not one that this
-    model has; ModelError where the model's numbers are not finite.
+    arithmetic of a picture does not depend on how many there are. RecipeError where `truncation` is out of its
+    range or `resolution` is not one that this model has; ModelError where the model's numbers are not finite.
     """
-    own = loaded.generator.resolution
-    factor = _factor(own, resolution or own)
-    mean = mean_features(loaded.generator) if truncation != 1 else None
-    generator = fold(loaded.generator, torch.bfloat16 if precision == "bf16" else torch.float32)
-    return _draw(loaded, generator, latents, truncation, mean, factor)
-
-
-def _factor(own: int, wanted: int) -> int:
+    if not 0 <= truncation <= 2:
+        raise RecipeError(f"truncation {truncation} is not a number from 0 to 2")
+    own, wanted = loaded.generator.resolution, resolution or loaded.generator.resolution
     if wanted < 4 or wanted & (wanted - 1):
         raise RecipeError(f"resolution {wanted} is not a power of two from 4 on")
     if wanted > own:
         raise RecipeError(f"resolution {wanted}: this model draws {own} px and nothing larger")
-    return own // wanted
+    mean = mean_features(loaded.generator) if truncation != 1 else None
+    generator = fold(loaded.generator, torch.bfloat16 if precision == "bf16" else torch.float32)
+    return _draw(loaded, generator, latents, truncation, mean, own // wanted)
 
 
 def _draw(

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Pictures written where the user says, whole or not at all, with the errors in the user's words."""
 
 from __future__ import annotations
 
@@ -14,30 +14,26 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from animepggan.disk import replacing
 from animepggan.errors import RecipeError, ResourceError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def output_file(path: Path) -> Iterator[BinaryIO]:
     """A binary file that becomes `path` when the block ends well; otherwise `path` stays as it was.
 
     Folders above it are made. ResourceError where the disk is full, RecipeError where `path` cannot be such a file.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    with naming(path):
+    with output_errors(path):
         if path.is_dir():
             raise RecipeError(f"{path}: is a folder; name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                yield file
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as partial, partial.open("wb") as file:
+            yield file
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def output_errors(path: Path) -> Iterator[None]:
     """Turn what the system says against writing `path` into an error for the user."""
     try:
         yield

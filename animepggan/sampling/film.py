@@ -10,6 +10,8 @@ import re
 import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image
 
+from animepggan.disk import PARTIAL
 from animepggan.errors import RecipeError
-from animepggan.sampling.files import naming, replacing, write_png
+from animepggan.sampling.files import output_errors, output_file, write_png
+from animepggan.sampling.grid import enlarge
 from animepggan.sampling.palette import palette_of
 
 Frames = Iterable[NDArray[np.uint8]]
@@ -54,19 +58,17 @@ def write_film(frames: Frames, path: Path, fps: int) -> None:
     Errors are those of `check_film`; ResourceError where the disk is full.
     """
     check_film(path, fps)
-    if not path.suffix:
+    if path.suffix:
+        with output_file(path) as file:
+            WRITERS[path.suffix.lower()](frames, file, fps)
+    else:
         _write_folder(frames, path)
-        return
-    with replacing(path) as file:
-        WRITERS[path.suffix.lower()](frames, file, fps)
 
 
 def _ticks(fps: int, per_second: int) -> Iterator[int]:
     """How long each frame lasts, in whole ticks of 1/`per_second` s, so that no error adds up."""
-    frame = 0
-    while True:
+    for frame in count():
         yield (frame + 1) * per_second // fps - frame * per_second // fps
-        frame += 1
 
 
 def _write_gif(frames: Frames, file: BinaryIO, fps: int) -> None:
@@ -94,15 +96,7 @@ def _gif_frame(indices: NDArray[np.uint8], hundredths: int) -> bytes:
     return b"".join(parts)
 
 
-def _write_webp(frames: Frames, file: BinaryIO, fps: int) -> None:
-    _save_all(frames, file, fps, format="WEBP", quality=90, method=4)
-
-
-def _write_apng(frames: Frames, file: BinaryIO, fps: int) -> None:
-    _save_all(frames, file, fps, format="PNG", compress_level=6)
-
-
-def _save_all(frames: Frames, file: BinaryIO, fps: int, **options: Any) -> None:
+def _write_by_pillow(frames: Frames, file: BinaryIO, fps: int, **options: Any) -> None:
     first, *rest = [Image.fromarray(frame) for frame in frames]
     durations = [ticks for ticks, _ in zip(_ticks(fps, 1000), [first, *rest], strict=False)]
     buffer = io.BytesIO()  # as in write_png
@@ -118,7 +112,7 @@ def _write_mp4(frames: Frames, file: BinaryIO, fps: int) -> None:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "16", "preset": "medium"})
         for number, frame in enumerate(frames):
             factor = -(-SMALLEST_VIDEO // min(frame.shape[:2]))
-            enlarged = frame.repeat(factor, axis=0).repeat(factor, axis=1)
+            enlarged = enlarge(frame, factor)
             if number == 0:
                 stream.height, stream.width, _ = enlarged.shape
                 stream.pix_fmt = "yuv420p"
@@ -145,23 +139,24 @@ def _is_folder_of_frames(path: Path) -> bool:
 
 def _write_folder(frames: Frames, path: Path) -> None:
     """`path`/frame-0000.png ...; frames of an earlier film in it give way."""
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    drawn = path.with_name(f".{path.name}{PARTIAL}")
+    shutil.rmtree(drawn, ignore_errors=True)
     try:
         for number, frame in enumerate(frames):
-            with replacing(partial / f"frame-{number:04d}.png") as file:
+            with output_file(drawn / f"frame-{number:04d}.png") as file:
                 write_png(frame, file)
-        with naming(path):
+        with output_errors(path):
             if path.exists():
                 shutil.rmtree(path)
-            partial.rename(path)
+            drawn.rename(path)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(drawn, ignore_errors=True)
 
 
+_write_apng = partial(_write_by_pillow, format="PNG", compress_level=6)
 WRITERS: dict[str, Writer] = {
     ".gif": _write_gif,
-    ".webp": _write_webp,
+    ".webp": partial(_write_by_pillow, format="WEBP", quality=90, method=4),
     ".apng": _write_apng,
     ".png": _write_apng,
     ".mp4": _write_mp4,

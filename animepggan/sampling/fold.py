@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from animepggan.networks import Generator
 from animepggan.networks.generator import GeneratorBlock
 from animepggan.networks.layers import Equalized, EqualizedConv2d, finish_, widen
-from animepggan.sampling.wide import WideConvolution
+from animepggan.networks.minimal import MinimalFilter
 
 WIDE = 128
-"""Feature maps out from which on a convolution of `wide` is the quicker one on a processor,"""
-WIDE_UP = 256  # those out where it upsamples first,
+"""Output channels from which minimal filtering is the quicker convolution on a processor,"""
+WIDE_UP = 256  # those where it upsamples first,
 WIDE_FROM = 16  # pixels: and the resolution; below, reading its larger kernels takes longer than multiplying
+TILE = 4  # outputs a side: ten times the rounding of 2, 1e-6, which no picture shows
 
 
 class _Block(GeneratorBlock):
@@ -25,6 +26,19 @@ class _Block(GeneratorBlock):
         features = features.contiguous(memory_format=torch.channels_last)
         finish_(features, self.norm if normalized else None)
         return features
+
+
+class WideConvolution(nn.Module):
+    """A 3x3 convolution by minimal filtering, from the weight that is applied, any scale included."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, up: bool = False) -> None:
+        super().__init__()
+        self.filter = MinimalFilter(weight, tile=TILE, resample="up" if up else None)
+        self.bias = _parameter(bias, bias.dtype)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[n, in, h, w] -> [n, out, h, w], or twice the sides."""
+        return self.filter.forward(features, self.bias)
 
 
 @torch.no_grad()
@@ -65,6 +79,7 @@ def _folded(layer: Equalized, side: int, dtype: torch.dtype) -> nn.Module:
 
 
 def _is_wide(weight: Tensor, up: bool, side: int, dtype: torch.dtype) -> bool:
+    """Whether it is worth it, and exact enough."""
     on_processor = weight.device.type == "cpu" and dtype == torch.float32
     return on_processor and side >= WIDE_FROM and weight.shape[2] == 3 and len(weight) >= (WIDE_UP if up else WIDE)
 

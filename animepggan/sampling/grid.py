@@ -1,4 +1,4 @@
-"""Many pictures on one sheet."""
+"""Many pictures on one sheet, and pictures enlarged pixel by pixel."""
 
 from __future__ import annotations
 
@@ -33,3 +33,8 @@ def grid(pictures: Sequence[NDArray[np.uint8]], columns: int | None = None) -> N
         top, left = row * (height + gap), column * (width + gap)
         sheet[top : top + height, left : left + width] = picture
     return sheet
+
+
+def enlarge(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """A picture [h, w, 3] as [factor h, factor w, 3]: every pixel becomes a square of its color."""
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -1,7 +1,8 @@
 """One palette for a whole film, and pictures reduced to it.
 
-Colors are counted in a cube of 64 steps a channel, over every pixel of the film; the palette is found in that cube
-and a picture is reduced by looking each pixel up in it, so that both take milliseconds.
+Colors are counted in a cube of 64 steps a channel, over every pixel of the film; Pillow finds the palette among them,
+and a picture is reduced by looking each pixel up in the cube. Pillow's own ways to reduce one either show bands or
+dither anew on each frame, and a film of that swarms (scripts/results/libraries.md).
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 STEPS = 64  # of the cube, a channel; 0 and 255 are steps, so that black and white stay exact
-MANY = 1 << 13  # colors; of more, the palette is found among their means in cubes of 2x2x2: 2 % more error
-ROUNDS = 8  # of k-means: more gain less than 1 % of the error
+SAMPLE = 1 << 16  # pixels that stand for the film where the palette is found, and one more for each rare color
+SETTLED = 0.01  # part of them that may still change its color when k-means ends
 UNREST = 0.4  # what the variance of a mixture counts beside its error: more is smoother and has more bands
 CHUNK = 2048  # points a round, so that tables of all colors stay in the cache
 _STEP_OF = np.round(np.arange(256) * ((STEPS - 1) / 255)).astype(np.int32)
@@ -42,23 +44,17 @@ class Palette:
 
 
 def palette_of(pictures: Iterable[NDArray[np.uint8]], size: int) -> Palette:
-    """The `size` colors (at most 256; fewer where there are fewer) that lie nearest to all pixels of `pictures`.
-
-    Clusters are split where the most error is until there are `size` (as Wu 1991), then moved by k-means.
-    """
+    """The `size` colors (at most 256; fewer where there are fewer) that lie nearest to all pixels of `pictures`."""
     counts = np.zeros(STEPS**3, dtype=np.int64)
     for picture in pictures:
         counts += np.bincount(_cells(picture).ravel(), minlength=STEPS**3)
     used = np.flatnonzero(counts)
-    every = _colors_of(used)
-    points, weights = _joined(used, every, counts[used].astype(np.float64))
-    centers = _split(points, weights, size)
-    for _ in range(ROUNDS):
-        labels = _nearest(points, centers)
-        totals, sums = _gathered(labels, points, weights, len(centers))
-        filled = totals > 0
-        centers[filled] = sums[filled] / totals[filled, None]
-    colors = np.rint(centers).astype(np.uint8)
+    every = _VALUE_OF[np.stack(np.unravel_index(used, (STEPS,) * 3), axis=1)]  # the colors at the middle of cells
+    times = np.maximum(1, np.rint(counts[used] * (SAMPLE / counts.sum()))).astype(np.int64)
+    sample = Image.fromarray(np.repeat(np.rint(every).astype(np.uint8), times, axis=0)[None])
+    settled = max(1, round(SETTLED * sample.width))
+    reduced = sample.quantize(size, method=Image.Quantize.MEDIANCUT, kmeans=settled)
+    colors = np.array(reduced.getpalette(), np.uint8).reshape(-1, 3)[np.unique(np.asarray(reduced))]
     nearest, other, share = np.zeros((3, STEPS**3), np.float32)
     nearest[used], other[used], share[used] = _mixtures(every, colors.astype(np.float32))
     return Palette(colors, nearest.astype(np.uint8), other.astype(np.uint8), share)
@@ -67,44 +63,6 @@ def palette_of(pictures: Iterable[NDArray[np.uint8]], size: int) -> Palette:
 def _cells(picture: NDArray[np.uint8]) -> NDArray[np.int32]:
     red, green, blue = (_STEP_OF[picture[..., channel]] for channel in range(3))
     return (red * STEPS + green) * STEPS + blue
-
-
-def _colors_of(cells: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The colors at the middle of `cells`: [n, 3]."""
-    return _VALUE_OF[np.stack(np.unravel_index(cells, (STEPS,) * 3), axis=1)]
-
-
-def _joined(
-    cells: NDArray[np.int64], colors: NDArray[np.float32], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Points [n, 3] and weights: the colors of `cells`, or where there are more than MANY, the means of several."""
-    if len(cells) <= MANY:
-        return colors, weights
-    places = np.stack(np.unravel_index(cells, (STEPS,) * 3)) // 2
-    _, joined = np.unique(np.ravel_multi_index(tuple(places), (STEPS // 2,) * 3), return_inverse=True)
-    totals, sums = _gathered(joined, colors, weights, joined.max() + 1)
-    return (sums / totals[:, None]).astype(np.float32), totals
-
-
-def _gathered(
-    labels: NDArray[np.int64], points: NDArray[np.float32], weights: NDArray[np.float64], count: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The weights [count] and the weighted points [count, 3], summed by label."""
-    columns = [weights, *(weights * points[:, channel] for channel in range(3))]
-    totals, *sums = [np.bincount(labels, column, minlength=count).astype(np.float64) for column in columns]
-    return totals, np.stack(sums, axis=1)
-
-
-def _nearest(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The index of the center nearest to each point."""
-    # |p - c|^2 without |p|^2, which is the same for all centers.
-    half = np.square(centers).sum(axis=1) / 2
-    return np.concatenate(
-        [
-            (half - _products(points[start : start + CHUNK], centers)).argmin(axis=1)
-            for start in range(0, len(points), CHUNK)
-        ]
-    )
 
 
 def _products(points: NDArray[np.float32], colors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -143,41 +101,12 @@ def _mixtures(
     return nearest, other, share
 
 
-def _split(points: NDArray[np.float32], weights: NDArray[np.float64], size: int) -> NDArray[np.float32]:
-    """Up to `size` centers [k, 3]: the cluster of the largest error is cut at its mean, across its longest axis."""
-    clusters = [np.arange(len(points))]
-    shapes = [_shape(points, weights)]
-    while len(clusters) < size:
-        worst = max(range(len(clusters)), key=lambda index: shapes[index][1])
-        mean, error, axis = shapes[worst]
-        if error == 0:
-            break
-        members = clusters[worst]
-        above = (points[members] - mean) @ axis > 0
-        halves = [members[above], members[~above]]
-        clusters[worst : worst + 1] = halves
-        shapes[worst : worst + 1] = [_shape(points[half], weights[half]) for half in halves]
-    return np.stack([mean for mean, _, _ in shapes]).astype(np.float32)
-
-
-def _shape(
-    points: NDArray[np.float32], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], float, NDArray[np.float64]]:
-    """Mean, error (weighted sum of squared distances to it) and longest axis of a cluster."""
-    mean: NDArray[np.float64] = np.average(points.astype(np.float64), axis=0, weights=weights)
-    if len(points) == 1:
-        return mean, 0.0, np.zeros(3)
-    offsets = points - mean
-    lengths, axes = np.linalg.eigh((offsets * weights[:, None]).T @ offsets)
-    return mean, float(lengths.sum()), axes[:, -1]
-
-
-def _bayer(order: int) -> NDArray[np.float64]:
-    """The thresholds of ordered dithering (Bayer 1973), [2**order, 2**order], evenly spread over 0 to 1."""
+def _bayer() -> NDArray[np.float32]:
+    """The thresholds of ordered dithering (Bayer 1973), [8, 8], evenly spread over 0 to 1."""
     ranks = np.zeros((1, 1))
-    for _ in range(order):
+    for _ in range(3):
         ranks = np.block([[4 * ranks, 4 * ranks + 2], [4 * ranks + 3, 4 * ranks + 1]])
-    return (ranks + 0.5) / ranks.size
+    return ((ranks + 0.5) / ranks.size).astype(np.float32)
 
 
-_THRESHOLDS = _bayer(3).astype(np.float32)
+_THRESHOLDS = _bayer()

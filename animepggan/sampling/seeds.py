@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable
+
 from animepggan.errors import RecipeError
 
 SEED_LIMIT = 1 << 32
@@ -27,6 +30,14 @@ def parse_seeds(text: str) -> list[int]:
             raise RecipeError(f"--seeds {text}: more than {MOST_SEEDS} seeds")
         seeds.extend(range(low, high + 1))
     return seeds
+
+
+def check_seeds(seeds: Iterable[int]) -> list[int]:
+    """The seeds as a list; RecipeError names one that is out of range."""
+    checked = [operator.index(seed) for seed in seeds]
+    if wrong := [seed for seed in checked if not 0 <= seed < SEED_LIMIT]:
+        raise RecipeError(f"seed {wrong[0]}: seeds go from 0 to {SEED_LIMIT - 1}")
+    return checked
 
 
 def seeds_from(first: int, count: int) -> range:

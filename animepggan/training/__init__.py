@@ -1,4 +1,4 @@
-"""Training: one loop, the state it changes, and the plan of what it will cost."""
+"""Training: one loop, the state it changes, and an estimate of what it will cost."""
 
 from __future__ import annotations
 

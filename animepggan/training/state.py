@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
 from typing import Any
 
 import torch
 from torch import nn
 
-from animepggan.augment import Controller
 from animepggan.networks import Architecture, build_discriminator, build_generator
 from animepggan.networks.layers import Equalized
 from animepggan.recipe import Recipe
 from animepggan.streams import stream
-from animepggan.training.captured import Captured
-from animepggan.training.regularizers import Scores, frozen_layers
+from animepggan.training.methods import MethodState, frozen_layers
 
 
 def architecture_of(recipe: Recipe, resolution: int) -> Architecture:
@@ -62,8 +59,7 @@ class Adam(torch.optim.Adam):
 class State:
     """The networks at the resolution now trained, their optimisers, and `images_seen`.
 
-    `reference` asks for the plain step, `capture` for the fast one as CUDA graphs; the tensors and what becomes of them
-    are the same in all three.
+    `reference` asks for the plain step in place of the fast one; the tensors are the same.
     """
 
     def __init__(
@@ -73,20 +69,15 @@ class State:
         device: torch.device,
         *,
         reference: bool = False,
-        capture: bool = False,
         base_resolution: int | None = None,  # pixels, of the base that the networks come from; None: from none
     ) -> None:
         self.recipe = recipe
         self.device = device
         self.reference = reference
-        self.capture = capture
         self.base_resolution = base_resolution
-        self.memory_format = torch.contiguous_format if reference else torch.channels_last
         self.images_seen = 0
         self.alpha = 1.0  # reached by the last step
-        steered = {"augment": recipe.augment == "adaptive", "apa": recipe.apa}
-        self.controllers = {name: Controller() for name, on in steered.items() if on}
-        self.scores = Scores()
+        self.methods = MethodState(recipe)
         self.anchors: dict[str, dict[str, torch.Tensor]] = {}  # by network: the base's weights, where l2sp wants them
         self._build(resolution)
 
@@ -99,16 +90,8 @@ class State:
         """What config.json says of these networks."""
         return architecture_of(self.recipe, self.resolution)
 
-    @property
-    def strength(self) -> float:
-        """Of augmentation in the next step, 0 to 1."""
-        if self.recipe.augment == "adaptive":
-            return self.controllers["augment"].strength
-        return self.recipe.augmentation.strength if self.recipe.augment == "diffaugment" else 0.0
-
     def _build(self, resolution: int) -> None:
         architecture = architecture_of(self.recipe, resolution)
-        self.captured = Captured() if self.capture else None  # of these networks
         self.generator = build_generator(architecture)
         self.generator_ema = build_generator(architecture).requires_grad_(False)
         self.discriminator = build_discriminator(architecture)
@@ -116,7 +99,7 @@ class State:
         initialize(self.discriminator, "discriminator", self.recipe.seed)
         self.generator_ema.load_state_dict(self.generator.state_dict())
         for network in self.networks.values():
-            network.to(device=self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
+            network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.recipe.freeze_discriminator and self.base_resolution is not None:
             down_to = self.recipe.freeze_discriminator
             for parameter in frozen_layers(self.discriminator, down_to, self.base_resolution):
@@ -142,8 +125,7 @@ class State:
             lr=0.0,
             betas=(options.beta1, options.beta2),
             eps=options.eps,
-            fused=not self.reference,
-            foreach=False if self.reference else None,
+            fused=True,
         )
 
     def grow(self, resolution: int) -> None:
@@ -184,34 +166,13 @@ class State:
                     },
                 }
 
-    def steer(self, train: float, validation: float, fake: float, *, images: int) -> None:
-        """Let every controller take in a step's mean scores; `images` were seen since the last time."""
-        target, ramp_kimg = self.recipe.augmentation.target, self.recipe.augmentation.ramp_kimg
-        for name, controller in self.controllers.items():
-            self.controllers[name] = controller.update(
-                train, validation, fake, images=images, target=target, ramp_kimg=ramp_kimg
-            )
-
     def averages(self) -> dict[str, torch.Tensor]:
-        """What the methods that are on remember of scores, by name: `augment.strength` and the like, float64."""
-        kept: dict[str, Controller | Scores] = {**self.controllers}
-        if self.recipe.lecam:
-            kept["lecam"] = self.scores
-        return {
-            f"{name}.{key}": torch.tensor(value, dtype=torch.float64)
-            for name, values in kept.items()
-            for key, value in asdict(values).items()
-        }
+        """What the methods that are on remember of scores, by name."""
+        return self.methods.tensors()
 
     def load_averages(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """The reverse of `averages`; a method that `tensors` does not name starts afresh."""
-
-        def found(kind: type[Controller | Scores], name: str) -> dict[str, float]:
-            keys = [field.name for field in fields(kind) if f"{name}.{field.name}" in tensors]
-            return {key: tensors[f"{name}.{key}"].item() for key in keys}
-
-        self.controllers = {name: Controller(**found(Controller, name)) for name in self.controllers}
-        self.scores = Scores(**found(Scores, "lecam"))
+        self.methods.load(tensors)
 
     @torch.no_grad()
     def average(self, images: int, images_seen: int) -> None:

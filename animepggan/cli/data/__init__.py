@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-from animepggan.cli.verbs import Verbs
+from animepggan.cli.common import Verbs
 
 VERBS = {
     "check": "Decode every picture and say what is in the set.",
@@ -17,11 +17,6 @@ VERBS = {
 }
 
 
-@click.group(
-    cls=Verbs,
-    load=lambda name: importlib.import_module(f"{__name__}.{name}"),
-    verbs=VERBS,
-    subcommand_metavar="VERB ...",
-)
+@click.group(cls=Verbs, load=lambda name: importlib.import_module(f"{__name__}.{name}"), verbs=VERBS)
 def command() -> None:
     """Make and look after pictures to train on."""

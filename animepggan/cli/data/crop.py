@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from animepggan.cli.common import Console, common_options, output_option
 
 if TYPE_CHECKING:
-    from animepggan.corpus.faces.crop import Summary
-    from animepggan.corpus.faces.detector import Detector
-    from animepggan.corpus.faces.rows import Given
+    from animepggan.corpus.faces.crop import CropSummary
     from animepggan.corpus.spec import Source
     from animepggan.report.sheet import Section
 
@@ -81,17 +79,10 @@ SHOWN = 300  # pictures of a kind on the sheet
 @common_options
 def command(
     console: Console,
+    /,
     spec: str,
-    size: int,
-    loose: float,
-    min_face: float,
-    max_tilt: float,
-    confidence: float,
-    detector: str | None,
-    landmarks: Path | None,
-    workers: int | None,
-    restart: bool,
     output: Path | None,
+    **options: Any,
 ) -> None:
     """Find the faces in pictures, turn them upright by their eyes and mouth, and cut them out.
 
@@ -101,43 +92,22 @@ def command(
     """
     import signal
 
-    from animepggan.corpus.faces.crop import Options, crop
-    from animepggan.corpus.faces.detector import choose, open_detector
-    from animepggan.corpus.faces.rows import Given
+    from animepggan.corpus.faces.crop import crop
+    from animepggan.corpus.faces.face import CROPS, REJECTS
     from animepggan.corpus.names import printable
-    from animepggan.corpus.spec import resolve
+    from animepggan.corpus.spec import source_of
     from animepggan.errors import DataError, Interrupted
 
-    if landmarks is not None and detector is not None:
-        raise click.UsageError(
-            "--landmarks says where the faces are: leave --detector out.", click.get_current_context()
-        )
-    source = resolve(spec)
-    folder = output or Path("data", f"{source.name}-faces")
-    finder: Detector | Given
-    if landmarks is not None:
-        finder = Given(landmarks)
-    elif detector is not None:
-        finder = open_detector(detector, smallest=min_face, largest_tilt=max_tilt)
-    else:
-        finder = choose(smallest=min_face, largest_tilt=max_tilt)
-    console.say(f"faces by {finder.identity}")
-    options = Options(size, loose, min_face, max_tilt, confidence)
+    if options["landmarks"] is not None and options["detector"] is not None:
+        raise click.UsageError("--landmarks says where the faces are: leave --detector out.")
+    source = source_of(spec)
     try:
-        with console.bar(len(source), "picture", "faces") as bar:
-            summary = crop(
-                source,
-                folder,
-                options,
-                finder,
-                workers=workers,
-                restart=restart,
-                progress=lambda done, _: bar.update(done - bar.n),
-            )
+        with console.bars() as bar:
+            summary = crop(source, output, **options, bar=bar)
     except KeyboardInterrupt as error:
-        raise Interrupted(
-            f"interrupted: what is done is kept in {printable(str(folder))}; the same command goes on", signal.SIGINT
-        ) from error
+        raise Interrupted("interrupted: what is done is kept; the same command goes on", signal.SIGINT) from error
+    folder = summary.output
+    console.say(f"faces by {summary.detector}")
     sheet = folder / SHEET
     if summary.done or summary.removed or not sheet.is_file():
         from animepggan.report.sheet import write_sheet
@@ -160,16 +130,15 @@ def command(
         str(folder),
         {
             **asdict(summary),
-            "crops_file": folder / "crops.jsonl",
-            "rejects_file": folder / "rejects.jsonl",
+            "crops_file": folder / CROPS,
+            "rejects_file": folder / REJECTS,
             "sheet": sheet,
             "skipped": len(source.skipped),
         },
     )
 
 
-def _note(summary: Summary) -> str:
-    """What came of it, on one line."""
+def _note(summary: CropSummary) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in summary.reasons.items())
     rejected = f"{summary.rejected} rejected" + (f" ({reasons})" if reasons else "")
     return (
@@ -178,34 +147,32 @@ def _note(summary: Summary) -> str:
     )
 
 
-def _sections(source: Source, summary: Summary) -> Iterator[Section]:
+def _sections(source: Source, summary: CropSummary) -> Iterator[Section]:
     """The crops, the most doubtful first, and what was left out."""
     import heapq
+    from itertools import islice
 
     import numpy as np
     from PIL import Image
 
-    from animepggan.corpus.faces.crop import crops, rejected
+    from animepggan.corpus.description import read_lines
+    from animepggan.corpus.faces.crop import rejected
+    from animepggan.corpus.faces.face import CROPS
     from animepggan.corpus.names import printable
     from animepggan.report.sheet import Section, Tile
 
-    def cut() -> Iterator[list[Tile]]:
-        tiles = []
-        for row in heapq.nsmallest(SHOWN, crops(summary.output), key=lambda row: row["score"]):
-            with Image.open(summary.output / row["file"]) as image:
-                pixels = np.array(image)
-            tiles.append(Tile(pixels, f"{row['score']:.2f} {printable(row['source'])}"))
-        yield tiles
-
-    def left() -> Iterator[list[Tile]]:
-        yield [
-            Tile(np.array(image), f"{row['reason']} ({printable(row['source'])})", marked="box" in row)
-            for row, image in rejected(source, summary.output, SHOWN)
-        ]
-
-    total = summary.rejected + summary.without_face
     if summary.crops:
-        yield Section("Cut", f"{min(SHOWN, summary.crops)} of {summary.crops}, the lowest scores first", cut())
+        tiles = []
+        rows = (row for _, row in read_lines(summary.output / CROPS))
+        for row in heapq.nsmallest(SHOWN, rows, key=lambda row: row["score"]):
+            with Image.open(summary.output / row["file"]) as image:
+                tiles.append(Tile(np.array(image), f"{row['score']:.2f} {printable(row['source'])}"))
+        yield Section("Cut", f"{len(tiles)} of {summary.crops}, the lowest scores first", [tiles])
+    total = summary.rejected + summary.without_face
     if total:
+        tiles = [
+            Tile(np.array(image), f"{row['reason']} ({printable(row['source'])})", marked="box" in row)
+            for row, image in islice(rejected(source, summary.output), SHOWN)
+        ]
         note = f"{min(SHOWN, total)} of {total}, the likeliest faces first; framed: a face that was found"
-        yield Section("Left out", note, left())
+        yield Section("Left out", note, [tiles])

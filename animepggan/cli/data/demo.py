@@ -4,68 +4,44 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
-from animepggan.cli.common import Console, common_options, output_option
+from animepggan.cli.common import POSITIVE, Console, common_options, output_option
 
 
 @click.command()
-@click.argument("kind", metavar="[general|yui]", type=click.Choice(["general", "yui"]), required=False)
-@click.option(
-    "--count",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Pictures; of yui there is room for about 6000.  [default: 8000 of general, 4077 of yui]",
-)
-@click.option(
-    "--size", metavar="PX", type=click.IntRange(16, 1024), default=128, show_default=True, help="Side of a picture."
-)
-@click.option("--seed", metavar="S", type=int, default=0, show_default=True, help="Another seed, other pictures.")
-@click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Processes that draw.  [default: all cores]")
-@click.option("--credits", "only_credits", is_flag=True, help="Print the artists and licenses, and draw nothing.")
+@click.argument("kind", metavar="general|yui|second", type=click.Choice(["general", "yui", "second"]))
+@click.option("--count", metavar="N", type=POSITIVE, help="Pictures.  [default: 8000 of general, else 4077]")
+@click.option("--size", metavar="PX", type=click.IntRange(16, 1024), default=128, help="Side of a picture.")
+@click.option("--seed", metavar="S", type=int, default=0, help="Another seed, other pictures.")
+@click.option("--strangers", metavar="SHARE", type=click.FloatRange(0, 0.5), help="Of yui's pictures.  [default: 0.02]")
+@click.option("--others", metavar="N", type=click.IntRange(1, 1000), help="Whom they show.  [default: 1 girl]")
+@click.option("--workers", metavar="N", type=POSITIVE, help="Processes that draw.  [default: all cores]")
 @output_option("data/demo-general, data/demo-yui")
 @common_options
 def command(
-    console: Console,
-    kind: Literal["general", "yui"] | None,
-    count: int | None,
-    size: int,
-    seed: int,
-    workers: int | None,
-    only_credits: bool,
-    output: Path | None,
+    console: Console, /, kind: Literal["general", "yui", "second"], output: Path | None, **options: Any
 ) -> None:
-    """Draw faces to try everything with: many characters (general), or thousands of pictures of one (yui).
+    """Draw anime faces to try everything with: many characters (general), or thousands of pictures of one girl (yui).
 
-    The pictures go to PATH/pictures, what each of them is to PATH/manifest.csv. In yui there are copies, near copies
-    and a few pictures of another girl, as in a set that a person has collected.
+    The pictures go to PATH/pictures, what each of them is and where its face is to PATH/manifest.csv. In yui there are
+    copies, near copies and a few pictures of another girl, as in a set that a person has collected; with more --others
+    every third has her hair. second is another girl by another hand, kept for final tables.
     """
-    from animepggan.corpus.demo import credits, draw
-    from animepggan.corpus.demo.drawing import COUNTS
+    from animepggan.corpus.demo import draw_demo
 
-    if only_credits:
-        text = credits()
-        console.result(text.rstrip("\n"), {"credits": text})
-        return
-    if kind is None:
-        raise click.UsageError("Say which one to draw: general or yui.", click.get_current_context())
+    asked = {name: value for name, value in options.items() if value is not None}
+    if kind == "general" and ("strangers" in asked or "others" in asked):
+        raise click.UsageError("--strangers and --others are of yui and second: general is strangers only.")
     folder = output or Path("data", f"demo-{kind}")
-    with console.bar(count or COUNTS[kind], "picture", f"demo:{kind}") as bar:
-        summary = draw(
-            kind,
-            folder,
-            count=count,
-            size=size,
-            seed=seed,
-            workers=workers,
-            progress=lambda done: bar.update(done - bar.n),
-        )
+    with console.bars() as bar:
+        summary = draw_demo(kind, folder, bar=bar, **asked)
     if summary.drawn:
         found = f"{summary.originals} originals"
-        if kind == "yui":
-            found += f", {summary.copies} copies, {summary.near} near copies, {summary.strangers} of another girl"
+        if kind != "general":
+            found += f", {summary.copies} copies, {summary.near} near copies, {summary.strangers} of others"
         console.say(f"drew {summary.count} pictures: {found}; the truth is in {folder / 'manifest.csv'}")
     else:
         console.say("this drawing was there already: nothing to do")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import asdict
+from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,9 +15,7 @@ from animepggan.cli.common import Console, common_options, output_option
 from animepggan.errors import DataError
 
 if TYPE_CHECKING:
-    from animepggan.corpus.frames import Taken
-
-DEFAULT_FOLDER = Path("data/stills")
+    from animepggan.corpus.scenes import Taken
 
 PIPELINE = """\b
 From episodes to a character, face by face:
@@ -33,16 +32,7 @@ def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float |
         return None
     if re.fullmatch(r"(?:(?:\d+:)?[0-5]?\d:)?[0-5]?\d(?:\.\d+)?|\d+(?:\.\d+)?", text, re.ASCII) is None:
         raise click.BadParameter(f"{text!r} is not a time; write 1:02:03, 2:03.5 or 123.")
-    seconds = 0.0
-    for part in text.split(":"):
-        seconds = 60 * seconds + float(part)
-    return seconds
-
-
-def _check_every(_: click.Context, __: click.Parameter, every: float) -> float:
-    if not math.isfinite(every):  # which no range of click's refuses
-        raise click.BadParameter(f"{every} is not a number of seconds.")
-    return every
+    return reduce(lambda seconds, part: 60 * seconds + float(part), text.split(":"), 0.0)
 
 
 @click.command(epilog=PIPELINE)
@@ -53,14 +43,12 @@ def _check_every(_: click.Context, __: click.Parameter, every: float) -> float:
     type=click.FloatRange(min=0),
     default=1.0,
     show_default=True,
-    callback=_check_every,
     help="Between two stills of a scene; 0: only one where each begins.",
 )
-@click.option("--start", metavar="TIME", callback=_seconds, help="Skip what is before, as 1:30 or 90.")
+@click.option("--start", metavar="TIME", default="0", callback=_seconds, help="Skip what is before, as 1:30 or 90.")
 @click.option("--end", metavar="TIME", callback=_seconds, help="Skip what is after.")
 @click.option(
     "--format",
-    "file_format",
     type=click.Choice(["png", "jpeg"]),
     default="png",
     show_default=True,
@@ -69,17 +57,15 @@ def _check_every(_: click.Context, __: click.Parameter, every: float) -> float:
 @click.option(
     "--quality", metavar="Q", type=click.IntRange(1, 100), help="Of jpeg, 1 to 100.  [default: 95]", default=None
 )
-@output_option(f"{DEFAULT_FOLDER}")
+@output_option("data/stills")
 @common_options
 def command(
     console: Console,
+    /,
     videos: tuple[Path, ...],
-    every: float,
-    start: float | None,
-    end: float | None,
-    file_format: Literal["png", "jpeg"],
-    quality: int | None,
     output: Path | None,
+    quality: int | None,
+    **wanted: Any,
 ) -> None:
     """Take still pictures out of videos: where scenes begin, and between.
 
@@ -89,37 +75,31 @@ def command(
 
     Stills are named by video and time, episode01-00h12m03.480s.png. Started again, it skips the videos that are done.
     """
-    if quality is not None and file_format != "jpeg":
+    if not math.isfinite(wanted["every"]):  # which no range of click's refuses
+        raise click.BadParameter(f"{wanted['every']} is not a number of seconds.", param_hint="'--every'")
+    if quality is not None and wanted["format"] != "jpeg":
         raise click.UsageError("--quality is for --format jpeg.")
-    if end is not None and end <= (start or 0):
+    if wanted["end"] is not None and wanted["end"] <= wanted["start"]:
         raise click.UsageError("--end is not after --start.")
 
-    from animepggan.corpus.frames import Wanted, open_job
-    from animepggan.corpus.spec import Bad
+    from animepggan.corpus.frames import DEFAULT_OUTPUT, frames
 
-    folder = output or DEFAULT_FOLDER
-    wanted = Wanted(every, start or 0.0, end, file_format, 95 if quality is None else quality)
-    taken: list[Taken] = []
-    unreadable: list[Bad] = []
-    with open_job(videos, folder, wanted) as job, console.bar(math.ceil(job.seconds), "s", "frames") as bar:
-        for result in job.run(bar.update):
-            if isinstance(result, Bad):
-                unreadable.append(result)
-                console.warn(f"nothing taken from {result}")
-            else:
-                taken.append(result)
-                _tell(console, result)
-    if not taken:
+    with console.bars("s") as bar:
+        summary = frames(videos, output or DEFAULT_OUTPUT, quality=quality or 95, **wanted, bar=bar)
+    for bad in summary.unreadable:
+        console.warn(f"nothing taken from {bad}")
+    for taken in summary.videos:
+        _tell(console, taken)
+    if not summary.videos:
         raise DataError("no video could be read; the lines above say why")
-    stills = sum({video.name: video.stills for video in taken}.values())
-    console.say(f"{stills} stills of {len(taken)} video{'s' * (len(taken) > 1)}")
+    console.say(f"{summary.stills} stills of {len(summary.videos)} video{'s' * (len(summary.videos) > 1)}")
     console.result(
-        str(folder),
+        str(summary.output),
         {
-            "folder": folder,
-            "stills": stills,
-            "videos": [{**asdict(video), "stills": video.stills} for video in taken],
-            "unreadable": [{"name": bad.name, "reason": bad.reason} for bad in unreadable],
+            "folder": summary.output,
+            "stills": summary.stills,
+            "videos": [{**asdict(video), "stills": video.stills} for video in summary.videos],
+            "unreadable": [{"name": bad.name, "reason": bad.reason} for bad in summary.unreadable],
         },
     )
 

@@ -1,20 +1,15 @@
-"""The demo corpora: faces that artists made the parts of, drawn offline (extra `demo`).
+"""Anime faces of our own: any number of characters, poses, expressions and scenes, drawn offline and fixed by a seed.
 
-- `dice`: random choices by name
-- `styles`: the artists' styles, and how a face is drawn in one
-- `characters`: who is drawn
-- `nearness`: when two pictures of her are near copies
-- `plan`: what each picture will be; the truth
-- `drawing`: pictures, manifest and credits into a folder
-- `cache`: the default corpora, drawn once
-- `credits`: whose drawings these are
+- `dice`: random choices by name; `colors`, `strokes`: OKLCH, curves and pen strokes as SVG; none knows of faces
+- `styles`: the hands that draw; `characters`: who is drawn; `moods`: expressions and shots
+- `sketch`, `face`, `hair`, `clothes`: one figure as SVG
+- `scenes`, `picture`: figures before a scene, rasterized and finished: `compose` draws any number of faces anywhere
+- `sets`, `drawing`: the corpora, the truth beside them, and their folders
 """
 
 from __future__ import annotations
 
-from animepggan.corpus.demo.cache import cached
-from animepggan.corpus.demo.credits import credits
-from animepggan.corpus.demo.drawing import Summary, draw
-from animepggan.corpus.demo.plan import Kind
+from animepggan.corpus.demo.drawing import COUNTS, Summary, cached, draw_demo
+from animepggan.corpus.demo.sets import Kind
 
-__all__ = ["Kind", "Summary", "cached", "credits", "draw"]
+__all__ = ["COUNTS", "Kind", "Summary", "cached", "draw_demo"]

@@ -17,19 +17,32 @@ class Dice:
 
     def __init__(self, *words: str | int) -> None:
         """A stream of its own for each sequence of `words`."""
-        self._random = random.Random(":".join(map(str, words)))
-
-    def share(self) -> float:
+        self.share = random.Random(":".join(map(str, words))).random
         """A number in [0, 1)."""
-        return self._random.random()
 
     def between(self, low: float, high: float) -> float:
         """A number in [low, high)."""
         return low + (high - low) * self.share()
 
+    def around(self, spread: float) -> float:
+        """A number about 0 of standard deviation `spread`, at most 3 of them away."""
+        return spread * 2 * (self.share() + self.share() + self.share() - 1.5)
+
+    def chance(self, share: float) -> bool:
+        """True in so many of all cases."""
+        return self.share() < share
+
     def number(self, end: int) -> int:
         """A whole number from 0 to `end` - 1."""
         return int(self.share() * end)
+
+    def count(self, least: int, most: int) -> int:
+        """A whole number from `least` to `most`."""
+        return least + self.number(most - least + 1)
+
+    def sign(self) -> int:
+        """1 or -1."""
+        return 1 if self.share() < 0.5 else -1
 
     def one_of(self, items: Sequence[T]) -> T:
         """One of `items`, each as likely as the others."""

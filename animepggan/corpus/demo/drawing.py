@@ -1,8 +1,7 @@
 """Drawing a planned corpus into a folder, in several processes.
 
     OUTPUT/pictures/000000.png ...   the pictures, and nothing else
-    OUTPUT/manifest.csv              the truth: what each picture is, and what it copies
-    OUTPUT/CREDITS.md                the artists and licenses of the styles
+    OUTPUT/manifest.csv              the truth: what each picture is, whom it shows, what it copies, where the face is
     OUTPUT/drawing.json              what was drawn; moved there last, so a folder with it is finished
 
 All of it is made in a hidden folder and moved when it is whole: an interrupted drawing leaves nothing that could be
@@ -23,27 +22,29 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
-from filelock import FileLock, Timeout
+import numpy as np
 from PIL import Image
 
-from animepggan.corpus.demo.credits import credits
+from animepggan.bar import Bar, silent
 from animepggan.corpus.demo.dice import Dice
-from animepggan.corpus.demo.plan import Kind, Picture, general, of_yui
-from animepggan.corpus.demo.styles import missing_extra, render, shifted
+from animepggan.corpus.demo.picture import FaceTruth, compose
+from animepggan.corpus.demo.sets import STRANGERS, Kind, PlannedPicture, general, of_heroine
 from animepggan.corpus.worker import serve
-from animepggan.errors import BusyError, DataError
+from animepggan.disk import PARTIAL, cache_folder, locked
+from animepggan.errors import DataError
 
-COUNTS: dict[Kind, int] = {"general": 8000, "yui": 4077}
+COUNTS: dict[Kind, int] = {"general": 8000, "yui": 4077, "second": 4077}
 SIZE = 128
 
-EDITION = 1
+EDITION = 2
 """Raised whenever the same request draws other pictures."""
-_PACKAGES = ("dicebear-core", "dicebear-styles", "resvg-py", "pillow")
-_PARTIAL, _LOCK, _RECORD = ".partial", ".lock", "drawing.json"
+_LOCK, _RECORD = ".lock", "drawing.json"
+_POINTS = ("eye_left_image", "eye_right_image", "nose", "mouth")
+COLUMNS = ("file", "kind", "of", "how", "style", "character", "cluster", "box", *_POINTS)
 
 
 @dataclass(frozen=True)
@@ -62,33 +63,31 @@ class Summary:
     drawn: bool  # False: the folder held this very drawing already
 
 
-def draw(
+def draw_demo(
     kind: Kind,
     output: Path,
     *,
-    count: int | None = None,  # pictures; by default 8000 of `general`, 4077 of `yui`
+    count: int | None = None,  # pictures; by default 8000 of `general`, 4077 of a heroine
     size: int = SIZE,  # pixels a side, 16 to 1024
     seed: int = 0,
+    strangers: float = STRANGERS,  # share of a heroine's pictures that show others, 0 to 0.5
+    others: int = 1,  # how many those are
     workers: int | None = None,  # processes; by default one a core
-    progress: Callable[[int], object] | None = None,  # called with the number of pictures done, now and then
+    bar: Bar = silent,
 ) -> Summary:
     """Draw a corpus into the folder `output`.
 
-    What is drawn depends on `kind`, `count`, `size` and `seed` alone (and on the versions of the packages that draw).
-    A folder that holds this very drawing is left as it is. Raises DataError where `output` holds anything else, where
-    the `demo` extra is missing or the count cannot be met; BusyError where another process draws there.
+    What is drawn depends on what is asked for alone (and on the versions of the packages that draw). A folder that
+    holds this very drawing is left as it is. Raises DataError where `output` holds anything else or the count cannot be
+    met; BusyError where another process draws there.
     """
     count = COUNTS[kind] if count is None else count
     if count < 1 or not 16 <= size <= 1024:
         raise DataError(f"demo:{kind}: {count} pictures of {size} pixels: at least 1 picture, of 16 to 1024 pixels")
-    request: dict[str, object] = {
-        "kind": kind,
-        "count": count,
-        "size": size,
-        "seed": seed,
-        "edition": EDITION,
-        "packages": _versions(),
-    }
+    request: dict[str, object] = {"kind": kind, "count": count, "size": size, "seed": seed}
+    if kind != "general":
+        request |= {"strangers": strangers, "others": others}
+    request |= {"edition": EDITION, "packages": {name: version(name) for name in ("resvg-py", "pillow")}}
     try:
         output.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -96,14 +95,29 @@ def draw(
     with _alone(output):
         if (summary := finished(output, request)) is not None:
             return summary
-        foreign = sorted(path.name for path in output.iterdir() if path.name not in (_PARTIAL, _LOCK))
+        foreign = sorted(path.name for path in output.iterdir() if path.name not in (PARTIAL, _LOCK))
         if foreign:
             raise DataError(
                 f"{output}: not empty ({foreign[0]!r} is there), and not a finished drawing of the same request\n"
                 "choose another --output, or delete that folder"
             )
-        plan = general(seed, count) if kind == "general" else of_yui(seed, count)
-        return _draw(plan, output, request, workers, progress)
+        plan = general(seed, count) if kind == "general" else of_heroine(kind, seed, count, strangers, others)
+        return _draw(plan, output, request, workers, bar)
+
+
+def cached(kind: Kind, *, bar: Bar = silent) -> Path:
+    """The folder of the default corpus of `kind` in the cache: 128 pixels a side, seed 0. Drawn on first use.
+
+    Of several processes that ask at once, one draws and the others wait. Raises what `draw_demo` raises.
+    """
+    folder = cache_folder() / "demo" / f"{kind}-{COUNTS[kind]}x{SIZE}-seed0-edition{EDITION}"
+    if finished(folder) is None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder.with_suffix(".lock")):
+            if finished(folder) is None:
+                shutil.rmtree(folder, ignore_errors=True)  # ours, and no longer whole
+                draw_demo(kind, folder, bar=bar)
+    return folder
 
 
 def finished(output: Path, request: dict[str, object] | None = None) -> Summary | None:
@@ -121,90 +135,92 @@ def finished(output: Path, request: dict[str, object] | None = None) -> Summary 
 
 
 def _draw(
-    plan: list[Picture],
-    output: Path,
-    request: dict[str, object],
-    workers: int | None,
-    progress: Callable[[int], object] | None,
+    plan: list[PlannedPicture], output: Path, request: dict[str, object], workers: int | None, bar: Bar
 ) -> Summary:
-    size = cast(int, request["size"])
-    draft = output / _PARTIAL
+    what, draft, rows = f"drawing demo:{request['kind']}", output / PARTIAL, list[list[str]]()
     shutil.rmtree(draft, ignore_errors=True)
     (draft / "pictures").mkdir(parents=True)
     try:
-        done = 0
-        for drawn in _in_processes(partial(_draw_chunk, draft / "pictures", size), plan, workers):
-            done += drawn
-            if progress is not None:
-                progress(done)
-        ordered = sorted(plan, key=lambda picture: picture.number)
-        for name, text in (
-            ("CREDITS.md", credits(sorted({picture.look.style for picture in plan}))),
-            ("manifest.csv", manifest(ordered)),
-            (_RECORD, json.dumps(request, indent=2) + "\n"),
-        ):
-            (draft / name).write_text(text, encoding="utf-8", newline="")
-        for name in ("pictures", "CREDITS.md", "manifest.csv", _RECORD):
+        files = {picture.number: f"pictures/{file_name(picture)}" for picture in plan}
+        for drawn in _in_processes(partial(_draw_chunk, draft / "pictures", cast(int, request["size"])), plan, workers):
+            for picture, face in zip(plan[len(rows) :], drawn, strict=False):
+                rows.append(_row(picture, face, files))
+            bar(what, len(rows), len(plan))
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *sorted(rows)])
+        for name, content in (("manifest.csv", text.getvalue()), (_RECORD, json.dumps(request, indent=2) + "\n")):
+            (draft / name).write_text(content, encoding="utf-8", newline="")
+        for name in ("pictures", "manifest.csv", _RECORD):
             (draft / name).replace(output / name)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return _summary(output, request, [picture.kind for picture in ordered], drawn=True)
+    return _summary(output, request, [row[1] for row in rows], drawn=True)
 
 
-def manifest(plan: list[Picture]) -> str:
-    """The truth as CSV, a line a picture in the order given.
+def _row(picture: PlannedPicture, face: FaceTruth, files: dict[int, str]) -> list[str]:
+    """A line of the manifest.
 
-    Columns: file, kind (original, copy, near, stranger), of (the original that it copies), how (reencoded, resized,
-    shifted, feature: what makes a near copy), style, character.
+    file; kind: original, copy, near, stranger; of: the original that it copies; how: reencoded, resized, shifted,
+    feature: what makes a near copy; style; character; cluster: a number that copies and near copies share with their
+    original; box of the face "x0 y0 x1 y1" and landmarks "x y" in pixels of that file.
     """
-    files = {picture.number: f"pictures/{file_name(picture)}" for picture in plan}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "kind", "of", "how", "style", "character"])
-    for picture in plan:
-        of = "" if picture.of is None else files[picture.of]
-        style_name = picture.look.style
-        writer.writerow([files[picture.number], picture.kind, of, picture.how or "", style_name, picture.character])
-    return text.getvalue()
+    of = "" if picture.of is None else files[picture.of]
+    cluster = str(picture.number if picture.of is None else picture.of)
+    c = picture.character
+    numbers = (face.box, *(face.landmarks[name] for name in _POINTS))
+    told = [" ".join(f"{value:.1f}" for value in values) for values in numbers]
+    return [files[picture.number], picture.kind, of, picture.how or "", c.style.name, c.name, cluster, *told]
 
 
-def file_name(picture: Picture) -> str:
+def file_name(picture: PlannedPicture) -> str:
     """Plain numbers, so that neither name nor order tells what a picture is."""
     return f"{picture.number:06d}.{'jpg' if picture.how == 'reencoded' else 'png'}"
 
 
-def encode(picture: Picture, size: int) -> bytes:
-    """The file of a picture: RGB without transparency, `size` pixels a side unless it is a resized near copy."""
+def encode(picture: PlannedPicture, size: int) -> tuple[bytes, FaceTruth]:
+    """The file of a picture, RGB, `size` pixels a side unless it is a resized near copy; where the face is in it."""
     dice = Dice("encode", picture.index)
-    look = shifted(picture.look, (_whole_pixels(picture.shift[0], size), _whole_pixels(picture.shift[1], size)))
-    image = Image.fromarray(render(look, size))
+    grain = picture.index if picture.of is None or picture.how == "feature" else picture.of
+    image, (face,) = compose([picture.placed], picture.scene, size, size, seed=grain)
+    if picture.how == "shifted":
+        right, down = (_whole_pixels(share, size) for share in picture.shift)
+        room = max(abs(right), abs(down))
+        padded = np.pad(np.asarray(image), ((room, room), (room, room), (0, 0)), mode="edge")
+        image = Image.fromarray(padded[room - down : room - down + size, room - right : room - right + size])
+        face = face.moved(1.0, right, down)
     file = io.BytesIO()
     if picture.how == "reencoded":
         image.save(file, "JPEG", quality=70 + dice.number(21))
-        return file.getvalue()
+        return file.getvalue(), face
     if picture.how == "resized":
         factor = dice.between(0.7, 0.9) if dice.share() < 0.5 else dice.between(1.2, 1.6)
         side = round(size * factor)
-        image = image.resize((side, side), Image.Resampling.LANCZOS)
+        image, face = image.resize((side, side), Image.Resampling.LANCZOS), face.moved(side / size)
     # Copies are the same pixels; half of them are the same file too.
-    image.save(file, "PNG", compress_level=1 if picture.kind == "copy" and dice.share() < 0.5 else 6)
-    return file.getvalue()
+    image.save(file, "PNG", compress_level=6 if picture.kind == "copy" and dice.share() < 0.5 else 1)
+    return file.getvalue(), face
 
 
-def _whole_pixels(share: float, size: int) -> float:
-    """A shift rounded away from zero to whole pixels, as a share of the side again."""
-    return math.copysign(math.ceil(abs(share) * size), share) / size
+def _whole_pixels(share: float, size: int) -> int:
+    """A shift rounded away from zero to whole pixels."""
+    return int(math.copysign(math.ceil(abs(share) * size), share))
 
 
-def _draw_chunk(folder: Path, size: int, pictures: list[Picture]) -> int:
+def _draw_chunk(folder: Path, size: int, pictures: list[PlannedPicture]) -> list[FaceTruth]:
+    faces = []
     for picture in pictures:
-        (folder / file_name(picture)).write_bytes(encode(picture, size))
-    return len(pictures)
+        content, face = encode(picture, size)
+        (folder / file_name(picture)).write_bytes(content)
+        faces.append(face)
+    return faces
 
 
 def _in_processes(
-    work: Callable[[list[Picture]], int], plan: list[Picture], workers: int | None, chunk: int = 16
-) -> Iterator[int]:
+    work: Callable[[list[PlannedPicture]], list[FaceTruth]],
+    plan: list[PlannedPicture],
+    workers: int | None,
+    chunk: int = 16,
+) -> Iterator[list[FaceTruth]]:
     """`work` on chunks of the plan: in this process where one worker will do, else in spawned ones."""
     chunks = [plan[start : start + chunk] for start in range(0, len(plan), chunk)]
     workers = min(workers or os.cpu_count() or 1, len(chunks))
@@ -224,25 +240,11 @@ def _in_processes(
 @contextmanager
 def _alone(output: Path) -> Iterator[None]:
     """Hold `output` against other processes."""
-    lock = FileLock(output / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise BusyError(
-            f"{output}: another process is drawing there; wait for it, or choose another --output"
-        ) from None
-    try:
-        yield
-    finally:
-        (output / _LOCK).unlink(missing_ok=True)
-        lock.release()
-
-
-def _versions() -> dict[str, str]:
-    try:
-        return {name: version(name) for name in _PACKAGES}
-    except PackageNotFoundError as error:
-        raise missing_extra(error) from error
+    with locked(output / _LOCK, f"{output}: another process is drawing there; wait for it, or choose another --output"):
+        try:
+            yield
+        finally:
+            (output / _LOCK).unlink(missing_ok=True)
 
 
 def _summary(output: Path, record: dict[str, object], kinds: Sequence[str], *, drawn: bool) -> Summary:

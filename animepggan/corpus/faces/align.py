@@ -49,12 +49,8 @@ class Square:
         """The 2x3 matrix that takes a point of the picture to one of a crop of `size` pixels a side."""
         (x, y), (u, v) = self.center, self.half
         scale = size / 2 / (u * u + v * v)
-        return np.array(
-            [
-                [u * scale, v * scale, size / 2 - (u * x + v * y) * scale],
-                [-v * scale, u * scale, size / 2 - (u * y - v * x) * scale],
-            ]
-        )
+        to_right = [u * scale, v * scale, size / 2 - (u * x + v * y) * scale]
+        return np.array([to_right, [-v * scale, u * scale, size / 2 - (u * y - v * x) * scale]])
 
     def from_crop(self, size: int) -> NDArray[np.float64]:
         """The inverse of `to_crop`."""
@@ -89,7 +85,7 @@ def cut(image: Image.Image, square: Square, size: int) -> Image.Image:
     margin = 4 * shrink  # what the filters reach beyond
     xs, ys = zip(*square.corners(), strict=True)
     wanted = (min(xs) - margin, min(ys) - margin, max(xs) + margin, max(ys) + margin)
-    left, top = (max(0, math.floor(edge)) for edge in wanted[:2])
+    left, top = max(0, math.floor(wanted[0])), max(0, math.floor(wanted[1]))
     right, bottom = min(image.width, math.ceil(wanted[2])), min(image.height, math.ceil(wanted[3]))
     if left >= right or top >= bottom:
         raise ValueError("the square does not touch the picture")
@@ -99,24 +95,19 @@ def cut(image: Image.Image, square: Square, size: int) -> Image.Image:
     else:
         part = image.resize((width, height), Image.Resampling.LANCZOS, (left, top, right, bottom), reducing_gap=3.0)
     across, down = width / (right - left), height / (bottom - top)  # what a pixel of the picture became
-    before = [math.ceil(max(0.0, left - wanted[0]) * across), math.ceil(max(0.0, top - wanted[1]) * down)]
-    after = [math.ceil(max(0.0, wanted[2] - right) * across), math.ceil(max(0.0, wanted[3] - bottom) * down)]
-    if any(before) or any(after):
-        part = _extend(part, (before[0], before[1], after[0], after[1]), fine)
-    matrix = square.from_crop(fine)
-    matrix[0] *= across
-    matrix[1] *= down
-    matrix[0, 2] += before[0] - left * across
-    matrix[1, 2] += before[1] - top * down
-    sampled = part.transform(
-        (fine, fine), Image.Transform.AFFINE, tuple(matrix.ravel().tolist()), Image.Resampling.BICUBIC
-    )
+    beyond = (left - wanted[0], top - wanted[1], wanted[2] - right, wanted[3] - bottom)
+    margins = [math.ceil(max(0.0, edge) * grown) for edge, grown in zip(beyond, (across, down) * 2, strict=True)]
+    if any(margins):
+        part = _extend(part, fine, *margins)
+    matrix = square.from_crop(fine) * [[across], [down]]
+    matrix[:, 2] += margins[0] - left * across, margins[1] - top * down
+    data = tuple(matrix.ravel().tolist())
+    sampled = part.transform((fine, fine), Image.Transform.AFFINE, data, Image.Resampling.BICUBIC)
     return sampled.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def _extend(image: Image.Image, margins: tuple[int, int, int, int], side: int) -> Image.Image:
-    """`image` with margins (left, top, right, bottom) of its own mirrored and blurred pixels."""
-    left, top, right, bottom = margins
+def _extend(image: Image.Image, side: int, left: int, top: int, right: int, bottom: int) -> Image.Image:
+    """`image` with margins of its own mirrored and blurred pixels."""
     pixels = np.asarray(image)
     wide = Image.fromarray(np.pad(pixels, ((top, bottom), (left, right), (0, 0)), mode="symmetric"))
     blurred = wide.filter(ImageFilter.GaussianBlur(_BLUR * side))
@@ -126,8 +117,7 @@ def _extend(image: Image.Image, margins: tuple[int, int, int, int], side: int) -
         place = np.arange(-before, length + after, dtype=np.float32)
         return np.maximum(np.maximum(-place, place - (length - 1)), 0)
 
-    rows = outside(pixels.shape[0], top, bottom)[:, None]
-    columns = outside(pixels.shape[1], left, right)[None]
-    share = np.clip(np.hypot(rows, columns) / max(1.0, _BLEND * side), 0, 1)
+    distance = np.hypot(outside(image.height, top, bottom)[:, None], outside(image.width, left, right))
+    share = np.clip(distance / max(1.0, _BLEND * side), 0, 1)
     mask = Image.fromarray((share * 255).astype(np.uint8))
     return Image.composite(blurred, wide, mask)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from animepggan import hub
-from animepggan.corpus.faces.face import Face, Landmarks, Point
+from animepggan.corpus.faces.face import Face, Landmarks
 from animepggan.errors import HubError, ModelError
 
 NAME = "anime-face-detector"
@@ -24,7 +24,7 @@ FACES = "hub:hysts/anime-face-detector-yolov3@afdd4226a79ae8bb81f334dbcffd34f8cc
 POINTS = "hub:hysts/anime-face-detector-hrnetv2@9b3435248b26aeb82e2a8578fe9d86d5d57158af"
 _WEIGHTS = "model.safetensors"
 
-_LEFT, _RIGHT, _NOSE, _MOUTH = slice(11, 17), slice(17, 23), slice(23, 24), slice(24, 28)
+_PARTS = (slice(11, 17), slice(17, 23), slice(23, 24), slice(24, 28))  # left eye, right eye, nose, mouth
 _COUNT = 28
 
 
@@ -39,11 +39,9 @@ class AnimeFaceDetector:
         faces, points = (_weights(spec) for spec in (FACES, POINTS))
         import torch
 
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._detect = detector(
-            points, face_detector_name="yolov3", face_detector_checkpoint_path=faces, device=self._device
-        )
-        commits = ", ".join(str(hub.parse(spec).revision)[:12] for spec in (FACES, POINTS))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._detect = detector(points, face_detector_name="yolov3", face_detector_checkpoint_path=faces, device=device)
+        commits = ", ".join(str(hub.parse_spec(spec).revision)[:12] for spec in (FACES, POINTS))
         self.identity = f"{NAME} {version(NAME)} (yolov3 and hrnetv2 at {commits})"
 
     def find(self, image: Image.Image) -> list[Face]:
@@ -52,22 +50,17 @@ class AnimeFaceDetector:
 
 
 def installed() -> bool:
-    """Whether a version that can be used is there."""
+    """Whether a version that can be used is there: 0.0.x ran on another framework and had another interface."""
     try:
-        return _is_new(version(NAME))
+        return version(NAME).split(".")[:2] > ["0", "0"]
     except PackageNotFoundError:
         return False
-
-
-def _is_new(found: str) -> bool:
-    """0.0.x ran on another framework and had another interface."""
-    return found.split(".")[:2] > ["0", "0"]
 
 
 def _package() -> Any:
     try:
         found = version(NAME)
-        if not _is_new(found):
+        if not installed():
             raise ModelError(f"{NAME} {found} is too old: 0.1 or newer is needed, which asks for Python 3.12 or newer")
         from anime_face_detector import LandmarkDetector
     except (PackageNotFoundError, ImportError) as error:
@@ -79,10 +72,7 @@ def _package() -> Any:
 
 
 def _weights(spec: str) -> Path:
-    local = hub.cached(hub.parse(spec), [_WEIGHTS])
-    if local is None:
-        local = hub.resolve(spec, allow_patterns=[_WEIGHTS], wanted="weights")
-    path = local.path / _WEIGHTS
+    path = hub.fetch(spec, allow_patterns=[_WEIGHTS], wanted="weights").path / _WEIGHTS
     if not path.is_file():
         raise HubError(f"{spec}: there is no {_WEIGHTS}\ntake --detector animeface")
     return path
@@ -93,10 +83,7 @@ def _face(box: NDArray[np.float32], points: NDArray[np.float32]) -> Face:
     if points.shape != (_COUNT, 3) or box.shape[0] < 5:
         raise ModelError(f"{NAME} gave points of shape {points.shape}: another version, with another interface?")
 
-    def mean(part: slice) -> Point:
-        x, y = points[part, :2].mean(axis=0)
-        return float(x), float(y)
-
-    x0, y0, x1, y1, score = (float(value) for value in box[:5])
-    landmarks = Landmarks(mean(_LEFT), mean(_RIGHT), mean(_NOSE), mean(_MOUTH))
+    x0, y0, x1, y1, score = box[:5].tolist()
+    means = (points[part, :2].mean(axis=0).tolist() for part in _PARTS)
+    landmarks = Landmarks(*((x, y) for x, y in means))
     return Face((x0, y0, x1, y1), min(1.0, max(0.0, score)), landmarks)

@@ -27,25 +27,18 @@ class Detector(Protocol):
         """The faces of an RGB picture, in any order; doubtful ones too, with the score that they deserve."""
 
 
-def open_detector(name: str, *, smallest: float, largest_tilt: float) -> Detector:
+def open_detector(name: str | None = None, *, smallest: float, largest_tilt: float) -> Detector:
     """The back-end `name`, one of `NAMES`. Raises ModelError and HubError.
 
-    `smallest` (pixels) and `largest_tilt` (degrees) say what need not be searched for; a back-end may find it all the
-    same.
+    None: the hub's model where its package works and its weights are cached or reachable, else `animeface`; that the
+    first is installed and could not be had is logged as a warning. `smallest` (pixels) and `largest_tilt` (degrees) say
+    what need not be searched for; a back-end may find it all the same.
     """
-    if name == by_hub.NAME:
-        return by_hub.AnimeFaceDetector()
-    return by_animeface.AnimeFace(smallest=smallest, largest_tilt=largest_tilt)
-
-
-def choose(*, smallest: float, largest_tilt: float) -> Detector:
-    """The hub's model where its package works and its weights are cached or reachable, else `animeface`.
-
-    That the first is installed and could not be had is logged as a warning. Raises ModelError.
-    """
-    if by_hub.installed():
+    if name == by_hub.NAME or (name is None and by_hub.installed()):
         try:
             return by_hub.AnimeFaceDetector()
         except (HubError, ModelError) as error:
+            if name is not None:
+                raise
             log.warning("%s\nusing %s", str(error).splitlines()[0], by_animeface.NAME)
     return by_animeface.AnimeFace(smallest=smallest, largest_tilt=largest_tilt)

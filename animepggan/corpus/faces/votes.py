@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +58,8 @@ class _Pose:
 
     center: Point
     width: float  # pixels
-    tilt: float  # degrees
+    tilt: float = 0.0  # degrees
+    score: float = 0.0
 
     @property
     def box(self) -> Box:
@@ -64,113 +67,87 @@ class _Pose:
         return x - half, y - half, x + half, y + half
 
 
-def find(image: Image.Image, find_once: FindOnce, *, smallest: float, largest_tilt: float) -> list[Face]:
+Find = TypeVar("Find", Face, _Pose)
+_Search = Callable[[FindOnce], Iterator[_Pose]]
+
+
+def find_faces(image: Image.Image, find_once: FindOnce, *, smallest: float, largest_tilt: float) -> list[Face]:
     """The faces of an RGB picture at least about `smallest` pixels wide, tilted up to about `largest_tilt` degrees.
 
     A score is the mean of what the looks at a face gave, 0 where it was not seen. The weakest are left in, for the
     caller to say why they go.
     """
     shrink = min(1.0, WINDOW / smallest, math.sqrt(_MOST / (image.width * image.height)))
-    proposals: list[tuple[float, _Pose]] = []
-    for search in _searches(image, shrink, largest_tilt):
-        proposals += search(find_once)
-    faces: list[Face] = []
-    for _, pose in _apart(proposals):
-        face = _look_again(image, pose, find_once)
-        if face is not None:
-            faces.append(face)
-    faces.sort(key=lambda face: face.score, reverse=True)
-    kept: list[Face] = []
-    for face in faces:
-        if all(overlap(face.box, other.box) < _SAME for other in kept):
-            kept.append(face)
-    return kept
-
-
-@dataclass(frozen=True)
-class _Search:
-    """One search through the whole picture: shrunk, turned, mirrored, with a margin around it."""
-
-    image: Image.Image
-    shrink: float  # of the picture, at most 1
-    turn: float  # degrees that the picture's content is turned back by
-    mirrored: bool
-    margin: float  # of the shorter side, on each one
-
-    def __call__(self, find_once: FindOnce) -> list[tuple[float, _Pose]]:
-        image = self.image
-        width, height = max(1, round(image.width * self.shrink)), max(1, round(image.height * self.shrink))
-        small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
-        margin = round(self.margin * min(width, height))
-        pixels = np.pad(np.asarray(small), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-        canvas = Image.fromarray(pixels)
-        if self.turn:
-            canvas = canvas.rotate(self.turn, Image.Resampling.BILINEAR, expand=True, fillcolor=_mean(pixels))
-        if self.mirrored:
-            canvas = canvas.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        angle = math.radians(self.turn)
-        cos, sin = math.cos(angle), math.sin(angle)
-        found: list[tuple[float, _Pose]] = []
-        for face in find_once(np.asarray(canvas)):
-            x, y = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
-            if self.mirrored:
-                x = canvas.width - x
-            x, y = x - canvas.width / 2, y - canvas.height / 2
-            x, y = cos * x - sin * y, sin * x + cos * y  # `rotate` turns counter-clockwise, y being down
-            x, y = (x + width / 2) / width * image.width, (y + height / 2) / height * image.height
-            if 0 <= x <= image.width and 0 <= y <= image.height:
-                found.append((face.score, _Pose((x, y), face.width / self.shrink, self.turn)))
-        return found
+    poses = [pose for search in _searches(image, shrink, largest_tilt) for pose in search(find_once)]
+    faces = (_look_again(image, pose, find_once) for pose in _apart(poses))
+    return _apart([face for face in faces if face is not None])
 
 
 def _searches(image: Image.Image, shrink: float, largest_tilt: float) -> Iterator[_Search]:
-    yield _Search(image, shrink, 0.0, False, 0.1)
+    yield partial(_search, image, shrink, 0.0, False, 0.1)
     near = _NEAR / min(image.size)
     if near < shrink:  # a detector's window never fills a picture
-        yield _Search(image, near, 0.0, False, 0.4)
+        yield partial(_search, image, near, 0.0, False, 0.4)
     turn = _TURN
     while turn - _TURN + _UPRIGHT < largest_tilt:
-        yield _Search(image, shrink * _COARSE, turn, False, 0.0)
-        yield _Search(image, shrink * _COARSE, -turn, True, 0.0)
+        yield partial(_search, image, shrink * _COARSE, turn, False, 0.0)
+        yield partial(_search, image, shrink * _COARSE, -turn, True, 0.0)
         turn += _TURN
 
 
-def _mean(pixels: NDArray[np.uint8]) -> tuple[int, ...]:
-    return tuple(int(value) for value in pixels.mean(axis=(0, 1)))
+def _search(
+    image: Image.Image, shrink: float, turn: float, mirrored: bool, margin: float, find_once: FindOnce
+) -> Iterator[_Pose]:
+    """Search through the whole picture: shrunk, its content turned back by `turn` degrees, mirrored, with a margin of
+    so many of its shorter sides around it.
+    """
+    width, height = max(1, round(image.width * shrink)), max(1, round(image.height * shrink))
+    small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    around = round(margin * min(width, height))
+    pixels = np.pad(np.asarray(small), ((around, around), (around, around), (0, 0)), mode="edge")
+    canvas = Image.fromarray(pixels)
+    if turn:
+        mean = tuple(pixels.mean(axis=(0, 1)).astype(int).tolist())
+        canvas = canvas.rotate(turn, Image.Resampling.BILINEAR, expand=True, fillcolor=mean)
+    if mirrored:
+        canvas = canvas.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+    for face in find_once(np.asarray(canvas)):
+        x, y = face.center[0] - canvas.width / 2, face.center[1] - canvas.height / 2
+        if mirrored:
+            x = -x
+        x, y = cos * x - sin * y, sin * x + cos * y  # `rotate` turns counter-clockwise, y being down
+        x, y = (x + width / 2) / width * image.width, (y + height / 2) / height * image.height
+        if 0 <= x <= image.width and 0 <= y <= image.height:
+            yield _Pose((x, y), face.width / shrink, turn, face.score)
 
 
-def _apart(proposals: list[tuple[float, _Pose]]) -> list[tuple[float, _Pose]]:
+def _apart(finds: list[Find]) -> list[Find]:
     """The best of those that overlap."""
-    kept: list[tuple[float, _Pose]] = []
-    for score, pose in sorted(proposals, key=lambda proposal: proposal[0], reverse=True):
-        if all(overlap(pose.box, other.box) < _SAME for _, other in kept):
-            kept.append((score, pose))
+    kept: list[Find] = []
+    for find in sorted(finds, key=lambda find: find.score, reverse=True):
+        if all(overlap(find.box, other.box) < _SAME for other in kept):
+            kept.append(find)
     return kept
 
 
 def _look_again(image: Image.Image, pose: _Pose, find_once: FindOnce) -> Face | None:
     for looks in (_LOOKS[:_FIRST], _LOOKS):
-        seen = [face for look in looks if (face := _look(image, pose, find_once, *look)) is not None]
+        seen = [face for look in looks if (face := _look(image, pose, find_once, look)) is not None]
         if not seen:
             return None
         points = [_median([face.landmarks.points()[which] for face in seen]) for which in range(4)]
         landmarks = Landmarks(*points)
-        center = _median([((f.box[0] + f.box[2]) / 2, (f.box[1] + f.box[3]) / 2) for f in seen])
+        center = _median([face.center for face in seen])
         pose = _Pose(center, median(face.width for face in seen), landmarks.tilt)
     return Face(pose.box, sum(face.score for face in seen) / len(_LOOKS), landmarks)
 
 
 def _look(
-    image: Image.Image,
-    pose: _Pose,
-    find_once: FindOnce,
-    turn: float,
-    size: float,
-    right: float,
-    down: float,
-    mirrored: bool,
+    image: Image.Image, pose: _Pose, find_once: FindOnce, look: tuple[float, float, float, float, bool]
 ) -> Face | None:
-    """The face at `pose` as one look sees it, in the picture's pixels."""
+    """The face at `pose` as one of `_LOOKS` sees it, in the picture's pixels."""
+    turn, size, right, down, mirrored = look
     angle = math.radians(pose.tilt + turn)
     half = pose.width * size * LOOK / LOOK_WINDOW / 2
     (x, y), step = pose.center, pose.width
@@ -181,23 +158,21 @@ def _look(
         return None
     if mirrored:
         view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    place = _Pose((LOOK / 2, LOOK / 2), LOOK_WINDOW / size, 0.0).box
+    place = _Pose((LOOK / 2, LOOK / 2), LOOK_WINDOW / size).box
     best = max(find_once(np.asarray(view)), key=lambda face: overlap(face.box, place), default=None)
     if best is None or overlap(best.box, place) < _SAME:
         return None
     back = square.from_crop(LOOK)
 
     def placed(point: Point) -> Point:
-        u, v = (LOOK - point[0] if mirrored else point[0]), point[1]
-        x, y = back @ (u, v, 1.0)
+        x, y = back @ (LOOK - point[0] if mirrored else point[0], point[1], 1.0)
         return float(x), float(y)
 
     left, other, nose, mouth = (placed(point) for point in best.landmarks.points())
     if mirrored:
         left, other = other, left
-    center = placed(((best.box[0] + best.box[2]) / 2, (best.box[1] + best.box[3]) / 2))
-    width = best.width * square.side / LOOK
-    return Face(_Pose(center, width, 0.0).box, best.score, Landmarks(left, other, nose, mouth))
+    box = _Pose(placed(best.center), best.width * square.side / LOOK).box
+    return Face(box, best.score, Landmarks(left, other, nose, mouth))
 
 
 def _median(points: Sequence[Point]) -> Point:

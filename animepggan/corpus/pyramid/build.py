@@ -1,41 +1,63 @@
-"""Builds a pyramid, or brings it up to date: what is new or has changed is decoded, what is there stays where it is.
+"""Builds a pyramid, or brings it up to date: shards that are there stay, the others are made, the index comes last.
 
-It may be killed at any time. What a build writes lies behind the rows that the index names, so the old index holds
-until the new one takes its place; the journal says what of the new rows is done.
+It may be killed at any time: the old index and the shards that it names hold until the new one takes its place. A
+picture of a new shard that is in an older one under the same name and stamp is copied, not decoded.
 """
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import shutil
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, suppress
-from itertools import count, islice
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from animepggan.corpus.decode import DecodeError, decode
+from animepggan.bar import Bar, Say
+from animepggan.corpus.decode import decode
 from animepggan.corpus.names import printable
-from animepggan.corpus.pyramid import journal
-from animepggan.corpus.pyramid.clusters import Clusters
-from animepggan.corpus.pyramid.disk import check_space, kinds_within, writing
-from animepggan.corpus.pyramid.draft import Draft, News, damaged_chunks, enter, go_on, take_over
-from animepggan.corpus.pyramid.identity import count_distinct, digest_of, fingerprint_of
-from animepggan.corpus.pyramid.index import FILE, Index, Names, levels_of, lines, open_level, write
-from animepggan.corpus.pyramid.journal import Chunk, Good, Journal, Unfit
-from animepggan.corpus.pyramid.levels import Level, Pixels, Shape, WebpLevel, halve, make, rows_of_chunk
-from animepggan.corpus.spec import READ_ERRORS, Entry, Source
-from animepggan.corpus.sweep import cores
+from animepggan.corpus.pyramid.clusters import ClusterTable, digest_of, identify
+from animepggan.corpus.pyramid.record import ArrayFile, Names, packed, write_arrays
+from animepggan.corpus.pyramid.shard import (
+    PIXELS,
+    Chunk,
+    Pixels,
+    Shape,
+    Shard,
+    file_of,
+    halve,
+    parts_of,
+    webp_of,
+    write_shard,
+)
+from animepggan.corpus.source import READ_ERRORS, Bad, Entry, Source
+from animepggan.corpus.sweep import attempt, in_order
+from animepggan.errors import DataError, RecipeError, ResourceError
 
-Progress = Callable[[int, int], None]
-"""Called as progress(done, total), in pictures, from the thread that loads."""
-Say = Callable[[str], object]
+INDEX = "index.safetensors"
+FORMAT = 2
+"""Raised when a pyramid of before can no longer be read, or when `decode` makes other pixels of the same file."""
+_CHUNK = 4 << 20  # bytes of pixels at the top level that a thread decodes at once, and at most 64 pictures
 
-_WASTE = 1024  # rows that nobody names any more before it is worth copying the others
+BUDGET = "ANIMEPGGAN_PYRAMID_GB"
+"""Names how much disk the arrays of one pyramid may take, in GB; levels above 128 px beyond that are stored as WebP."""
+_DEFAULT_GB = 64.0
+_ALWAYS_ARRAYS = 128  # pixels
+_WEBP = 0.5  # of an array's bytes, to reckon with: only noise takes more
+_MORE_DISK = (
+    "free some (any folder in there that no run reads may be deleted), take a smaller resolution, "
+    "or set ANIMEPGGAN_CACHE to a folder on a larger disk"
+)
+
+Known = Mapping[str, tuple[int, Shard, int]]
+"""By name: stamp, shard and place of a picture that has been decoded before."""
 
 
 def build(
@@ -43,281 +65,241 @@ def build(
     source: Source,
     stamp: str,  # of the source, taken before its entries
     shape: Shape,
-    found: Index | None,  # what is there, of this shape
     *,
-    check: bool,  # all sums of what is there, not only where a file is short
     workers: int | None,
-    progress: Progress | None,
+    bar: Bar,
     say: Say,
-    budget: int,  # bytes of disk
 ) -> None:
     """Bring the pyramid in `folder` to what `source` holds now. The caller holds the folder's lock.
 
     Raises ResourceError when it cannot be written, and MemoryError.
     """
-    entries = source.entries
-    shown = printable(source.spec)
-    workers = cores() if workers is None else workers
-    size = rows_of_chunk(shape.side)
+    entries, shown = source.entries, printable(source.spec)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    draft = Draft.of(entries)
-    old: Sequence[Level] = ()
-    if found is not None:
-        old = levels_of(folder, found)
-        dead = damaged_chunks(found, old, size, check, workers)
-        _say_changes(say, shown, take_over(draft, found, dead, size))
-    kept = draft.kept
-
-    # Rows go on behind those that are there, in the same files, unless there are none, or most are of no use any more,
-    # or a build that had begun anew was stopped. Files of another generation may be in use: they are never written to.
-    begun = journal.read(folder)
-    anew = begun is not None and begun.anew and (found is None or begun.generation != found.facts["generation"])
-    copies: dict[int, int] = {}  # place: row in the old levels
-    if found is None or anew or found.facts["rows"] - len(kept) > len(kept) + len(draft.todo) + _WASTE:
-        begun, anew = (begun if anew else None), True
-        if found is not None and _can_be_copied(found, old[0]):
-            copies = dict(zip(kept, draft.rows[kept].tolist(), strict=True))
-        draft.forget()
-        used = 0
-        generation = begun.generation if begun else _newest_generation(folder) + 1
-        kinds = begun.kinds if begun else kinds_within(shape, len(entries), folder, budget)
+    there: dict[str, Shard] = {}
+    for path in folder.glob("shard-*.safetensors"):
+        with suppress(OSError, ValueError):  # damaged: another will take its place
+            there[path.name] = Shard(path)
+    before = read_index(folder)
+    named = {file: facts["pictures"] for file, facts in before.facts["shards"]} if before else {}
+    parts = [(file_of(part), part) for part in parts_of(entries)]
+    todo = [(file, part) for file, part in parts if file not in there or _is_outdated(there[file], part)]
+    total = sum(len(part) for _, part in todo)
+    if before:
+        _say_changes(say, shown, before, entries, sum(count for file, count in named.items() if file not in there))
+        encoded = before.facts["encoded"]
     else:
-        generation, kinds, used = found.facts["generation"], found.facts["kinds"], found.facts["rows"]
-        if begun is not None and (begun.anew or begun.generation != generation):
-            begun = None
-    levels = make(folder, generation, kinds, shape.sides)
-    first_free = -(-used // size)
-    taken: set[int] = set()
-    if begun is not None:
-        before = len(draft.todo)
-        taken = go_on(draft, [chunk for chunk in begun.chunks if chunk.number >= first_free], levels, size, workers)
-        if taken:
-            say(f"{shown}: going on with a build that was stopped: {before - len(draft.todo):,} of {before:,} are done")
-    else:
-        with writing(folder):
-            (folder / journal.FILE).unlink(missing_ok=True)
-
-    todo = draft.todo
+        encoded = encoded_sides(shape, len(entries), folder, budget())
+    done = sum(len(part) for file, part in parts if file in there and file not in named)
+    if todo and done:
+        say(f"{shown}: going on with a build that was stopped: {done:,} of {done + total:,} are done")
+    elif todo and not before:
+        say(f"{shown}: decoding {total:,} pictures once, into {folder}")
     if todo:
-        check_space(len(todo), shape, kinds, folder)
-        if found is None and not taken:
-            say(f"{shown}: decoding {len(todo):,} pictures once, into {folder}")
-        free = (number for number in count(first_free) if number not in taken)
-        maker = _Maker(entries, shape, levels, size, folder, old, copies, draft.digests)
-        with writing(folder):
-            record = Journal(folder, generation, kinds, anew=anew)
-        with closing(record):
-            for indices, chunk in _in_parallel(maker, todo, free, size, workers, progress):
-                with writing(folder):
-                    record.add(chunk)
-                enter(draft, indices, chunk, size)
-    _commit(folder, source, stamp, shape, draft, levels, generation, kinds, used)
+        check_space(total, shape, encoded, folder)
+    arrays = [side for side in shape.sides if side not in encoded]
+    make = partial(_make, shape, encoded, _known(there.values(), [part for _, part in todo]))
+    size = max(1, min(64, _CHUNK // (3 * shape.side**2)))
+    chunks = [part[start : start + size] for _, part in todo for start in range(0, len(part), size)]
+    with closing(_told(in_order(chunks, make, workers), total, bar)) as made, writing(folder):
+        for file, part in todo:
+            write_shard(folder / file, part, arrays, islice(made, -(-len(part) // size)))
+            there[file] = Shard(folder / file)
+        shards = [there[file] for file, _ in parts]
+        write_index(folder, source, stamp, shape.sides, encoded, shards)
 
 
-def _say_changes(say: Say, shown: str, news: News) -> None:
-    told = [f"{number:,} {what}" for number, what in ((news.gone, "gone"), (news.changed, "changed")) if number]
-    if news.new:
-        told.insert(0, f"{news.new:,} new")
-    if told:
-        say(f"{shown}: {', '.join(told)} since its pictures were last decoded")
-    if news.damaged:
-        say(f"{shown}: {news.damaged:,} pictures are damaged in the cache; decoding them again")
-
-
-def _newest_generation(folder: Path) -> int:
-    """The highest number that files of levels in `folder` have, 0 where there are none."""
-    return max((int(path.name.split(".")[1]) for path in folder.glob("level-*.*.*")), default=0)
-
-
-def _can_be_copied(found: Index, top: Level) -> bool:
-    """Map the top level of what is there, so that its rows can be copied into new files."""
+def read_index(folder: Path) -> ArrayFile | None:
+    """The index of the pyramid in `folder`; None where there is none that can be read."""
     try:
-        open_level(found, top)
-    except (OSError, ValueError):
+        index = ArrayFile(folder / INDEX)
+    except (OSError, ValueError):  # missing, or damaged
+        return None
+    return index if index.facts.get("format") == FORMAT else None
+
+
+def _is_outdated(shard: Shard, entries: Sequence[Entry]) -> bool:
+    """Whether a picture of it has no stamp, or can be opened that could not be for a reason outside its file."""
+
+    def opens(entry: Entry) -> bool:
+        with suppress(*READ_ERRORS), entry.open():
+            return True
         return False
-    return True
+
+    return 0 in shard.record["stamps"] or any(bad.passing and opens(entries[place]) for place, bad in shard.bad.items())
 
 
-# ---------------------------------------------------------------- what is made
+def _say_changes(say: Say, shown: str, before: ArrayFile, entries: Sequence[Entry], damaged: int) -> None:
+    """How a source differs from what an index has of it, in pictures."""
+    stamps = dict(zip(Names(before), before["stamps"].tolist(), strict=True))
+    stamps |= {name: stamp for name, _, stamp in before.value("bad")}
+    new = sum(entry.name not in stamps for entry in entries)
+    changed = sum(stamps.get(entry.name, entry.stamp) != entry.stamp for entry in entries)
+    counts = {"new": new, "gone": len(stamps) - (len(entries) - new), "changed": changed}
+    if told := [f"{count:,} {what}" for what, count in counts.items() if count]:
+        say(f"{shown}: {', '.join(told)} since its pictures were last decoded")
+    if damaged:
+        say(f"{shown}: {damaged:,} pictures are damaged in the cache; decoding them again")
 
 
-class _Maker:
-    """Makes chunks: decodes pictures, halves them, and writes them into the levels. Called from any thread."""
-
-    def __init__(
-        self,
-        entries: Sequence[Entry],
-        shape: Shape,
-        levels: Sequence[Level],
-        size: int,  # pictures a chunk
-        folder: Path,
-        old: Sequence[Level],
-        copies: dict[int, int],  # rows of `old` by place in `entries`: pictures that need not be decoded
-        digests: NDArray[np.uint8],  # of those
-    ) -> None:
-        self._entries, self._shape, self._levels, self._folder = entries, shape, levels, folder
-        self._size = size
-        self._old, self._copies, self._digests = old, copies, digests
-
-    def __call__(self, number: int, indices: Sequence[int]) -> tuple[Sequence[int], Chunk]:
-        side = self._shape.side
-        pixels = np.empty((len(indices), side, side, 3), np.uint8)
-        good: list[Good] = []
-        bad: list[Unfit] = []
-        for index in indices:
-            entry = self._entries[index]
-            try:
-                picture, digest = self._picture(index, entry)
-            except DecodeError as error:
-                bad.append(Unfit(entry.name, entry.stamp, str(error), False))
-            except READ_ERRORS as error:
-                reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-                bad.append(Unfit(entry.name, entry.stamp, reason, getattr(error, "errno", None) is not None))
-            else:
-                pixels[len(good)] = picture
-                good.append(Good(entry.name, entry.stamp, digest))
-        pixels = pixels[: len(good)]
-        pieces = []
-        with writing(self._folder):
-            for level in self._levels:
-                if level is not self._levels[0]:
-                    pixels = halve(pixels)
-                pieces.append(level.write(number * self._size, pixels))
-        return indices, Chunk(number, tuple(good), tuple(bad), tuple(pieces))
-
-    def _picture(self, index: int, entry: Entry) -> tuple[Pixels, bytes]:
-        if index in self._copies:
-            return self._old[0].take(np.array([self._copies[index]]))[0], self._digests[index].tobytes()
-        with entry.open() as file:
-            picture = decode(file, resolution=self._shape.side, background=self._shape.background)
-        return picture, digest_of(picture)
+# ---------------------------------------------------------------- shards
 
 
-def _in_parallel(
-    maker: _Maker,
-    todo: Sequence[int],
-    free: Iterator[int],
-    size: int,
-    workers: int,
-    progress: Progress | None,
-) -> Iterator[tuple[Sequence[int], Chunk]]:
-    """The chunks of `todo` as they are done. Few are begun ahead, so that little is lost when the build is killed."""
-    parts = iter([todo[start : start + size] for start in range(0, len(todo), size)])
+def _known(shards: Iterable[Shard], parts: Iterable[Sequence[Entry]]) -> Known:
+    """Where pictures of the shards that are to be made are in those that there are."""
+    wanted = {entry.name for part in parts for entry in part}
+    return {
+        name: (stamp, shard, place)
+        for shard in (shards if wanted else ())
+        for place, (name, stamp) in enumerate(zip(Names(shard.record), shard.record["stamps"].tolist(), strict=True))
+        if name in wanted
+    }
+
+
+def _make(shape: Shape, encoded: Collection[int], known: Known, entries: Sequence[Entry]) -> Chunk:
+    """Decode some pictures, and halve them down the levels; called from any thread."""
+
+    def look(entry: Entry, file: BinaryIO) -> Pixels:
+        return decode(file, resolution=shape.side, background=shape.background)
+
+    pixels = np.zeros((len(entries), shape.side, shape.side, 3), np.uint8)
+    digests = np.zeros((len(entries), 32), np.uint8)
+    bad: dict[int, Bad] = {}
+    for place, entry in enumerate(entries):
+        picture = _copied(entry, known, shape.side)
+        if picture is None:
+            picture = attempt(entry, look)
+        if isinstance(picture, Bad):
+            bad[place] = picture
+        else:
+            pixels[place] = picture
+            digests[place] = digest_of(picture)
+    levels: dict[int, Pixels | list[bytes]] = {}
+    for side in shape.sides:
+        pixels = halve(pixels) if levels else pixels
+        levels[side] = [webp_of(picture) for picture in pixels] if side in encoded else pixels
+    return Chunk(levels, digests, bad)
+
+
+def _copied(entry: Entry, known: Known, side: int) -> Pixels | Bad | None:
+    """What was made of the entry before, where it is the same and still whole."""
+    stamp, shard, place = known.get(entry.name, (0, None, 0))
+    if shard is None or not stamp or stamp != entry.stamp:
+        return None
+    if place in shard.bad:
+        return None if shard.bad[place].passing else shard.bad[place]
+    with suppress(DataError):
+        picture = shard.picture(place, side)
+        if np.array_equal(digest_of(picture), shard.record["digests"][place]):
+            return picture
+    return None
+
+
+def _told(chunks: Iterator[Chunk], total: int, bar: Bar) -> Generator[Chunk]:
+    """The chunks, with a bar of their pictures."""
     done = 0
-
-    def told(result: tuple[Sequence[int], Chunk]) -> tuple[Sequence[int], Chunk]:
-        nonlocal done
-        done += len(result[0])
-        if progress:
-            progress(done, len(todo))
-        return result
-
-    # Pillow warns on standard error about oddities of files; what matters comes as an exception.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        if workers == 0:
-            for part in parts:
-                yield told(maker(next(free), part))
-            return
-        # Threads, not processes: Pillow decodes and resizes without the interpreter's lock.
-        pool = ThreadPoolExecutor(workers)
-        running: set[Future[tuple[Sequence[int], Chunk]]] = set()
-        failure: BaseException | None = None
-        try:
-            while True:
-                # After a failure no more is begun, but what is being made is kept.
-                for part in islice(parts, 0 if failure else 2 * workers - len(running)):
-                    running.add(pool.submit(maker, next(free), part))
-                if not running:
-                    break
-                ended, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    if error := future.exception():
-                        failure = failure or error
-                    else:
-                        yield told(future.result())
-            if failure:
-                raise failure
-        finally:
-            pool.shutdown(cancel_futures=True)
+    for chunk in chunks:
+        done += len(chunk.digests)
+        bar("decode", done, total)
+        yield chunk
 
 
 # ---------------------------------------------------------------- the index
 
 
-def _commit(
-    folder: Path,
-    source: Source,
-    stamp: str,
-    shape: Shape,
-    draft: Draft,
-    levels: Sequence[Level],
-    generation: int,
-    kinds: Sequence[str],
-    used: int,
+def write_index(
+    folder: Path, source: Source, stamp: str, sides: Sequence[int], encoded: Sequence[int], shards: Sequence[Shard]
 ) -> None:
-    """See the pixels to the disk, then put the new index in the old one's place, then clear away."""
-    size = rows_of_chunk(shape.side)
-    rows = max([used, *(number * size + held for number, (held, _) in draft.chunks.items())])
-    good = draft.kept
-    with writing(folder):
-        for level in levels:
-            level.seal(rows)
-        names = [draft.entries[index].name for index in good]
-        arrays: dict[str, NDArray[Any]] = dict(zip(("names", "ends"), Names.packed(names), strict=True))
-        arrays["rows"] = draft.rows[good]
-        arrays["stamps"] = np.array([draft.entries[index].stamp for index in good], np.uint64)
-        arrays["digests"] = digests = draft.digests[good]
-        arrays |= _sums(draft, levels, size, rows)
-        clusters = Clusters.of(
-            [draft.entries[index].cluster for index in good], [draft.entries[index].weight for index in good]
-        )
-        if clusters is not None:
-            arrays |= {"members": clusters.members, "starts": clusters.starts, "shares": clusters.shares}
-        bad = [draft.bad[index] for index in sorted(draft.bad)]
-        arrays["bad"] = lines((one.name, one.reason, one.stamp, one.passing) for one in bad)
-        arrays["skipped"] = lines((one.name, one.reason, one.by_choice) for one in source.skipped)
-        facts = {
-            "spec": source.spec,
-            "stamp": stamp,
-            "generation": generation,
-            "sides": shape.sides,
-            "kinds": list(kinds),
-            "rows": rows,
-            "bad": len(bad),
-            "passing": any(one.passing for one in bad),
-            "distinct": count_distinct(digests, clusters),
-            "fingerprint": fingerprint_of(names, digests, clusters),
-        }
-        write(folder / FILE, facts, arrays)
-        _clear_away(folder, {FILE, *(level.path.name for level in levels)})
-
-
-def _sums(draft: Draft, levels: Sequence[Level], size: int, rows: int) -> dict[str, NDArray[Any]]:
-    """What was written where, to be checked by."""
-    chunks = -(-rows // size)
-    arrays: dict[str, NDArray[Any]] = {"counts": np.zeros(chunks, np.uint8)}
-    for level in levels:
-        arrays[f"sums-{level.side}"] = np.zeros((chunks, 32), np.uint8)
-        if isinstance(level, WebpLevel):
-            arrays[f"offsets-{level.side}"] = np.zeros(rows, np.uint64)
-            arrays[f"lengths-{level.side}"] = np.zeros(rows, np.uint32)
-    for number, (held, pieces) in draft.chunks.items():
-        arrays["counts"][number] = held
-        first = slice(number * size, number * size + held)
-        for level, piece in zip(levels, pieces, strict=True):
-            arrays[f"sums-{level.side}"][number] = np.frombuffer(piece.sum, np.uint8)
-            if isinstance(level, WebpLevel):
-                ends = np.cumsum(piece.lengths, dtype=np.uint64)
-                arrays[f"lengths-{level.side}"][first] = piece.lengths
-                arrays[f"offsets-{level.side}"][first] = piece.offset + ends - np.array(piece.lengths, np.uint64)
-    return arrays
-
-
-def _clear_away(folder: Path, wanted: set[str]) -> None:
-    """Remove all but what the index names: the journal, what other generations left, half-written files."""
+    """Put the index of all that is there in the place of the one before, then clear away what it does not name."""
+    entries = source.entries
+    starts = accumulate(map(len, shards), initial=0)
+    bad = {start + place: one for start, shard in zip(starts, shards, strict=False) for place, one in shard.bad.items()}
+    rows = [row for row in range(len(entries)) if row not in bad]
+    good = [entries[row] for row in rows]
+    clusters = ClusterTable.of([entry.cluster for entry in good], [entry.weight for entry in good])
+    digests = np.concatenate([shard.record["digests"] for shard in shards])[rows]
+    fingerprint, distinct = identify((entry.name for entry in good), digests, clusters)
+    arrays = {
+        **packed(entry.name for entry in good),
+        "rows": np.array(rows, np.uint32),
+        "stamps": np.array([entry.stamp for entry in good], np.uint64),
+        "bad": _as_json([(one.name, one.reason, entries[row].stamp) for row, one in bad.items()]),
+        "skipped": _as_json([(one.name, one.reason, one.by_choice) for one in source.skipped]),
+    }
+    if clusters is not None:
+        arrays |= {"members": clusters.members, "starts": clusters.starts, "shares": clusters.shares}
+    facts = {
+        "format": FORMAT,
+        "sides": sides,
+        "encoded": encoded,
+        "spec": source.spec,
+        "stamp": stamp,
+        "shards": [(shard.path.name, shard.facts) for shard in shards],
+        "bad": len(bad),
+        "passing": any(one.passing for one in bad.values()),
+        "distinct": distinct,
+        "fingerprint": fingerprint,
+    }
+    write_arrays(folder / INDEX, facts, arrays)
+    wanted = {INDEX, *(shard.path.with_suffix(ending).name for shard in shards for ending in (".safetensors", PIXELS))}
     for path in folder.iterdir():
         if path.name not in wanted:
             with suppress(OSError):  # in use, where the system minds
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                path.unlink()
+
+
+def _as_json(value: object) -> NDArray[np.uint8]:
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
+
+
+# ---------------------------------------------------------------- the disk
+
+
+def budget() -> int:
+    """Bytes that the arrays of one pyramid may take; RecipeError where the environment's number is none."""
+    given = os.environ.get(BUDGET)
+    try:
+        gigabytes = float(given) if given else _DEFAULT_GB
+        if not 0 <= gigabytes < 1e9:
+            raise ValueError
+    except ValueError as error:
+        raise RecipeError(f"{BUDGET}={printable(given or '')}: has to be a number of GB, as in {BUDGET}=64") from error
+    return int(gigabytes * 1e9)
+
+
+def encoded_sides(shape: Shape, pictures: int, folder: Path, most: int) -> list[int]:
+    """The sides to store as WebP: above 128 px, what no longer fits into `most` bytes, counted from the lowest one."""
+    room = min(most, shutil.disk_usage(folder).free * 9 // 10)
+    sizes = {side: sum(3 * s * s * pictures for s in shape.sides if s <= side) for side in shape.sides}
+    return [side for side, size in sizes.items() if side > _ALWAYS_ARRAYS and size > room]
+
+
+def check_space(pictures: int, shape: Shape, encoded: Collection[int], folder: Path) -> None:
+    """Raise ResourceError where there is too little room for so many pictures."""
+    needed = sum(int(3 * side * side * pictures * (_WEBP if side in encoded else 1)) for side in shape.sides)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ResourceError(
+            f"{pictures:,} pictures at {shape.side}x{shape.side} pixels need {needed / 1e9:.2g} GB of disk, "
+            f"{free / 1e9:.2g} GB are free in {folder.parent}\n{_MORE_DISK}"
+        )
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Words for what can go wrong with the cache's disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+            raise ResourceError(
+                f"no space left on the disk for the pictures' pyramid in {folder} "
+                f"({shutil.disk_usage(there).free / 1e6:.0f} MB are free)\n"
+                f"{_MORE_DISK}\nthen run the same command again: it goes on where it stopped"
+            ) from error
+        raise ResourceError(
+            f"{folder}: cannot be written: {error.strerror or error}\n"
+            "set ANIMEPGGAN_CACHE to a folder that can be written to"
+        ) from error

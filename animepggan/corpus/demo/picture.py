@@ -1,0 +1,213 @@
+"""Pictures: figures before a scene, rasterized, and finished as their show is.
+
+    image, truths = compose([Placed(heroine(), looking("smile", yaw=20))], Scene("class"), 128, 128)
+
+draws any number of faces anywhere in a picture of any size; `portrait` is how one face stands in a corpus.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import resvg_py
+from numpy.typing import NDArray
+from PIL import Image, ImageChops
+
+from animepggan.corpus.demo import clothes, face, hair
+from animepggan.corpus.demo.characters import Character
+from animepggan.corpus.demo.dice import Dice
+from animepggan.corpus.demo.moods import MOODS, Shot
+from animepggan.corpus.demo.scenes import GRADES, HIGH, Scene, backdrop, some_scene
+from animepggan.corpus.demo.sketch import MOUTH, NOSE, Sketch
+from animepggan.corpus.demo.strokes import Point
+from animepggan.corpus.demo.styles import Finish
+
+BICUBIC = Image.Resampling.BICUBIC
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A figure's place: the middle of its face in shares of the picture's width and height, and how large it is."""
+
+    character: Character
+    shot: Shot = Shot()  # noqa: RUF009
+    x: float = 0.5
+    y: float = 0.55
+    span: float = 285.0  # head units from the picture's upper to its lower edge; a head is about 230 high
+
+
+@dataclass(frozen=True)
+class FaceTruth:
+    """Where a face is, in pixels of the picture."""
+
+    character: str
+    box: tuple[float, float, float, float]  # x0, y0, x1, y1
+    landmarks: dict[str, tuple[float, float]]  # eye_left_image, eye_right_image, nose, mouth
+
+    def moved(self, scale: float, right: float = 0.0, down: float = 0.0) -> FaceTruth:
+        """Where it is when the picture is scaled and then moved by so many pixels."""
+        x0, y0, x1, y1 = (value * scale for value in self.box)
+        marks = {name: (x * scale + right, y * scale + down) for name, (x, y) in self.landmarks.items()}
+        return FaceTruth(self.character, (x0 + right, y0 + down, x1 + right, y1 + down), marks)
+
+
+def compose(
+    figures: Sequence[Placed],
+    scene: Scene,
+    width: int,
+    height: int,
+    *,
+    seed: int = 0,  # of the grain
+    finish: Finish | None = None,  # by default that of the first figure's style
+) -> tuple[Image.Image, list[FaceTruth]]:
+    """Draw figures, those that come first behind those that follow, before a scene: an RGB picture and the truth."""
+    style = figures[0].character.style if figures else None
+    finish = finish or (style.finish if style else Finish())
+    image = _scene(scene, width, height, 0.5 if style and style.crisp else 0.34)
+    defs, bodies, truths = [], [], []
+    for number, placed in enumerate(figures):
+        drawn, k = figure(placed.character, placed.shot, f"f{number}_"), height / placed.span
+        ox, oy = placed.x * width - drawn.middle[0] * k, placed.y * height - drawn.middle[1] * k
+        defs.append(drawn.defs)
+        bodies.append(f'<g transform="translate({ox:.2f} {oy:.2f}) scale({k:.4f})">{drawn.body}</g>')
+        truths.append(FaceTruth(placed.character.name, drawn.box, drawn.landmarks).moved(k, ox, oy))
+    if figures:
+        drawn_figures = _raster(f"<defs>{''.join(defs)}</defs>{''.join(bodies)}", width, height, width, height)
+        image.paste(drawn_figures, (0, 0), drawn_figures)
+    return _finished(image, finish, scene, seed), truths
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing in head units, and the truth about it in the same units."""
+
+    body: str  # SVG elements
+    defs: str
+    middle: Point  # of the face
+    landmarks: dict[str, Point]  # eye_left_image, eye_right_image, nose, mouth
+    box: tuple[float, float, float, float]  # of the face, as wide as it is and as high
+
+
+def figure(c: Character, shot: Shot, name: str = "i") -> Figure:
+    """Draw a character in a shot. The ids of its definitions begin with `name`, so that two fit into one SVG."""
+    k = Sketch(c, shot, name)
+    hair.tails_behind(k)
+    hair.behind(k)
+    clothes.body(k)
+    hair.tails_before(k)
+    if k.far and not c.eared:
+        hair.beside(k, k.far)
+    for s in (1, -1) if c.eared else ():
+        face.ear(k, s)
+    face.skin(k)
+    face.nose(k)
+    face.mouth(k)
+    face.eyes(k)
+    face.marks(k)
+    if "glasses" in c.extras:
+        face.glasses(k)
+    for s in (1, -1):
+        if s != k.far and not c.eared:
+            hair.beside(k, s)
+    hair.side_lock(k, 1)
+    hair.side_lock(k, -1)
+    hair.front(k)
+    k.art.fill("".join(k.through), k.hair_line, opacity=0.32)
+    face.brows(k)
+    hair.tuft(k)
+    clothes.trinkets(k)
+    pose, (_, _, x, y) = k.pose, c.eye
+    xs, ys = [p[0] for p in k.outline], [p[1] for p in k.outline]
+    side, center = max(xs) - min(xs), (max(xs) + min(xs)) / 2
+    landmarks = {
+        "eye_left_image": pose.face(-x, y),
+        "eye_right_image": pose.face(x, y),
+        "nose": pose.face(0, NOSE, 9),
+        "mouth": pose.face(0, MOUTH + 2 + c.chin * 0.5, 3),
+    }
+    box = (center - side / 2, max(ys) - side, center + side / 2, max(ys))
+    return Figure("".join(k.art.body), "".join(k.art.defs), pose.at(0, 28, 30), landmarks, box)
+
+
+def _scene(scene: Scene, width: int, height: int, sharp: float) -> Image.Image:
+    """The backdrop, out of focus where `sharp` is below 1."""
+    small = max(8, round(width * sharp)), max(8, round(height * sharp))
+    wide = HIGH * width / height
+    return _raster(backdrop(scene, wide), *small, wide, HIGH).convert("RGB").resize((width, height), BICUBIC)
+
+
+def _raster(body: str, width: int, height: int, wide: float, high: float) -> Image.Image:
+    box = f'viewBox="0 0 {wide:g} {high:g}" preserveAspectRatio="none"'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{body}</svg>'
+    png = resvg_py.svg_to_bytes(svg_string=svg, width=width, height=height, skip_system_fonts=True)
+    return Image.open(io.BytesIO(png))
+
+
+def _finished(image: Image.Image, f: Finish, scene: Scene, seed: int) -> Image.Image:
+    """The look of the show and of its broadcast."""
+    width, height = image.size
+    color, thick = GRADES.get(scene.kind, ("", 0.0))
+    if thick:
+        image = Image.blend(image, Image.new("RGB", image.size, color), thick)
+    if f.bloom:
+        small = image.resize((max(1, width // 16), max(1, height // 16)), Image.Resampling.BOX)
+        bright = small.point([max(0, round((v - 150) * f.bloom)) for v in range(256)] * 3)
+        image = ImageChops.screen(image, bright.resize(image.size, BICUBIC))
+    if f.chroma != 1:
+        image = Image.blend(image.convert("L").convert("RGB"), image, f.chroma)
+    if f.bleed:
+        y, *colors = image.convert("YCbCr").split()
+        narrow = max(1, round(width / (1 + f.bleed))), height
+        bled = [
+            band.resize(narrow, Image.Resampling.BOX).resize(image.size, Image.Resampling.BILINEAR) for band in colors
+        ]
+        image = Image.merge("YCbCr", (y, *bled)).convert("RGB")
+    soft, grain = (value * min(1.0, height / 128) ** 1.5 for value in (f.soft, f.grain))
+    if soft:
+        part = max(1, round(width / (1 + soft))), max(1, round(height / (1 + soft)))
+        image = image.resize(part, Image.Resampling.BILINEAR).resize(image.size, BICUBIC)
+    if f.contrast != 1 or f.lift or f.tint != "#ffffff":
+        image = image.point(_curve(f))
+    if grain or f.vignette or f.lines:
+        values = np.asarray(image, dtype=np.float32) * _veil(width, height, f)
+        if grain:  # RandomState: the stream of the newer generators may change with numpy
+            noise = np.random.RandomState(seed % (1 << 32)).standard_normal((height, width, 1)).astype(np.float32)
+            values = values + noise * grain
+        image = Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))
+    return image
+
+
+@lru_cache(64)
+def _curve(f: Finish) -> list[int]:
+    tint = [int(f.tint[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    values = (t * ((v - 128) * f.contrast + 128) for t in tint for v in range(256))
+    return [min(255, max(0, round(f.lift + v * (255 - f.lift) / 255))) for v in values]
+
+
+@lru_cache(64)
+def _veil(width: int, height: int, f: Finish) -> NDArray[np.float32]:
+    """What brightness is multiplied by: [height, width, 1]."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    r2 = ((x / width - 0.5) ** 2 + (y / height - 0.5) ** 2) * 2
+    dark = 1 - f.vignette * r2
+    if f.lines:
+        dark = dark * (1 - f.lines * (np.floor(y * 240 / max(height, 240)) % 2))
+    return np.asarray(dark[..., None], dtype=np.float32)
+
+
+def some_shot(dice: Dice, yaw: float = 27.0) -> Shot:
+    """Pose, expression and gaze by lot."""
+    r, mood = dice, dice.weighted(MOODS)
+    turned = r.between(-yaw, yaw) if r.chance(0.72) else r.around(4)
+    gaze = (r.around(0.4), r.around(0.3)) if r.chance(0.55) else (0.0, 0.0)
+    return Shot(mood, turned, r.around(4.5), r.around(5.5), gaze, light=r.sign(), body=r.around(6), sway=r.around(0.35))
+
+
+def portrait(character: Character, dice: Dice) -> tuple[Placed, Scene]:
+    """How one face stands in a corpus."""
+    place = 0.5 + dice.around(0.022), 0.56 + dice.around(0.018), dice.between(250, 312)
+    return Placed(character, some_shot(dice), *place), some_scene(dice)

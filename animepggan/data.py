@@ -1,0 +1,128 @@
+"""`check` and `curate`: look over a set of pictures before training on it, as `animepggan data` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from animepggan.bar import Bar, Say, silent, unheard
+from animepggan.corpus.curation import Curation, Report, curation_of, report_of
+from animepggan.corpus.description import write_description, write_lines
+from animepggan.corpus.facts import SEEN, Describer
+from animepggan.corpus.names import printable
+from animepggan.corpus.source import no_pictures
+from animepggan.corpus.spec import Source, source_of
+from animepggan.device import device_of
+from animepggan.disk import cache_folder
+from animepggan.errors import AnimepgganError, DataError, RecipeError
+from animepggan.interop.backbones import choose
+from animepggan.report.data_sheets import write_check, write_curation
+
+LARGE = 20_000
+"""Pictures up to which `check` lets a backbone look without being asked: more take it longer than decoding does."""
+
+
+def check(
+    data: str | Path | Source,
+    *,
+    output: str | Path | None = None,
+    backbone: str | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    bar: Bar = silent,
+) -> Report:
+    """Decode every picture of the SPEC `data` once and say what is in it; nothing in it is changed.
+
+    - `output`: folder that gets sheet.html and bad.jsonl; None: nothing is written;
+    - `backbone`: hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors, efficientnet-lite0, or
+      none, which looks for no strangers; by default DINOv2 small if it can be had, else efficientnet-lite0, else none,
+      and none for more than LARGE pictures;
+    - `workers`: threads that decode; 0: the calling one; by default one a core;
+    - `device`: auto, cpu, cuda, cuda:N or mps.
+
+    Raises DataError where there are no pictures, ModelError and HubError where a backbone that was named cannot be had.
+    """
+    source = data if isinstance(data, Source) else source_of(str(data))
+    if not source.entries and not source.skipped:
+        raise no_pictures(source.spec, source.skipped)
+    folder = None if output is None else _folder(output)
+    chosen, unseen = _backbone(backbone, len(source), device)
+    report = report_of(curation_of(source, chosen, workers=workers, scratch=folder, bar=bar), unseen)
+    if folder is not None:
+        write_lines(folder / "bad.jsonl", report.unusable())
+        write_check(folder / "sheet.html", report, workers)
+    return report
+
+
+def curate(
+    data: str | Path | Source,
+    output: str | Path,
+    *,
+    backbone: str | None = None,
+    keep: str | None = None,
+    reject: str | None = None,
+    near_limit: float | None = None,
+    stranger_limit: float | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    bar: Bar = silent,
+    say: Say = unheard,
+) -> Curation:
+    """Find copies, near copies and strangers in the SPEC `data`, and describe them in `output`/corpus.jsonl, which
+    training takes as its data; `output`/sheet.html shows them. Nothing is deleted.
+
+    - `backbone`, `workers`, `device`: as for `check`, but a backbone there has to be;
+    - `keep`, `reject`: SPECs of example pictures of who belongs, and of who does not;
+    - `near_limit`: difference up to which pictures are near copies, in units of noise; by default from the set;
+    - `stranger_limit`: score above which pictures are left out; by default from the set, at least 3.5;
+    - `say`: told which backbone looks.
+
+    Raises DataError where no picture can be used, ModelError and HubError where there is no backbone.
+    """
+    source = data if isinstance(data, Source) else source_of(str(data))
+    if not source.entries:
+        raise no_pictures(source.spec, source.skipped)
+    folder = _folder(output)
+    chosen = choose(backbone, cache=cache_folder(), device=device_of(device)).at(SEEN)
+    say(f"looking with {chosen.label}")
+    curation = curation_of(
+        source,
+        chosen,
+        keep=None if keep is None else source_of(keep),
+        reject=None if reject is None else source_of(reject),
+        near_limit=near_limit,
+        stranger_limit=stranger_limit,
+        workers=workers,
+        scratch=folder,
+        bar=bar,
+    )
+    if not curation.facts:
+        first = "".join(f": {bad}" for bad in list(curation.bad.values())[:1])
+        raise DataError(f"{printable(source.spec)} holds no picture that can be used{first}")
+    write_description(folder / "corpus.jsonl", curation.rows(), base=source.base)
+    write_curation(folder / "sheet.html", curation, workers)
+    return curation
+
+
+def _folder(output: str | Path) -> Path:
+    folder = Path(output).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise RecipeError(f"{folder} is a file; name a folder.") from error
+    return folder
+
+
+def _backbone(name: str | None, count: int, device: str) -> tuple[Describer | None, str]:
+    """The backbone to look with, or None and why; that there is none is no error, unless one was asked for by name."""
+    if name == "none":
+        return None, "not looked for: that takes a backbone"
+    if name is None and count > LARGE:
+        return None, f"not looked for in over {LARGE:,} pictures unless a --backbone is named"
+    where = device_of(device)
+    try:
+        return choose(name, cache=cache_folder(), device=where).at(SEEN), ""
+    except AnimepgganError as error:
+        if name is not None:
+            raise
+        lines = str(error).splitlines()
+        return None, "not looked for: " + "; ".join(dict.fromkeys((lines[0], lines[-1])))

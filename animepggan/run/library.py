@@ -1,0 +1,267 @@
+"""`pretrain` and `finetune`: from what a person names (a recipe, pictures, a base) to a finished run.
+
+The command line calls these, and they are the library's. Nothing is printed: who wants to know more than the result
+passes `watch` (called with an `Event` after every step), `say` and `warn` (with a line of text), `bar` (see `bar.Bar`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from animepggan.bar import Bar, Say, silent, unheard
+from animepggan.checkpoint import BEST
+from animepggan.corpus import Corpus
+from animepggan.corpus.demo import cached
+from animepggan.corpus.likeness import clusters_in
+from animepggan.corpus.names import printable
+from animepggan.device import device_of
+from animepggan.disk import cache_folder
+from animepggan.errors import DataError, RecipeError
+from animepggan.recipe import Resolved, find_recipe, load_recipe
+from animepggan.recipe.keys import leaves
+from animepggan.recipe.text import value_text
+from animepggan.run.begin import Inputs, RunOptions
+from animepggan.run.run import Event, open_run
+from animepggan.sampling.draw import Precision
+from animepggan.transfer import PRESETS, Base, check_fit, open_base, preset_for, preset_values
+
+Watch = Callable[[Event], object]
+Settings = Mapping[str, object] | Sequence[str]
+"""Recipe values: by dotted key (`{"schedule.batch_size": 8}`), or as after `--set` (`["schedule.batch_size=8"]`)."""
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Who wants to know what goes on."""
+
+    bar: Bar = silent
+    say: Say = unheard
+    warn: Say = unheard
+    watch: Watch = unheard
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run left."""
+
+    folder: Path
+    checkpoint: Path  # the newest
+    best: Path | None  # the checkpoint that a measure chose; None where nothing was measured
+    images_seen: int
+    total_images: int  # of its schedule
+    notes: tuple[str, ...]  # what `warn` was told of the run that it went on from, and of what is measured
+
+
+def pretrain(
+    recipe: str | Path,
+    *,
+    data: str | Path | None = None,
+    settings: Settings = (),
+    seed: int | None = None,
+    output: str | Path | None = None,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    reference: bool = False,
+    resume: bool = False,
+    restart: bool = False,
+    allow: Sequence[str] = (),
+    patience: int | None = None,
+    watch: Watch = unheard,
+    bar: Bar = silent,
+    say: Say = unheard,
+    warn: Say = unheard,
+) -> FinishedRun:
+    """Grow a base model as `recipe` (a path, or the name of a shipped one) says, or go on with the run that is there.
+
+    - `data` (a SPEC), `settings` and `seed` win over the recipe's values.
+    - `output` is the run's folder, by default runs/<recipe>-<data name>. With `resume` there must be a run in it; with
+      `restart` that is moved aside; `allow` are keys of the recipe that may differ from the run's.
+    - `device` is auto (a GPU if there is one), cpu, cuda, cuda:N or mps; `precision` bf16 computes convolutions in
+      bfloat16; `reference` trains by the plain step.
+    - `patience`: the run ends when so many measures in a row were no better than the best.
+
+    Raises RecipeError, DataError, ModelError, ResourceError, BusyError and DivergedError; Interrupted where SIGINT or
+    SIGTERM came while it trained in the main thread, once the run is saved.
+    """
+    where = device_of(device)  # told before pictures are decoded, which can take long
+    tell = Callbacks(bar, say, warn, watch)
+    resolved = pretraining_recipe(recipe, data, settings, seed, tell)
+    how = RunOptions(where, precision, reference, resume, restart, allow, patience)
+    return _train(resolved, load_corpus(resolved, tell), None, output, how, tell)
+
+
+def finetune(
+    base: str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    recipe: str | Path | None = None,
+    settings: Settings = (),
+    seed: int | None = None,
+    output: str | Path | None = None,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    reference: bool = False,
+    resume: bool = False,
+    restart: bool = False,
+    allow: Sequence[str] = (),
+    patience: int | None = None,
+    watch: Watch = unheard,
+    bar: Bar = silent,
+    say: Say = unheard,
+    warn: Say = unheard,
+) -> FinishedRun:
+    """Train `base` (a MODEL) further on a small set of one character.
+
+    Recipe values that are not set come from a preset, which the number of clusters in the data chooses, and then from
+    the base. Without `recipe`, the preset chooses between the shipped `yui` and `yui-few`, too. `base` and `data` may
+    be left out where the recipe names them.
+
+    The rest is as for `pretrain`. Raises what that raises, and HubError where the hub does not deliver the base.
+    """
+    where = device_of(device)
+    tell = Callbacks(bar, say, warn, watch)
+    resolved, start, corpus = finetuning_recipe(base, data, recipe, settings, seed, tell)
+    assert corpus is not None
+    how = RunOptions(where, precision, reference, resume, restart, allow, patience)
+    return _train(resolved, corpus, start, output, how, tell)
+
+
+def pretraining_recipe(
+    recipe: str | Path, data: str | Path | None, settings: Settings, seed: int | None, tell: Callbacks
+) -> Resolved:
+    """The recipe that `pretrain` would train by; RecipeError where it has a base."""
+    resolved = _recipe_of_call(recipe, settings, tell, data=data, seed=seed)
+    if resolved.recipe.base is not None:
+        raise RecipeError(f"{resolved.file}: has a base: `animepggan finetune --recipe {recipe}` trains it")
+    return resolved
+
+
+def finetuning_recipe(
+    base: str | Path | None,
+    data: str | Path | None,
+    recipe: str | Path | None,
+    settings: Settings,
+    seed: int | None,
+    tell: Callbacks,
+    without_data: bool = False,  # where the pictures of a recipe that was named are not here, go on without them
+) -> tuple[Resolved, Base, Corpus | None]:
+    """The recipe that `finetune` would train by, with the values of preset and base; the base; the pictures."""
+
+    resolve = partial(_recipe_of_call, settings=settings, tell=tell, data=data, seed=seed, base=base)
+    resolved = resolve(recipe or PRESETS[0].recipe)
+    if resolved.recipe.base is None:
+        raise RecipeError("no base: say which model to start from with --base (a folder, a run, or hub:owner/name)")
+    start = open_base(resolved.recipe.base)
+    tell.say(f"base: {start.found.path}" + (f" at commit {start.found.commit}" if start.found.commit else ""))
+    resolved = resolved.inherit(start.recipe_values())
+    check_fit(resolved.recipe, start)
+    corpus: Corpus | None = None
+    try:
+        corpus = load_corpus(resolved, tell)
+        count = len(np.unique(clusters_in(corpus, cache=cache_folder(), bar=tell.bar)))
+        preset = preset_for(count)
+        sizes = ", ".join(str(each.clusters) for each in PRESETS)
+        tell.say(f"preset: {preset.name}, for {count} clusters (there are presets for about {sizes})")
+    except DataError as error:
+        if recipe is None or not without_data:
+            raise
+        preset = PRESETS[0]
+        tell.warn(f"{str(error).splitlines()[0]}\nthe plan is that for about {preset.clusters} clusters")
+    if recipe is None:
+        tell.say(f"recipe: {preset.recipe}")
+        if preset.recipe != PRESETS[0].recipe:
+            resolved = resolve(preset.recipe).inherit(start.recipe_values())
+    resolved = resolved.settled(preset.name, preset_values(preset, start))
+    check_fit(resolved.recipe, start)
+    values = leaves(resolved.recipe)
+    for source in ("preset", "base"):
+        listed = [f"{key} {values[key]}" for key, origin in resolved.origins.items() if origin.split()[0] == source]
+        if listed:
+            tell.say(f"from the {source}: {', '.join(listed)}")
+    return resolved, start, corpus
+
+
+def load_corpus(resolved: Resolved, tell: Callbacks, spec: str | None = None) -> Corpus:
+    """The pictures of `spec`, by default the recipe's, from the cache or decoded; DataError where there is neither."""
+    recipe = resolved.recipe
+    data = spec or recipe.data
+    if data is None:
+        raise DataError(
+            f"{resolved.file}: no data: say which pictures to train on\n"
+            "--data takes a folder, a zip, a tar, demo:general, demo:yui, or hub:datasets/owner/name"
+        )
+    if data in ("demo:general", "demo:yui"):  # drawn into the cache on first use
+        cached("yui" if data == "demo:yui" else "general", bar=tell.bar)
+    corpus = Corpus.load(
+        data,
+        resolution=recipe.resolution,
+        random_shift=recipe.random_shift,
+        background=recipe.background,
+        max_bad=recipe.max_bad,
+        bar=tell.bar,
+        say=tell.say,
+    )
+    count = f"{len(corpus)} pictures"
+    if len(corpus) < len(corpus.names):
+        count = f"{len(corpus.names)} pictures in {len(corpus)} clusters"
+    tell.say(f"corpus: {count}, {corpus.distinct} of them different, from {printable(data)}")
+    for bad in corpus.bad[:3]:
+        tell.warn(f"left out {bad}")
+    if len(corpus.bad) > 3:
+        tell.warn(f"left out {len(corpus.bad) - 3} more pictures")
+    return corpus
+
+
+def _recipe_of_call(recipe: str | Path, settings: Settings, tell: Callbacks, **given: object) -> Resolved:
+    """The recipe with the caller's values over it; says where a missing path fell back to a shipped recipe."""
+    found = find_recipe(recipe)
+    if found.fell_back:
+        tell.say(f"{recipe}: no such file here; taking the shipped recipe {found.path}")
+    if isinstance(settings, Mapping):
+        settings = [f"{key}={value_text(value)}" for key, value in settings.items()]
+    values = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
+    return load_recipe(recipe, overrides=settings, settings=values)
+
+
+def _train(
+    resolved: Resolved,
+    corpus: Corpus,
+    base: Base | None,
+    output: str | Path | None,
+    options: RunOptions,
+    tell: Callbacks,
+) -> FinishedRun:
+    """Start or continue the run in the output folder, and follow it to its end."""
+    folder = Path("runs") / f"{resolved.recipe.name}-{corpus.name}" if output is None else Path(output)
+    extend_data = resolved.recipe.extend_data
+    base_corpus = None if extend_data is None else load_corpus(resolved, tell, extend_data)
+    with open_run(folder, resolved, Inputs(corpus, base, base_corpus), options, tell.bar) as run:
+        for note in run.notes:
+            tell.warn(note)
+        if run.finished:
+            tell.say(f"{folder}: this run is complete")
+        else:
+            verb = "continuing" if run.state.images_seen else "starting"
+            tell.say(f"{verb} {folder} at {run.state.images_seen} of {run.schedule.total_images} images")
+            for event in run.train():
+                tell.watch(event)
+        if run.gave_up is not None:
+            tell.say(f"stopped: {run.gave_up}")
+        checkpoints = run.checkpoints
+        if checkpoints.best is not None and checkpoints.best_path is not None:
+            measure, value = checkpoints.best.criterion.measure, checkpoints.best.value
+            tell.say(f"best by {measure}, {value:.4g}: {checkpoints.best_path.name}; as a MODEL: {folder / BEST}")
+        assert checkpoints.last is not None
+        return FinishedRun(
+            folder=folder,
+            checkpoint=checkpoints.last,
+            best=checkpoints.best_path,
+            images_seen=run.state.images_seen,
+            total_images=run.schedule.total_images,
+            notes=run.notes,
+        )

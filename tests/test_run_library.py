@@ -1,0 +1,130 @@
+"""`pretrain` and `finetune` as functions: the same words and defaults as the command line, and nothing is printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import runs
+from runs import FEW, same, trained
+
+from animepggan import cli
+from animepggan.errors import AnimepgganError, DataError, Interrupted, ModelError, RecipeError
+from animepggan.recipe import load_recipe
+from animepggan.run import Event, finetune, pretrain
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with a recipe and pictures in it."""
+    monkeypatch.chdir(tmp_path)
+    runs.write_recipe(tmp_path)
+    runs.write_recipe(tmp_path, FEW, "few")
+    runs.pictures(tmp_path / "faces")
+    return tmp_path
+
+
+def test_a_run_by_one_call_is_that_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    events: list[Event] = []
+    run = pretrain(
+        "tiny.yaml", data=Path("faces"), settings={"mirror": True}, seed=3, watch=events.append, device="cpu"
+    )
+    assert capsys.readouterr() == ("", "")
+    assert run.folder == Path("runs/tiny-faces")
+    assert run.checkpoint == run.folder / "checkpoints" / "stage-0008"
+    assert (run.images_seen, run.total_images, run.best, run.notes) == (64, 64, None, ())
+    assert [event.progress.images_seen for event in events] == list(range(4, 68, 4))
+    command = ["pretrain", "tiny.yaml", "--data", "faces", "--set", "mirror=true", "--seed", "3", "--device", "cpu"]
+    assert cli.main([*command, "-o", "other", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images_seen"] == 64
+    same(run.checkpoint, Path("other/checkpoints/stage-0008"))
+    recipe = load_recipe(run.folder / "recipe.yaml").recipe
+    assert recipe == load_recipe("other/recipe.yaml").recipe
+    assert (recipe.seed, recipe.mirror, recipe.data) == (3, True, "faces")
+    again = pretrain("tiny.yaml", data="faces", settings=["mirror=true"], seed=3, watch=events.append)
+    assert (again, len(events)) == (run, 16)  # complete: nothing more happens
+
+
+def test_settings_of_any_kind_are_those_of_the_command_line() -> None:
+    settings = {"schedule.batch_size": {4: 4, "default": 2}, "measures.backbone": "hub:a/b", "previews": {"columns": 2}}
+    run = pretrain("tiny.yaml", data="faces", settings=settings, output="out")
+    recipe = load_recipe(run.folder / "recipe.yaml").recipe
+    assert recipe.schedule.batch_size == {4: 4, "default": 2}
+    assert recipe.measures.backbone == "hub:a/b"
+    with pytest.raises(RecipeError, match="batch_size"):
+        pretrain("tiny.yaml", data="faces", settings={"schedule.batchsize": 4})
+    with pytest.raises(RecipeError, match="batch_size"):
+        pretrain("tiny.yaml", data="faces", settings={"schedule.batch_size": "four"})
+
+
+def test_a_base_is_fine_tuned_by_one_call(capsys: pytest.CaptureFixture[str]) -> None:
+    said: list[str] = []
+    run = finetune(trained(), "faces", recipe="few.yaml", say=said.append)
+    assert capsys.readouterr() == ("", "")
+    assert run.folder == Path("runs/few-faces")
+    assert run.images_seen == run.total_images == 48
+    assert said[0] == f"base: {trained() / 'checkpoints' / 'stage-0008'}"
+    assert any(line.startswith("preset: 50, for 24 clusters") for line in said)
+    assert any(line.startswith("from the base: ") for line in said)
+    assert any(line == "starting runs/few-faces at 0 of 48 images" for line in said)
+    values = {"schedule.stabilize_kimg": 0.008, "previews": {"columns": 2, "rows": 2}}
+    chosen = finetune(trained(), "faces", settings=values)  # the preset chooses the recipe
+    assert chosen.folder == Path("runs/yui-few-faces")
+
+
+def test_what_goes_wrong_is_an_error_of_ours() -> None:
+    with pytest.raises(RecipeError, match="no base"):
+        finetune(data="faces")
+    with pytest.raises(ModelError, match="no such model"):
+        finetune("nowhere", "faces")
+    with pytest.raises(DataError, match="no data"):
+        pretrain("tiny.yaml")
+    with pytest.raises(RecipeError, match="nowhere"):
+        pretrain("nowhere.yaml", data="faces")
+    with pytest.raises(AnimepgganError, match="cuda:99"):
+        pretrain("tiny.yaml", data="nowhere", device="cuda:99")
+    assert not Path("runs").exists()
+    with pytest.raises(ModelError, match="no run here"):
+        pretrain("tiny.yaml", data="faces", resume=True)
+
+
+def test_a_watcher_may_stop_a_run_and_another_call_goes_on() -> None:
+    class EnoughError(Exception):
+        pass
+
+    def stop(event: Event) -> None:
+        if event.progress.images_seen == 28:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        pretrain("tiny.yaml", data="faces", watch=stop)
+    said: list[str] = []
+    run = pretrain("tiny.yaml", data="faces", say=said.append, device="cpu")
+    assert "continuing runs/tiny-faces at 24 of 64 images" in said
+    whole = pretrain("tiny.yaml", data="faces", output="whole")
+    same(run.checkpoint, whole.checkpoint)
+
+
+def test_a_signal_saves_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+    import signal
+
+    def stop(event: Event) -> None:
+        if event.progress.images_seen == 20:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="images-000000020"):
+        pretrain("tiny.yaml", data="faces", watch=stop)
+    assert runs.status(Path("runs/tiny-faces"))["exit"] == 143
+    assert pretrain("tiny.yaml", data="faces").images_seen == 64
+
+
+def test_what_is_best_is_returned() -> None:
+    pytest.importorskip("torch_fidelity")
+    runs.pictures(Path("many"), 40)
+    values = {"resolution": 16, "measures.every_kimg": 0.03, "measures.count": 12, "measures.name": "swd"}
+    run = pretrain("tiny.yaml", data="many", settings=values | {"measures.hold_out": 0.25})
+    assert run.best is not None
+    told = json.loads((run.folder / "checkpoints" / "best.json").read_text())
+    assert run.best == run.folder / "checkpoints" / told["checkpoint"]
