@@ -14,6 +14,7 @@ bar(what is being done, done, total). A name is imported when it is first used, 
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING
 
 from animepggan.errors import AnimepgganError
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from animepggan.run import finetune, pretrain
 
 __version__ = "0.1.0"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # else Python prints warnings that nobody listens to
 
 __all__ = [
     "AnimepgganError",

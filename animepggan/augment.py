@@ -86,9 +86,9 @@ def _blank(pictures: Tensor, corner: Tensor, side: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Controller:
-    """The adaptive strength: raised while the discriminator knows its training pictures by heart, lowered else.
+    """The adaptive strength: raised while the discriminator overfits its training pictures, lowered else.
 
-    By heart means r_v = (D_train - D_validation) / (D_train - D_fake), of scores averaged over the last images: 0 where
+    Overfitting is r_v = (D_train - D_validation) / (D_train - D_fake), of scores averaged over the last images: 0 where
     pictures never shown score like those shown, 1 where they score like drawn ones (Karras et al. 2020,
     arXiv:2006.06676, equation 1). Unlike their r_t it needs no sign of a score, which WGAN's has not. The averages
     begin at 0, all three alike, and r_v is a ratio of their differences: right from the first scores on.

@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from animepggan.disk import PARTIAL, sha256_of, sync_file, sync_folder
+from animepggan.disk import PARTIAL, make_folder, sha256_of, sync_file, sync_folder
 from animepggan.errors import ModelError, ResourceError
 from animepggan.networks import (
     Architecture,
@@ -61,10 +61,10 @@ def write_folder(
 ) -> None:
     """Write a checkpoint folder: into a hidden sibling first, then renamed, so that `folder` is complete or not there.
 
-    ResourceError where the disk is too small (before anything is written), full, or not to be written to; what was
-    there stays as it was.
+    ResourceError where the disk is too small (before anything is written), full, or not to be written to,
+    RecipeError where `folder` would lie below a file; what was there stays as it was.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     needed = sum(value.nbytes for group in tensors.values() for value in group.values())
     free = shutil.disk_usage(folder.parent).free
     if free < needed + 1_000_000:
@@ -72,7 +72,8 @@ def write_folder(
             f"{folder}: the checkpoint needs {needed / 1e6:.0f} MB and the disk has {free / 1e6:.0f} MB free\n"
             "make room, then run the same command again: it goes on from the last checkpoint"
         )
-    partial = folder.with_name(f".{folder.name}{PARTIAL}")
+    there = folder.resolve()  # "." has no name
+    partial = there.with_name(f".{there.name}{PARTIAL}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir()
@@ -89,9 +90,14 @@ def write_folder(
         for path in partial.iterdir():
             sync_file(path)
         sync_folder(partial)
-        if folder.exists():  # only ever one that was found damaged
-            discard(folder)
-        partial.rename(folder)
+        if folder.exists() and not any(folder.iterdir()):  # perhaps where the caller stands: it stays the same folder
+            for path in sorted(partial.iterdir(), key=lambda path: path.name == MANIFEST):
+                path.rename(folder / path.name)
+            partial.rmdir()
+        else:
+            if folder.exists():  # only ever one that was found damaged
+                discard(folder)
+            partial.rename(folder)
         sync_folder(folder.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -104,10 +110,11 @@ def write_folder(
 
 
 def discard(folder: Path) -> None:
-    """Remove a checkpoint folder; wherever that is cut short, no half of it is left under its name."""
+    """Remove a checkpoint folder, if it is there; wherever that is cut short, no half of it is left under its name."""
     hidden = folder.with_name(f".{folder.name}.old{PARTIAL}")
     shutil.rmtree(hidden, ignore_errors=True)
-    folder.rename(hidden)
+    with suppress(FileNotFoundError):
+        folder.rename(hidden)
     shutil.rmtree(hidden, ignore_errors=True)
 
 

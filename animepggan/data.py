@@ -12,8 +12,8 @@ from animepggan.corpus.names import printable
 from animepggan.corpus.source import no_pictures
 from animepggan.corpus.spec import Source, source_of
 from animepggan.device import device_of
-from animepggan.disk import cache_folder
-from animepggan.errors import AnimepgganError, DataError, RecipeError
+from animepggan.disk import cache_folder, make_folder
+from animepggan.errors import AnimepgganError, DataError, resource_errors
 from animepggan.interop.backbones import choose
 from animepggan.report.data_sheets import write_check, write_curation
 
@@ -21,6 +21,7 @@ LARGE = 20_000
 """Pictures up to which `check` lets a backbone look without being asked: more take it longer than decoding does."""
 
 
+@resource_errors()
 def check(
     data: str | Path | Source,
     *,
@@ -39,12 +40,13 @@ def check(
     - `workers`: threads that decode; 0: the calling one; by default one a core;
     - `device`: auto, cpu, cuda, cuda:N or mps.
 
-    Raises DataError where there are no pictures, ModelError and HubError where a backbone that was named cannot be had.
+    Raises RecipeError where `output` is a file or below one, ResourceError for want of disk or memory, DataError where
+    there are no pictures, ModelError and HubError where a backbone that was named cannot be had.
     """
-    source = data if isinstance(data, Source) else source_of(str(data))
+    source = source_of(data)
     if not source.entries and not source.skipped:
         raise no_pictures(source.spec, source.skipped)
-    folder = None if output is None else _folder(output)
+    folder = None if output is None else make_folder(output)
     chosen, unseen = _backbone(backbone, len(source), device)
     report = report_of(curation_of(source, chosen, workers=workers, scratch=folder, bar=bar), unseen)
     if folder is not None:
@@ -53,13 +55,14 @@ def check(
     return report
 
 
+@resource_errors()
 def curate(
     data: str | Path | Source,
     output: str | Path,
     *,
     backbone: str | None = None,
-    keep: str | None = None,
-    reject: str | None = None,
+    keep: str | Path | Source | None = None,
+    reject: str | Path | Source | None = None,
     near_limit: float | None = None,
     stranger_limit: float | None = None,
     workers: int | None = None,
@@ -76,19 +79,21 @@ def curate(
     - `stranger_limit`: score above which pictures are left out; by default from the set, at least 3.5;
     - `say`: told which backbone looks.
 
-    Raises DataError where no picture can be used, ModelError and HubError where there is no backbone.
+    Raises what `check` raises, DataError where no picture can be used, and ModelError or HubError where there is no
+    backbone.
     """
-    source = data if isinstance(data, Source) else source_of(str(data))
+    source = source_of(data)
     if not source.entries:
         raise no_pictures(source.spec, source.skipped)
-    folder = _folder(output)
+    wanted, unwanted = (None if spec is None else source_of(spec) for spec in (keep, reject))
+    folder = make_folder(output)
     chosen = choose(backbone, cache=cache_folder(), device=device_of(device)).at(SEEN)
     say(f"looking with {chosen.label}")
     curation = curation_of(
         source,
         chosen,
-        keep=None if keep is None else source_of(keep),
-        reject=None if reject is None else source_of(reject),
+        keep=wanted,
+        reject=unwanted,
         near_limit=near_limit,
         stranger_limit=stranger_limit,
         workers=workers,
@@ -101,15 +106,6 @@ def curate(
     write_description(folder / "corpus.jsonl", curation.rows(), base=source.base)
     write_curation(folder / "sheet.html", curation, workers)
     return curation
-
-
-def _folder(output: str | Path) -> Path:
-    folder = Path(output).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise RecipeError(f"{folder} is a file; name a folder.") from error
-    return folder
 
 
 def _backbone(name: str | None, count: int, device: str) -> tuple[Describer | None, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
-from animepggan.errors import BusyError
+from animepggan.errors import BusyError, RecipeError
 
 PARTIAL = ".partial"
 """The ending of a file that is being written; one that is found later was left by a process that died."""
@@ -53,6 +53,22 @@ def write_text(path: Path, text: str, *, sync: bool = False) -> None:
 def write_json(path: Path, value: object, *, sync: bool = False) -> None:
     """Replace `path` by a file of `value` as indented JSON; see `replacing`."""
     write_text(path, json.dumps(value, indent=2) + "\n", sync=sync)
+
+
+def expanded(path: str | Path) -> Path:
+    """`path` with `~` spelled out; one of a user who is not there stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises where there is no such user)
+
+
+def make_folder(path: str | Path) -> Path:
+    """The folder `path`, made with those above it where they are missing; RecipeError where one of them is a file."""
+    folder = expanded(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        file = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+        raise RecipeError(f"{file} is a file; name a folder that is not, nor lies below one") from error
+    return folder
 
 
 def sha256_of(path: Path) -> str:

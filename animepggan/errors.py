@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 BUG = 70  # exit code of an error that is ours, of no class below
 
@@ -101,3 +103,16 @@ def resource_error(error: BaseException) -> ResourceError | None:
             f"not enough memory{detail}\nask for less at once: a smaller batch size, count or resolution"
         )
     return None
+
+
+@contextmanager
+def resource_errors() -> Iterator[None]:
+    """Raise what the block says of disk or memory as a ResourceError; as `@resource_errors()`, of a public function."""
+    try:
+        yield
+    except AnimepgganError:
+        raise
+    except Exception as error:
+        if (ours := resource_error(error)) is None:
+            raise
+        raise ours from error

@@ -19,7 +19,7 @@ from animepggan.corpus.spec import Bad, Source, source_of
 from animepggan.corpus.sweep import sweep
 from animepggan.device import device_of
 from animepggan.disk import cache_folder
-from animepggan.errors import DataError, HubError, ModelError, RecipeError
+from animepggan.errors import DataError, HubError, ModelError, RecipeError, resource_errors
 from animepggan.hub import parse_spec
 from animepggan.interop.backbones import choose
 from animepggan.metrics.embeddings import require_fidelity
@@ -27,7 +27,7 @@ from animepggan.metrics.pictures import Embedder, RealPictures, room
 from animepggan.metrics.quality import MOST, make_reference, measure
 from animepggan.model import Model, load
 from animepggan.report.scores import Evaluated
-from animepggan.sampling.draw import Precision
+from animepggan.sampling.draw import Precision, check_precision
 from animepggan.sampling.seeds import seeds_from
 
 DEFAULT_COUNT = 1000  # pictures that are drawn of a model
@@ -54,11 +54,12 @@ class _Subject:
     how: Mapping[str, Any] = field(default_factory=dict)
 
 
+@resource_errors()
 def evaluate(
     subject: str | Path | Model,
-    data: str | Path,
+    data: str | Path | Source,
     *,
-    train: str | None = None,
+    train: str | Path | Source | None = None,
     hold_out: float | None = None,
     count: int | None = None,
     seed: int = 0,
@@ -93,7 +94,8 @@ def evaluate(
     of `measures.notes`, which say why a measure is None or tells little.
 
     Raises DataError where there are too few pictures or too many bad ones; ModelError, HubError and RecipeError as
-    `load` does, and where a backbone that was named cannot be had.
+    `load` does, and where a backbone that was named cannot be had or a number is out of its range; ResourceError for
+    want of disk or memory.
     """
     notes: list[str] = []
 
@@ -103,21 +105,26 @@ def evaluate(
 
     if hold_out is not None and not (0 < hold_out < 1 or (hold_out >= 1 and hold_out % 1 == 0)):
         raise RecipeError(f"--hold-out {hold_out:g} is neither a share below 1 nor a whole number of clusters")
+    for name, value in (("count", count), ("batch size", batch_size)):
+        if value is not None and value < 1:
+            raise RecipeError(f"{name} {value} is not a number of pictures from 1 on")
+    check_precision(precision)
     embedder = _embedder(backbone, device, note)
-    source = source_of(str(data))
+    source = source_of(data)
     if isinstance(subject, Model) or is_model(str(subject)):
         model = subject if isinstance(subject, Model) else load(subject, device=device)
-        chosen = _of_model(model, count or DEFAULT_COUNT, seed, truncation, precision, resolution)
+        chosen = _of_model(model, DEFAULT_COUNT if count is None else count, seed, truncation, precision, resolution)
     else:
         chosen = _of_pictures(str(subject), source, count, seed, resolution)
 
-    def opened(spec: str | Source) -> RealPictures:
+    def opened(spec: str | Path | Source) -> RealPictures:
         side, color = chosen.resolution, chosen.background
         return RealPictures.load(spec, resolution=side, background=color, cache=cache_folder(), bar=bar, say=say)
 
     against = opened(source)
     trained, memorization = None, True
-    if (spec := train or chosen.trained_on or str(data)) != str(data):
+    spec = (chosen.trained_on or source) if train is None else train
+    if (spec.spec if isinstance(spec, Source) else str(spec)) != source.spec:
         try:
             trained = opened(spec)
         except (DataError, HubError) as error:

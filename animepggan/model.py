@@ -23,7 +23,8 @@ from animepggan.checkpoint import (
     write_folder,
 )
 from animepggan.device import device_of
-from animepggan.errors import ModelError, RecipeError
+from animepggan.disk import expanded
+from animepggan.errors import ModelError, RecipeError, resource_errors
 from animepggan.sampling.blend import blend as blended
 from animepggan.sampling.blend import check_pair, there_and_back
 from animepggan.sampling.draw import Precision, draw
@@ -32,6 +33,7 @@ from animepggan.sampling.latents import closed_walk, latents_of
 from animepggan.sampling.seeds import check_seeds
 
 
+@resource_errors()
 def load(model: str | Path | None = None, *, device: str = "auto") -> Model:
     """Find, verify and load a model.
 
@@ -43,7 +45,7 @@ def load(model: str | Path | None = None, *, device: str = "auto") -> Model:
         faces = model.sample(range(16))  # uint8 [16, h, w, 3]
 
     Raises ModelError where there is no such model or it is damaged, HubError where the hub does not deliver it,
-    RecipeError for a device that is not here.
+    RecipeError for a device that is not here, ResourceError for want of memory.
     """
     where = device_of(device)
     found = find_model(None if model is None else str(model))
@@ -133,6 +135,7 @@ class Model:
         latents = latents_of(check_seeds(seeds), self.latent_dim)
         return draw(self.loaded, latents, truncation=truncation, precision=precision, resolution=resolution)
 
+    @resource_errors()
     def sample(
         self,
         seeds: Iterable[int],
@@ -146,6 +149,7 @@ class Model:
         side = resolution or self.resolution
         return np.stack(pictures) if pictures else np.empty((0, side, side, 3), np.uint8)
 
+    @resource_errors()
     def interpolate(
         self,
         seeds: Iterable[int],
@@ -185,19 +189,21 @@ class Model:
 
         def sheets() -> Iterator[NDArray[np.uint8]]:
             for share in there_and_back(frames):
-                here = blended(self.loaded, to.loaded, share, lowest=lowest, highest=highest)
+                with resource_errors():
+                    here = blended(self.loaded, to.loaded, share, lowest=lowest, highest=highest)
                 yield grid(list(draw(here, faces, truncation=truncation, precision=precision, resolution=resolution)))
 
         return sheets()
 
+    @resource_errors()
     def save(self, folder: str | Path) -> Path:
         """Write a checkpoint folder that `load` and the command line take, with a config.json as this model's.
 
         It holds the weights that pictures are drawn with, and the other networks where they are beside these: what
-        fine-tuning needs. Raises ModelError where `folder` is there and not empty, ResourceError where the disk is
-        full.
+        fine-tuning needs. Raises ModelError where `folder` is there and not empty, RecipeError where it would lie below
+        a file, ResourceError where the disk is full.
         """
-        folder = Path(folder).expanduser()
+        folder = expanded(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ModelError(f"{folder}: is there already; name a new folder")
         tensors = {"generator_ema": self.loaded.generator.state_dict()}

@@ -98,7 +98,7 @@ def run(controller: Controller, train: float, validation: float, fake: float, ki
     return controller
 
 
-def test_controller_rises_when_training_pictures_are_known_by_heart_and_falls_when_not() -> None:
+def test_controller_rises_while_training_pictures_are_overfitted_and_falls_when_not() -> None:
     memorized = run(Controller(), 2.0, -0.5, -1.0, 20)
     assert memorized.overfitting == pytest.approx(2.5 / 3)
     assert memorized.strength == pytest.approx(0.2)

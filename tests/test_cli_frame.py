@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -210,6 +211,13 @@ def test_an_interrupted_run_says_what_it_saved(
     fake(raising(errors.Interrupted("saved in X\ncontinue with Y", number)))
     assert cli.main(["fake"]) == code
     assert capsys.readouterr().err == "saved in X\ncontinue with Y\n"
+
+
+def test_a_warning_of_the_library_is_said(fake: Callable[[Body], None], capsys: pytest.CaptureFixture[str]) -> None:
+    fake(lambda _: logging.getLogger("animepggan.hub").warning("out of reach\nusing %s", "another"))
+    for _ in range(2):
+        assert cli.main(["fake", "--quiet"]) == 0
+        assert capsys.readouterr() == ("", "warning: out of reach\nusing another\n")
 
 
 def test_an_interrupt_outside_a_run(fake: Callable[[Body], None], capsys: pytest.CaptureFixture[str]) -> None:

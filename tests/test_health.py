@@ -12,7 +12,7 @@ import torch
 
 from animepggan import cli
 from animepggan.corpus import Corpus
-from animepggan.report.health import LEAST, LINES, TIMES, VARIETY, WELL, Health, variety
+from animepggan.report.health import LEAST, LINES, TIMES, VARIETY, WELL, Health
 from animepggan.training import State
 
 TRACES: dict[str, Any] = json.loads((Path(__file__).parent / "health_traces.json").read_text(encoding="utf-8"))
@@ -148,13 +148,13 @@ def test_variety_is_that_of_the_drawn_pictures_relative_to_the_real_ones() -> No
     state = runs.state(resolution=8)
     corpus = runs.corpus()
     before = torch.get_rng_state()
-    value = variety(state, corpus)
+    value = health().variety(state, corpus)
     assert value is not None
     assert 0 < value < 10
     assert torch.equal(torch.get_rng_state(), before)
-    assert variety(state, corpus) == value
+    assert health().variety(state, corpus) == value
     faded = Corpus(runs.pixels(24, 8, 0) // 2 + 64, corpus.names, name="blobs", spec="blobs/")
-    assert variety(state, faded) == pytest.approx(2 * value, rel=0.02)
+    assert health().variety(state, faded) == pytest.approx(2 * value, rel=0.02)
 
 
 def test_one_picture_has_no_variety() -> None:
@@ -162,9 +162,24 @@ def test_one_picture_has_no_variety() -> None:
     with torch.no_grad():
         for parameter in state.generator.parameters():
             parameter.zero_()
-    assert variety(state, runs.corpus()) == 0
+    assert health().variety(state, runs.corpus()) == 0
     same = Corpus(runs.pixels(1, 8, 0).repeat(24, 1, 1, 1), runs.corpus().names, name="blobs", spec="blobs/")
-    assert variety(State(runs.recipe("mirror=false"), 8, runs.CPU), same) is None
+    assert health().variety(State(runs.recipe("mirror=false"), 8, runs.CPU), same) is None
+
+
+def test_real_pictures_are_taken_once_for_all_lines_of_a_stage() -> None:
+    class Counting(Corpus):
+        asked = 0
+
+        def batch(self, *where: int, **how: Any) -> torch.Tensor:
+            self.asked += 1
+            return super().batch(*where, **how)
+
+    corpus = Counting(runs.pixels(24, 8, 0), runs.corpus().names, name="blobs", spec="blobs/")
+    of_a_run = health()
+    values = [of_a_run.variety(runs.state(resolution=side), corpus) for side in (4, 4, 8, 8)]
+    assert corpus.asked == 2
+    assert values == [health().variety(runs.state(resolution=side), corpus) for side in (4, 4, 8, 8)]
 
 
 # A run

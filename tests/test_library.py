@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -17,9 +18,11 @@ import runs
 
 import animepggan
 from animepggan import cli
-from animepggan.errors import DataError, HubError, ModelError, RecipeError
+from animepggan.corpus.spec import source_of
+from animepggan.errors import DataError, HubError, ModelError, RecipeError, ResourceError
 from animepggan.transfer import open_base
 
+FP16: Any = "fp16"  # which no type checker lets pass
 HEAVY = {"torch", "numpy", "PIL", "click", "pydantic", "yaml", "huggingface_hub", "timm"}
 
 
@@ -56,6 +59,12 @@ def test_the_import_is_quick_and_knows_its_names() -> None:
     assert names >= {*animepggan.__all__, "__version__"}
     assert not modules & HEAVY
     assert "module 'animepggan' has no attribute 'lod'" in done.stderr
+
+
+def test_a_warning_of_ours_is_not_printed() -> None:
+    code = "import animepggan, logging; logging.getLogger('animepggan.hub').warning('out of reach')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 @pytest.mark.parametrize("name", animepggan.__all__)
@@ -130,6 +139,18 @@ def test_a_saved_model_is_a_model_and_a_base(model: animepggan.Model, tmp_path: 
         again.save(tmp_path / "another")
 
 
+def test_a_model_is_saved_where_one_stands(
+    model: animepggan.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    model.save(".")
+    assert animepggan.load(".", device="cpu").images_seen == model.images_seen
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    with pytest.raises(ModelError, match="is there already"):
+        model.save(".")
+
+
 def test_a_model_is_trained_further(model: animepggan.Model, tmp_path: Path) -> None:
     recipe = runs.write_recipe(tmp_path, "name: her\nschedule: {stabilize_kimg: 0.008, batch_size: 4}\n")
     data = runs.pictures(tmp_path / "faces", 8, seed=1)
@@ -173,11 +194,87 @@ def test_what_is_wrong_is_an_error_of_ours(model: animepggan.Model, tmp_path: Pa
         (lambda: model.interpolate([1], model, blend=(16, 32)), RecipeError, "8 px"),
         (lambda: animepggan.evaluate(tmp_path, tmp_path, backbone="none"), DataError, "neither a model nor pictures"),
         (lambda: animepggan.evaluate(model, tmp_path, hold_out=1.5), RecipeError, "neither a share"),
+        (lambda: animepggan.evaluate(model, tmp_path, count=0), RecipeError, "count 0"),
+        (lambda: animepggan.evaluate(tmp_path, tmp_path, count=-3), RecipeError, "count -3"),
+        (lambda: animepggan.evaluate(model, tmp_path, batch_size=0), RecipeError, "batch size 0"),
+        (lambda: animepggan.evaluate(tmp_path, tmp_path, precision=FP16), RecipeError, "precision 'fp16'"),
+        (lambda: model.sample([1], precision=FP16), RecipeError, "precision 'fp16' is neither fp32 nor bf16"),
+        (lambda: animepggan.pretrain("demo", precision=FP16), RecipeError, "precision 'fp16'"),
+        (lambda: animepggan.pretrain("demo", patience=0), RecipeError, "patience 0"),
+        (lambda: animepggan.pretrain("demo", resume=True, restart=True), RecipeError, "exclude each other"),
+        (lambda: animepggan.finetune(resume=True, restart=True), RecipeError, "exclude each other"),
+        (lambda: animepggan.frames(tmp_path, format=FP16), RecipeError, "format 'fp16' is neither png nor jpeg"),
+        (lambda: animepggan.frames(tmp_path, quality=0), RecipeError, "quality 0"),
+        (lambda: animepggan.frames(tmp_path, every=-1), RecipeError, "every -1"),
+        (lambda: animepggan.frames(tmp_path, start=2, end=1), RecipeError, "end 1 is not after start 2"),
     ):
         with pytest.raises(error, match=words) as caught:
             wrong()
         assert isinstance(caught.value, animepggan.AnimepgganError)
         assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_no_folder_below_a_file(model: animepggan.Model, tmp_path: Path) -> None:
+    recipe, data = runs.write_recipe(tmp_path), runs.pictures(tmp_path / "faces")
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for below in (file / "x", file / "x" / "y"):
+        for make in (
+            lambda output: animepggan.pretrain(recipe, data=data, output=output),
+            lambda output: animepggan.check(data, output=output, backbone="none"),
+            lambda output: animepggan.curate(data, output),
+            lambda output: model.save(output),
+        ):
+            with pytest.raises(RecipeError, match="file is a file"):
+                make(below)
+    assert file.read_text() == "mine"
+
+
+def test_pictures_may_be_named_by_a_path_or_a_source(model: animepggan.Model, tmp_path: Path) -> None:
+    data = runs.pictures(tmp_path / "faces", count=24)
+    for named in (str(data), data, source_of(data)):
+        animepggan.check(named, backbone="none")
+        found = animepggan.evaluate(model, named, train=named, count=24, backbone="none")
+        assert found.measures.swd is not None
+        with pytest.raises(DataError, match=r"gone\.jsonl"):
+            animepggan.crop(named, tmp_path / "cut", landmarks=tmp_path / "gone.jsonl")
+        with pytest.raises(DataError, match="no such folder"):
+            animepggan.curate(named, tmp_path / "out", keep=tmp_path / "gone")
+
+
+def test_home_is_spelled_out(model: animepggan.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    recipe, data = runs.write_recipe(tmp_path), runs.pictures(tmp_path / "faces")
+    assert animepggan.pretrain(recipe, data=data, output="~/run").folder == tmp_path / "run"
+    assert model.save("~/saved") == tmp_path / "saved"
+    (tmp_path / "film.mp4").write_text("no film")
+    assert [bad.name for bad in animepggan.frames("~", "~/stills").unreadable] == [str(tmp_path / "film.mp4")]
+    with pytest.raises(DataError, match=str(tmp_path / "gone.jsonl")):
+        animepggan.crop("~/faces", "~/cut", landmarks="~/gone.jsonl")
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_full_disk_and_no_memory_are_errors_of_ours(
+    model: animepggan.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = runs.pictures(tmp_path / "faces")
+
+    def no_memory(*_: object, **__: object) -> None:
+        raise MemoryError("1 TB")
+
+    for use in (
+        lambda: animepggan.check(data, backbone="none", bar=no_memory),
+        lambda: animepggan.evaluate(model, data, count=8, backbone="none", bar=no_memory),
+        lambda: animepggan.pretrain(runs.write_recipe(tmp_path), data=data, output=tmp_path / "run", watch=no_memory),
+    ):
+        with pytest.raises(ResourceError, match="not enough memory: 1 TB"):
+            use()
+    walk = model.interpolate([1, 2], frames=4)
+    monkeypatch.setattr("torch.nn.functional.conv2d", no_memory)
+    for draw in (lambda: model.sample([1]), lambda: next(walk)):
+        with pytest.raises(ResourceError, match="not enough memory"):
+            draw()
 
 
 @pytest.mark.parametrize(

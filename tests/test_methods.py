@@ -1,4 +1,4 @@
-"""The methods against learning a small set by heart: each does what its paper says, and stopped runs go on with it."""
+"""The methods against overfitting a small set: each does what its paper says, and stopped runs go on with it."""
 
 from __future__ import annotations
 
@@ -510,7 +510,7 @@ def test_the_average_of_a_base_makes_way_unless_the_ramp_is_long(ramp: float, ha
 def test_all_that_is_remembered_of_scores_comes_back(
     tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # In so few steps no discriminator learns anything by heart: another number that is different at each look.
+    # In so few steps no discriminator overfits: another number that is different at each look.
     monkeypatch.setattr(Controller, "overfitting", property(lambda self: abs(self.train - self.validation)))
     given = resolve(
         *EVERY, "augmentation.target=0.0001", "measures.hold_out=0.25", "schedule.stabilize_kimg={4: 0.032, 8: 0.032}"

@@ -740,6 +740,18 @@ def test_the_budget_counts_all_arrays_and_lower_levels_first(
         shutil.rmtree(cache)
 
 
+def test_a_set_that_outgrows_the_budget_is_encoded_from_there_on(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(BUDGET, "0.0011")  # four pictures of 256 px, and not five
+    root = folder_of(tmp_path / "set", 2, side=256)
+    for count, fits in ((2, True), (4, True), (9, False)):
+        folder_of(root, count, side=256)
+        corpus = load(root, 256)
+        assert (256 in arrays_in(cache)) == fits
+        assert np.array_equal(pixels_of(corpus), wanted_pixels(root, list(corpus.names), 256))
+
+
 def test_many_shards_of_encoded_pictures(encoded: Path, small_shards: None) -> None:
     set_ = Watched(encoded)
     corpus = set_.load(256)

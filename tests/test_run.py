@@ -583,6 +583,19 @@ def test_a_damaged_checkpoint_pushes_out_no_whole_one(tmp_path: Path) -> None:
     alike(folder, trained("checkpoints.keep=1"))
 
 
+def test_a_checkpoint_that_somebody_removed_stops_no_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with opened(folder, resolve()) as run:
+        run.stopper.signal_number = signal.SIGTERM
+        with pytest.raises(Interrupted):
+            list(run.train())
+    with opened(folder, resolve()) as run:
+        assert run.checkpoints.last == folder / "checkpoints" / "images-000000004"
+        shutil.rmtree(run.checkpoints.last)
+        list(run.train())
+    alike(folder, trained())
+
+
 def test_when_no_checkpoint_can_be_read_nothing_is_touched(tmp_path: Path) -> None:
     folder = copied(trained(), tmp_path / "run")
     for checkpoint in checkpoints_of(folder):

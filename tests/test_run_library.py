@@ -10,6 +10,7 @@ import runs
 from runs import FEW, same, trained
 
 from animepggan import cli
+from animepggan.corpus.demo import COUNTS
 from animepggan.errors import AnimepgganError, DataError, Interrupted, ModelError, RecipeError
 from animepggan.recipe import load_recipe
 from animepggan.run import Event, finetune, pretrain
@@ -104,6 +105,26 @@ def test_a_watcher_may_stop_a_run_and_another_call_goes_on() -> None:
     assert "continuing runs/tiny-faces at 24 of 64 images" in said
     whole = pretrain("tiny.yaml", data="faces", output="whole")
     same(run.checkpoint, whole.checkpoint)
+
+
+def test_a_watcher_that_fails_leaves_a_closed_run() -> None:
+    def stop(event: Event) -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError) as failure:  # noqa: PT011 (holds the traceback, and so what that refers to)
+        pretrain("tiny.yaml", data="faces", watch=stop)
+    assert runs.status(Path("runs/tiny-faces"))["state"] == "interrupted"
+    del failure
+
+
+def test_that_a_demo_corpus_is_drawn_is_said_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ANIMEPGGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(COUNTS, "yui", 3)
+    for times in (1, 0):
+        said: list[str] = []
+        with pytest.raises(DataError):  # three are too few for a batch
+            pretrain("tiny.yaml", data="demo:yui", settings={"schedule.batch_size": 8}, say=said.append)
+        assert said.count("drawing demo:yui into the cache") == times
 
 
 def test_a_signal_saves_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -48,6 +49,16 @@ def verbs() -> None:
     """Draw your favourite character with a progressively grown GAN."""
 
 
+class Warnings(logging.Handler):
+    """Says the library's warnings as those of a verb."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(f"warning: {record.getMessage()}")
+
+
+WARNINGS = Warnings(logging.WARNING)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (the process's own by default) and return the exit code.
 
@@ -56,10 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name that is not text comes out as it is, or spelled out
         utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
         sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+    log = logging.getLogger("animepggan")
+    log.addHandler(WARNINGS)
     try:
         code = _run(sys.argv[1:] if arguments is None else list(arguments))
     except KeyboardInterrupt:  # the second one, while the first or an error was being reported
         code = INTERRUPTED
+    finally:
+        log.removeHandler(WARNINGS)
     try:
         print(end="", flush=True)
     except BrokenPipeError:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +28,13 @@ from animepggan.corpus.scenes import Taken, pick_stills
 from animepggan.corpus.spec import Bad
 from animepggan.corpus.sweep import in_order
 from animepggan.corpus.video import ENDINGS, Video, VideoError, picture, pyav
-from animepggan.disk import replacing
-from animepggan.errors import DataError
+from animepggan.disk import expanded, replacing
+from animepggan.errors import DataError, RecipeError, resource_errors
 
 RECORD = "videos.jsonl"
 DEFAULT_OUTPUT = Path("data", "stills")
 
+Format = Literal["png", "jpeg"]
 DecodeLater = Callable[[], NDArray[np.uint8]]
 
 _KEYS = {"name", "path", "fingerprint", "wanted"}  # of a row
@@ -55,6 +56,7 @@ class FramesSummary:
         return sum({video.name: video.stills for video in self.videos}.values())
 
 
+@resource_errors()
 def frames(
     videos: str | Path | Sequence[str | Path],
     output: str | Path = DEFAULT_OUTPUT,
@@ -62,7 +64,7 @@ def frames(
     every: float = 1.0,
     start: float = 0.0,
     end: float | None = None,
-    format: Literal["png", "jpeg"] = "png",
+    format: Format = "png",
     quality: int = 95,
     bar: Bar = silent,
 ) -> FramesSummary:
@@ -73,16 +75,24 @@ def frames(
     that cannot be read, stop nothing.
 
     Raises DataError where there are no videos or PyAV is missing, BusyError where another process writes to `output`,
-    OSError where a still cannot be written.
+    RecipeError where a value is out of its range, ResourceError where a still cannot be written.
     """
+    if format not in get_args(Format):
+        raise RecipeError(f"format {format!r} is neither {' nor '.join(get_args(Format))}")
+    if not 1 <= quality <= 100:
+        raise RecipeError(f"quality {quality} is not a number from 1 to 100")
+    if not 0 <= every < math.inf or not 0 <= start < math.inf:
+        raise RecipeError(f"every {every}, start {start}: seconds are numbers from 0 on")
+    if end is not None and not end > start:
+        raise RecipeError(f"end {end} is not after start {start}")
     pyav()
-    paths = [Path(path) for path in ([videos] if isinstance(videos, str | Path) else videos)]
+    paths = [expanded(path) for path in ([videos] if isinstance(videos, str | Path) else videos)]
     found = find_videos(paths)
     if not found:
         shown = printable(", ".join(map(str, paths)))
         raise DataError(f"{shown}: no videos in there\nname the files, or folders that hold them")
     wanted = {"every": every, "start": start, "end": end, "format": format, "quality": quality}
-    summary = FramesSummary(Path(output).expanduser(), [], [])
+    summary = FramesSummary(expanded(output), [], [])
     with open_record(summary.output / RECORD, "name") as record:
         fingerprints: dict[Path, str] = {}
         spans: dict[Path, float] = {}  # seconds to read, as far as the file says

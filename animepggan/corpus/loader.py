@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import compress
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -124,7 +125,7 @@ class Corpus:
     @classmethod
     def load(
         cls,
-        data: str | Source,
+        data: str | Path | Source,
         *,
         resolution: int,  # pixels, of the last stage
         random_shift: int = 0,  # pixels
@@ -139,7 +140,7 @@ class Corpus:
         Raises DataError when there are no pictures or more than `max_bad` of them are unusable, ResourceError when the
         cache's disk is full or cannot be written, and whatever `source_of` raises.
         """
-        source = data if isinstance(data, Source) else source_of(data)
+        source = source_of(data)
         try:
             red, green, blue = ImageColor.getrgb(background)[:3]
         except ValueError as error:

@@ -29,8 +29,14 @@ __all__ = ["READ_ERRORS", "Bad", "Entry", "Source", "source_of"]
 _DEMOS: dict[str, Literal["general", "yui"]] = {"demo:general": "general", "demo:yui": "yui"}
 
 
-def source_of(spec: str) -> Source:
-    """Find what a SPEC stands for. Raises DataError, or HubError for `hub:`; so may listing its pictures, later."""
+def source_of(data: str | Path | Source) -> Source:
+    """Find what a SPEC stands for; a source stands for itself.
+
+    Raises DataError, or HubError for `hub:`; so may listing its pictures, later.
+    """
+    if isinstance(data, Source):
+        return data
+    spec = str(data)
     if spec.startswith("demo:"):
         return _demo(spec)
     if spec.startswith("hub:"):

@@ -77,7 +77,7 @@ class RealPictures:
     @classmethod
     def load(
         cls,
-        data: str | Source,
+        data: str | Path | Source,
         *,
         resolution: int,  # pixels
         background: str = "#ffffff",  # under transparent pictures

@@ -48,6 +48,7 @@ class Health:
         self._last: dict[str, deque[float]] = {key: deque(maxlen=FEW) for key in LEAST}
         self._ill: dict[str, int] = {}  # by fault, how many lines without it are still to come until it is over
         self._resolution: int | None = None
+        self._real: dict[int, float] = {}  # by resolution, how much real pictures differ
         for record in records:
             self.add(record)
 
@@ -96,18 +97,19 @@ class Health:
             return f"the gradient penalty, {penalty:.3g}, has outgrown the distance between the scores, {distance:.3g}"
         return None
 
-
-@torch.no_grad()
-def variety(state: State, corpus: Corpus) -> float | None:
-    """How much pictures drawn from a few fixed latents differ from one another, relative to real ones; None where those
-    do not differ.
-    """
-    recipe, side = state.recipe, state.resolution
-    latents = torch.randn(PICTURES, recipe.latent_dim, generator=stream("previews", recipe.seed))
-    chunks = torch.split(latents, max(1, CHUNK_PIXELS // side**2))
-    drawn = [state.generator(chunk.to(state.device), state.alpha).clamp(-1, 1).cpu() for chunk in chunks]
-    of_real = spread(corpus.batch(0, PICTURES, resolution=side, seed=recipe.seed, mirror=recipe.mirror))
-    return round(spread(torch.cat(drawn)) / of_real, 4) if of_real else None
+    @torch.no_grad()
+    def variety(self, state: State, corpus: Corpus) -> float | None:
+        """How much pictures drawn from a few fixed latents differ from one another, relative to real ones of `corpus`,
+        the same at every call; None where those do not differ.
+        """
+        recipe, side = state.recipe, state.resolution
+        latents = torch.randn(PICTURES, recipe.latent_dim, generator=stream("previews", recipe.seed))
+        chunks = torch.split(latents, max(1, CHUNK_PIXELS // side**2))
+        drawn = [state.generator(chunk.to(state.device), state.alpha).clamp(-1, 1).cpu() for chunk in chunks]
+        if side not in self._real:  # once: a batch out of turn costs the corpus what it has read ahead
+            real = corpus.batch(0, PICTURES, resolution=side, seed=recipe.seed, mirror=recipe.mirror)
+            self._real[side] = spread(real)
+        return round(spread(torch.cat(drawn)) / self._real[side], 4) if self._real[side] else None
 
 
 def spread(pictures: Tensor) -> float:

@@ -11,10 +11,10 @@ import torch
 
 from animepggan.checkpoint import checkpoints_of, load_networks, look_up, read_config, read_tensors, tidy, verify
 from animepggan.corpus import Corpus
-from animepggan.errors import ModelError
+from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe, recipe_difference, schedule_of
 from animepggan.run.folder import RECIPE, recipe_of_run
-from animepggan.sampling.draw import Precision
+from animepggan.sampling.draw import Precision, check_precision
 from animepggan.training import State
 from animepggan.transfer import Base, anchor, check_alone, check_unmoved, first_resolution, load_base
 
@@ -49,6 +49,14 @@ class RunOptions:
     restart: bool = False  # a run in the folder is moved aside
     allow: Sequence[str] = ()  # keys of the recipe that may differ from the run in the folder
     patience: int | None = None  # measures without a better one after which the run ends
+
+    def __post_init__(self) -> None:
+        """RecipeError where they are out of their ranges or exclude each other."""
+        check_precision(self.precision)
+        if self.patience is not None and self.patience < 1:
+            raise RecipeError(f"patience {self.patience} is not a number of measures from 1 on")
+        if self.resume and self.restart:
+            raise RecipeError("resume and restart exclude each other")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from animepggan.checkpoint import checkpoints_of, look_up, read_config, verify
 from animepggan.corpus import Corpus
 from animepggan.corpus.description import write_lines
-from animepggan.disk import PARTIAL, locked
+from animepggan.disk import PARTIAL, locked, make_folder
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe, load_recipe
 from animepggan.recipe.keys import LAYER
@@ -34,9 +34,10 @@ OURS = {RECIPE, STATUS, BAD, "log.jsonl", "previews", "checkpoints", "tensorboar
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold the run folder, which need not be there yet; BusyError where another process does."""
+    """Hold the run folder, which need not be there yet; BusyError where another process does, RecipeError where it
+    would lie below a file."""
     place = folder.resolve()
-    place.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(place.parent)
     busy = f"{folder}: another process is training here; wait for it, or choose another --output"
     # Beside the folder, not in it: the folder itself may be moved aside.
     with locked(place.with_name(f".{place.name}.lock"), busy):

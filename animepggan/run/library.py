@@ -7,8 +7,9 @@ passes `watch` (called with an `Event` after every step), `say` and `warn` (with
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ from animepggan.corpus.demo import cached
 from animepggan.corpus.likeness import clusters_in
 from animepggan.corpus.names import printable
 from animepggan.device import device_of
-from animepggan.disk import cache_folder
-from animepggan.errors import DataError, RecipeError
+from animepggan.disk import cache_folder, expanded
+from animepggan.errors import DataError, RecipeError, resource_errors
 from animepggan.recipe import Resolved, find_recipe, load_recipe
 from animepggan.recipe.keys import leaves
 from animepggan.recipe.text import value_text
@@ -57,6 +58,7 @@ class FinishedRun:
     notes: tuple[str, ...]  # what `warn` was told of the run that it went on from, and of what is measured
 
 
+@resource_errors()
 def pretrain(
     recipe: str | Path,
     *,
@@ -88,13 +90,14 @@ def pretrain(
     Raises RecipeError, DataError, ModelError, ResourceError, BusyError and DivergedError; Interrupted where SIGINT or
     SIGTERM came while it trained in the main thread, once the run is saved.
     """
-    where = device_of(device)  # told before pictures are decoded, which can take long
+    # Before pictures are decoded, which can take long.
+    how = RunOptions(device_of(device), precision, reference, resume, restart, allow, patience)
     tell = Callbacks(bar, say, warn, watch)
     resolved = pretraining_recipe(recipe, data, settings, seed, tell)
-    how = RunOptions(where, precision, reference, resume, restart, allow, patience)
     return _train(resolved, load_corpus(resolved, tell), None, output, how, tell)
 
 
+@resource_errors()
 def finetune(
     base: str | Path | None = None,
     data: str | Path | None = None,
@@ -123,11 +126,10 @@ def finetune(
 
     The rest is as for `pretrain`. Raises what that raises, and HubError where the hub does not deliver the base.
     """
-    where = device_of(device)
+    how = RunOptions(device_of(device), precision, reference, resume, restart, allow, patience)
     tell = Callbacks(bar, say, warn, watch)
     resolved, start, corpus = finetuning_recipe(base, data, recipe, settings, seed, tell)
     assert corpus is not None
-    how = RunOptions(where, precision, reference, resume, restart, allow, patience)
     return _train(resolved, corpus, start, output, how, tell)
 
 
@@ -196,7 +198,13 @@ def load_corpus(resolved: Resolved, tell: Callbacks, spec: str | None = None) ->
             "--data takes a folder, a zip, a tar, demo:general, demo:yui, or hub:datasets/owner/name"
         )
     if data in ("demo:general", "demo:yui"):  # drawn into the cache on first use
-        cached("yui" if data == "demo:yui" else "general", bar=tell.bar)
+        say_once = cache(tell.say)
+
+        def bar(what: str, done: int, total: int) -> None:
+            say_once(f"drawing {data} into the cache")
+            tell.bar(what, done, total)
+
+        cached("yui" if data == "demo:yui" else "general", bar=bar)
     corpus = Corpus.load(
         data,
         resolution=recipe.resolution,
@@ -237,7 +245,7 @@ def _train(
     tell: Callbacks,
 ) -> FinishedRun:
     """Start or continue the run in the output folder, and follow it to its end."""
-    folder = Path("runs") / f"{resolved.recipe.name}-{corpus.name}" if output is None else Path(output)
+    folder = Path("runs") / f"{resolved.recipe.name}-{corpus.name}" if output is None else expanded(output)
     extend_data = resolved.recipe.extend_data
     base_corpus = None if extend_data is None else load_corpus(resolved, tell, extend_data)
     with open_run(folder, resolved, Inputs(corpus, base, base_corpus), options, tell.bar) as run:
@@ -248,8 +256,9 @@ def _train(
         else:
             verb = "continuing" if run.state.images_seen else "starting"
             tell.say(f"{verb} {folder} at {run.state.images_seen} of {run.schedule.total_images} images")
-            for event in run.train():
-                tell.watch(event)
+            with closing(run.train()) as events:  # where `watch` raises, the log and the status are closed at once
+                for event in events:
+                    tell.watch(event)
         if run.gave_up is not None:
             tell.say(f"stopped: {run.gave_up}")
         checkpoints = run.checkpoints

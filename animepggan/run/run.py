@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from animepggan.disk import cache_folder, write_json, write_text
 from animepggan.errors import BUG, AnimepgganError, Interrupted, ModelError, RecipeError, resource_error
 from animepggan.metrics.split import split
 from animepggan.recipe import Resolved, dump, schedule_of
-from animepggan.report.health import Health, variety
+from animepggan.report.health import Health
 from animepggan.report.log import Log, read_log
 from animepggan.report.measures import Measurer, make_measurer, value_of
 from animepggan.report.previews import save_preview, save_real
@@ -105,7 +105,7 @@ class Run:
             f"{best.record['images_seen'] / 1000:g} kimg"
         )
 
-    def train(self) -> Iterator[Event]:
+    def train(self) -> Generator[Event]:
         """Train to the end, yielding every step; Interrupted after a signal, once the run is saved."""
         if self.finished:
             return
@@ -145,7 +145,7 @@ class Run:
             measures = self.measurer.try_measure(state)
         record = None
         if measures or ended or crosses(progress, recipe.log.every_kimg):
-            record = log.line({**measures, "variety": variety(state, self.corpus)})
+            record = log.line({**measures, "variety": health.variety(state, self.corpus)})
             if warnings := health.add(record):
                 record["warnings"] = warnings
             log.write(record)

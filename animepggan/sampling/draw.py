@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from animepggan.checkpoint import Loaded
-from animepggan.errors import ModelError, RecipeError
+from animepggan.errors import ModelError, RecipeError, resource_errors
 from animepggan.networks import Generator
 from animepggan.sampling.fold import fold
 from animepggan.sampling.latents import latents_of
@@ -27,6 +27,12 @@ TOGETHER = 32  # pixels a side, up to this one; the higher ones, whose features 
 CPU_CHUNK_PIXELS = 1 << 16  # 1 picture at 256: the features of more do not stay in the cache
 GPU_CHUNK_PIXELS = 1 << 20
 FILLED_CHUNK = 4  # pictures, in bfloat16: see `draw`
+
+
+def check_precision(precision: str) -> None:
+    """RecipeError where it is none."""
+    if precision not in get_args(Precision):
+        raise RecipeError(f"precision {precision!r} is neither {' nor '.join(get_args(Precision))}")
 
 
 def to_uint8(pictures: Tensor) -> NDArray[np.uint8]:
@@ -45,6 +51,7 @@ def mean_features(generator: Generator) -> Tensor:
     return torch.stack(means).mean(dim=0, keepdim=True)
 
 
+@resource_errors()
 def draw(
     loaded: Loaded,
     latents: Iterable[Tensor],  # each [latent_dim]
@@ -58,8 +65,10 @@ def draw(
     Latents are taken in chunks, so that memory stays bounded. In fp32 a latent's picture is the same within 1/255
     whatever is drawn beside it; in bf16, whose roundings are larger, the last chunk is filled up, so that the
     arithmetic of a picture does not depend on how many there are. RecipeError where `truncation` is out of its
-    range or `resolution` is not one that this model has; ModelError where the model's numbers are not finite.
+    range or `resolution` is not one that this model has; ModelError where the model's numbers are not finite;
+    ResourceError for want of memory.
     """
+    check_precision(precision)
     if not 0 <= truncation <= 2:
         raise RecipeError(f"truncation {truncation} is not a number from 0 to 2")
     own, wanted = loaded.generator.resolution, resolution or loaded.generator.resolution
@@ -69,7 +78,12 @@ def draw(
         raise RecipeError(f"resolution {wanted}: this model draws {own} px and nothing larger")
     mean = mean_features(loaded.generator) if truncation != 1 else None
     generator = fold(loaded.generator, torch.bfloat16 if precision == "bf16" else torch.float32)
-    return _draw(loaded, generator, latents, truncation, mean, own // wanted)
+
+    def pictures() -> Iterator[NDArray[np.uint8]]:
+        with resource_errors():
+            yield from _draw(loaded, generator, latents, truncation, mean, own // wanted)
+
+    return pictures()
 
 
 def _draw(

@@ -33,16 +33,16 @@ class Adversaries:
         self.objective = state.recipe.objective
         self.alpha = alpha
         self.precision = precision
-        self.written: Any = reference if state.reference else fast
+        self.passes: Any = reference if state.reference else fast
 
     def generate(self, latents: Tensor) -> Tensor:
         """[n, latent_dim] -> [n, 3, r, r]."""
-        pictures: Tensor = self.written.generate(self.state.generator, latents, self.alpha, self.precision)
+        pictures: Tensor = self.passes.generate(self.state.generator, latents, self.alpha, self.precision)
         return pictures
 
     def discriminate(self, pictures: Tensor) -> Tensor:
         """[n, 3, r, r] -> [n]."""
-        scores: Tensor = self.written.discriminate(self.state.discriminator, pictures, self.alpha, self.precision)
+        scores: Tensor = self.passes.discriminate(self.state.discriminator, pictures, self.alpha, self.precision)
         return scores
 
     def discriminator_loss(self, real: Tensor, fake: Tensor, mix: Tensor, *, penalized: bool) -> DiscriminatorLoss:
@@ -52,7 +52,7 @@ class Adversaries:
         """
         objective, lecam = self.objective, self.state.methods.lecam
         if objective.name == "wgan-gp":
-            loss: DiscriminatorLoss = self.written.wgan_gp(
+            loss: DiscriminatorLoss = self.passes.wgan_gp(
                 self.state.discriminator, real, fake, mix, self.alpha, objective, self.precision, lecam
             )
             return loss

@@ -39,8 +39,8 @@ from animepggan.corpus.names import printable
 from animepggan.corpus.spec import Bad, Entry, Source, source_of
 from animepggan.corpus.sweep import attempt, in_order
 from animepggan.corpus.worker import cores, serve
-from animepggan.disk import replacing
-from animepggan.errors import DataError, ResourceError
+from animepggan.disk import expanded, replacing
+from animepggan.errors import DataError, ResourceError, resource_errors
 
 RECORD = ".done.jsonl"
 PICTURES = "pictures"
@@ -79,8 +79,9 @@ class CropSummary:
     reasons: dict[str, int]  # why faces were rejected, the numbers in the reasons left out
 
 
+@resource_errors()
 def crop(
-    data: str | Source,
+    data: str | Path | Source,
     output: str | Path | None = None,
     *,
     size: int = CropOptions.size,
@@ -103,14 +104,14 @@ def crop(
 
     Goes on where an earlier start with the same options ended; ModelError where the options are others or the detector
     cannot work, DataError where `output` holds anything else, lies in the corpus or no picture is there, BusyError
-    where another process is cutting.
+    where another process is cutting, ResourceError for want of disk or memory.
     """
-    source = source_of(data) if isinstance(data, str) else data
-    output = Path("data", f"{source.name}-faces") if output is None else Path(output).expanduser()
+    source = source_of(data)
+    output = Path("data", f"{source.name}-faces") if output is None else expanded(output)
     options = CropOptions(size, loose, min_face, max_tilt, confidence)
     finder: Detector | Given
     if landmarks is not None:
-        finder = Given(Path(landmarks))
+        finder = Given(expanded(landmarks))
     elif detector is None or isinstance(detector, str):
         finder = open_detector(detector, smallest=min_face, largest_tilt=max_tilt)
     else:

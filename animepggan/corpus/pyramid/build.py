@@ -88,8 +88,9 @@ def build(
     total = sum(len(part) for _, part in todo)
     if before:
         _say_changes(say, shown, before, entries, sum(count for file, count in named.items() if file not in there))
+    if before and len(entries) <= 2 * sum(named.values()):
         encoded = before.facts["encoded"]
-    else:
+    else:  # the first time, and when there are many more: shards that are there stay as they are
         encoded = encoded_sides(shape, len(entries), folder, budget())
     done = sum(len(part) for file, part in parts if file in there and file not in named)
     if todo and done:

@@ -13,7 +13,7 @@ from animepggan.corpus.decode import fingerprint
 
 
 class ClusterTable:
-    """Which pictures form which cluster, in arrays. ClusterTable are in the order of their first pictures."""
+    """Which pictures form which cluster, in arrays. Clusters are in the order of their first pictures."""
 
     def __init__(self, members: NDArray[Any], starts: NDArray[Any], shares: NDArray[Any]) -> None:
         self.members = members  # uint32 [pictures]: cluster after cluster

@@ -36,7 +36,7 @@ class Convolution:
         self.scale = module.scale / 4 if module.resample == "down" else module.scale
         self.bias = module.bias.detach().to(dtype)
         weight = module.weight.detach()[:, :into]
-        self.exact = weight.dtype
+        self.weight_dtype = weight.dtype
         exact = dtype == weight.dtype and weight.device.type == "cpu"
         self.minimal: MinimalFilter | None = None
         if exact and weight.shape[2] == 3 and min(weight.shape[:2]) >= WIDE:
@@ -89,7 +89,7 @@ class Convolution:
         if self.resample is not None:  # through `widen`
             total = total[:, :, 1:] + total[:, :, :-1]
             total = total[:, :, :, 1:] + total[:, :, :, :-1]
-        return total.to(self.exact).mul_(self.scale)
+        return total.to(self.weight_dtype).mul_(self.scale)
 
     def leave(self, gradients: Gradients, delta: Tensor, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Put into `gradients` the bias's, by `delta`, and the weight's, by `pairs`, where they are trained."""
