@@ -16,12 +16,22 @@ from animepggan.report.health import LEAST, LINES, TIMES, VARIETY, WELL, Health
 from animepggan.training import State
 
 TRACES: dict[str, Any] = json.loads((Path(__file__).parent / "health_traces.json").read_text(encoding="utf-8"))
-"""Lines of the logs of runs on anime faces (scripts/measure_collapse.py), by whether they collapsed, and by run."""
+"""Logs of runs on anime faces (scripts/measure_collapse.py), a line each 0.5 kimg, by whether they collapsed."""
+RUNS = [(name, together) for name in (*TRACES["collapsed"], *TRACES["healthy"]) for together in (1, 2, 4)]
+"""Each as it was, and as it would have been with a line each 1 and 2 kimg."""
 ABSURD = "schedule.learning_rate=1.0"
 
 
-def lines(trace: list[list[Any]]) -> list[dict[str, Any]]:
-    return [dict(zip(TRACES["columns"], row, strict=True)) for row in trace]
+def trace(name: str, together: int) -> list[dict[str, Any]]:
+    """A run's log, of so many lines one: the means over its steps, the rest as it was at its end."""
+    rows = (TRACES["collapsed"] | TRACES["healthy"])[name]
+    lines = [dict(zip(TRACES["columns"], row, strict=True)) for row in rows]
+    joined = []
+    for start in range(0, len(lines), together):
+        few = lines[start : start + together]
+        means = {key: sum(each[key] for each in few) / len(few) for key in ("gradient_penalty", "wasserstein")}
+        joined.append({**few[-1], **means})
+    return joined
 
 
 def line(**values: Any) -> dict[str, Any]:
@@ -35,28 +45,20 @@ def health(*overrides: str) -> Health:
 # By the log's lines
 
 
-@pytest.mark.parametrize("name", TRACES["collapsed"])
-def test_a_run_that_collapsed_was_warned_of_by_8_kimg(name: str) -> None:
-    found = health()
-    warned = [each["images_seen"] for each in lines(TRACES["collapsed"][name]) if found.add(each)]
-    assert warned
-    assert warned[0] <= 8000
-
-
-@pytest.mark.parametrize("name", TRACES["healthy"])
-def test_a_healthy_run_is_never_warned_of(name: str) -> None:
-    found = health()
-    assert [each["images_seen"] for each in lines(TRACES["healthy"][name]) if found.add(each)] == []
-
-
-@pytest.mark.parametrize("name", TRACES["collapsed"])
-def test_a_resumed_run_says_what_it_would_have(name: str) -> None:
-    trace = lines(TRACES["collapsed"][name])
-    whole = health()
-    said = [whole.add(each) for each in trace]
-    for half in range(0, len(trace), 5):
-        resumed = Health(runs.recipe(), trace[:half])
-        assert [resumed.add(each) for each in trace[half:]] == said[half:]
+@pytest.mark.parametrize(("name", "together"), RUNS)
+def test_a_run_that_collapsed_is_warned_of_by_8_kimg_and_a_healthy_one_never(name: str, together: int) -> None:
+    base = ("base=some",) if "a base" in name else ()
+    lines = trace(name, together)
+    found = health(*base)
+    said = [found.add(each) for each in lines]
+    warned = [each["images_seen"] for each, warnings in zip(lines, said, strict=True) if warnings]
+    if name in TRACES["healthy"]:
+        assert warned == []
+    else:
+        assert warned[0] <= 8000
+    for cut in range(0, len(lines), 5):  # a run that is resumed there says what it would have
+        resumed = Health(runs.recipe(*base), lines[:cut])
+        assert [resumed.add(each) for each in lines[cut:]] == said[cut:]
 
 
 @pytest.mark.parametrize("key", LEAST)
@@ -102,6 +104,22 @@ def test_a_penalty_is_too_high_at_the_very_start_where_the_discriminator_is_too_
         assert found.add(line(gradient_penalty=0.9 * TIMES * weight)) == []
         assert len(found.add(line(gradient_penalty=1.1 * TIMES * weight))) == 1
     assert health("objective.name=r1-logistic").add(line(gradient_penalty=1e6)) == []
+
+
+def test_a_penalty_that_outgrows_the_distance_between_the_scores_is_warned_of() -> None:
+    bad, good = line(gradient_penalty=0.9, wasserstein=0.6), line(gradient_penalty=0.2, wasserstein=0.1)
+    found = health("base=some")  # whose discriminator is not flat
+    assert [found.add(bad), found.add(bad)] == [[], []]
+    (warning,) = found.add(bad)
+    assert "the gradient penalty, 0.9, has outgrown the distance between the scores, 0.6" in warning
+    assert found.add(bad) == []
+    found = health()
+    assert [found.add(bad) for _ in range(LINES)] == [[]] * LINES  # a run begins like that
+    assert [found.add(each) for each in (good, good, bad)] == [[], [], []]
+    assert len(found.add(bad)) == 1
+    assert [found.add(good) for _ in range(LINES)] == [[]] * LINES  # so small a penalty may be larger
+    found = health("objective.name=r3")
+    assert [found.add(each) for each in (good, good, bad, bad, bad)] == [[]] * 5
 
 
 def test_lines_without_an_r1_penalty_do_not_count() -> None:
