@@ -118,6 +118,8 @@ def test_a_penalty_that_outgrows_the_distance_between_the_scores_is_warned_of() 
     assert [found.add(each) for each in (good, good, bad)] == [[], [], []]
     assert len(found.add(bad)) == 1
     assert [found.add(good) for _ in range(LINES)] == [[]] * LINES  # so small a penalty may be larger
+    found = health("base=some")
+    assert [found.add({**bad, "phase": "fade"}) for _ in range(LINES)] == [[]] * LINES  # new layers unsettle it
     found = health("objective.name=r3")
     assert [found.add(each) for each in (good, good, bad, bad, bad)] == [[]] * 5
 

@@ -88,6 +88,10 @@ class Health:
 
     def _outgrown(self, record: Mapping[str, Any]) -> str | None:
         """WGAN-GP's penalty where it is larger than the distance that it is paid for, in most of the last lines."""
+        if record.get("phase") == "fade":  # layers that are new unsettle it for a few kimg
+            for values in self._last.values():
+                values.clear()
+            return None
         for key, values in self._last.items():
             values.append(value_of(record, key) or 0.0)
         penalty, distance = (median(values) for values in self._last.values())
