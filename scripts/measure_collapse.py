@@ -42,6 +42,7 @@ ROWS = (
     Row("default", 0.005, 8, None, (8, 16)),
     Row("old-50", 0.02, 4, 50, (8,)),
     Row("rate-0.01", 0.01, 4, None, (8, 16)),
+    Row("rate-0.01-8", 0.01, 8, None, (8, 16)),
     Row("default-50", 0.005, 8, 50, (8, 16)),
     Row("rate-0.002", 0.002, 8, None, (8, 16)),
     Row("scratch-0.01", 0.01, 8, None, (60, 80), base=False),

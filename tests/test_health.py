@@ -16,9 +16,9 @@ from animepggan.report.health import LEAST, LINES, TIMES, VARIETY, WELL, Health
 from animepggan.training import State
 
 TRACES: dict[str, Any] = json.loads((Path(__file__).parent / "health_traces.json").read_text(encoding="utf-8"))
-"""Logs of runs on anime faces (scripts/measure_collapse.py), a line each 0.5 kimg, by whether they collapsed."""
+"""Logs of runs on anime faces (scripts/measure_collapse.py), a line each 0.5 kimg or 1, by whether they collapsed."""
 RUNS = [(name, together) for name in (*TRACES["collapsed"], *TRACES["healthy"]) for together in (1, 2, 4)]
-"""Each as it was, and as it would have been with a line each 1 and 2 kimg."""
+"""Each as it was, and as it would have been with half and a quarter of the lines."""
 ABSURD = "schedule.learning_rate=1.0"
 
 
@@ -107,17 +107,19 @@ def test_a_penalty_is_too_high_at_the_very_start_where_the_discriminator_is_too_
 
 
 def test_a_penalty_that_outgrows_the_distance_between_the_scores_is_warned_of() -> None:
-    bad, good = line(gradient_penalty=0.9, wasserstein=0.6), line(gradient_penalty=0.2, wasserstein=0.1)
+    bad, good = line(gradient_penalty=1.9, wasserstein=0.6), line(gradient_penalty=0.2, wasserstein=0.1)
     found = health("base=some")  # whose discriminator is not flat
     assert [found.add(bad), found.add(bad)] == [[], []]
     (warning,) = found.add(bad)
-    assert "the gradient penalty, 0.9, has outgrown the distance between the scores, 0.6" in warning
+    assert "the gradient penalty, 1.9, has outgrown the distance between the scores, 0.6" in warning
     assert found.add(bad) == []
     found = health()
     assert [found.add(bad) for _ in range(LINES)] == [[]] * LINES  # a run begins like that
     assert [found.add(each) for each in (good, good, bad)] == [[], [], []]
     assert len(found.add(bad)) == 1
     assert [found.add(good) for _ in range(LINES)] == [[]] * LINES  # so small a penalty may be larger
+    found = health("base=some")
+    assert [found.add({**bad, "phase": "fade"}) for _ in range(LINES)] == [[]] * LINES  # new layers unsettle it
     found = health("objective.name=r3")
     assert [found.add(each) for each in (good, good, bad, bad, bad)] == [[]] * 5
 

@@ -28,7 +28,7 @@ FEW = 3  # lines that a median needs at least, and those in which a penalty outg
 WELL = 4  # lines in a row without a fault after which it may be warned of again
 TIMES = 10.0  # a number is out of bounds at so many times its running median
 LEAST = {"gradient_penalty": 5.0, "wasserstein": 30.0}  # and above this: a run that settles has small medians
-STEEP = 0.05  # of its weight: a healthy discriminator of WGAN-GP pays less penalty (0.01 to 0.03 on anime faces)
+STEEP = 0.1  # of its weight: a healthy discriminator of WGAN-GP pays less penalty (0.01 to 0.03 on anime faces)
 VARIETY = 0.25  # below this share of the variety of real pictures, those drawn are nearly one
 
 CALLED = {"gradient_penalty": "the gradient penalty", "wasserstein": "the distance between the scores"}
@@ -88,6 +88,10 @@ class Health:
 
     def _outgrown(self, record: Mapping[str, Any]) -> str | None:
         """WGAN-GP's penalty where it is larger than the distance that it is paid for, in most of the last lines."""
+        if record.get("phase") == "fade":  # layers that are new unsettle it for a few kimg
+            for values in self._last.values():
+                values.clear()
+            return None
         for key, values in self._last.items():
             values.append(value_of(record, key) or 0.0)
         penalty, distance = (median(values) for values in self._last.values())
