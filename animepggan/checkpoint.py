@@ -12,9 +12,7 @@ alone. Nothing is pickled.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -28,7 +26,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from animepggan.disk import PARTIAL, make_folder, sha256_of, sync_file, sync_folder
-from animepggan.errors import ModelError, ResourceError
+from animepggan.errors import ModelError, ResourceError, disk_is_full
 from animepggan.networks import (
     Architecture,
     Generator,
@@ -101,8 +99,7 @@ def write_folder(
         sync_folder(folder.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        # safetensors reports the system's errors as its own, with the system's words.
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
+        full = disk_is_full(error)
         raise ResourceError(
             f"{folder}: not written, {'the disk is full' if full else error}; the checkpoints before it are whole\n"
             f"{'make room' if full else 'mend that'}, then run the same command again: it goes on from the last of them"

@@ -80,12 +80,19 @@ class Interrupted(AnimepgganError):
         self.exit_code = 128 + signal_number
 
 
+def disk_is_full(error: object) -> bool:
+    """Whether `error` says that the disk, or the user's share of it, is full."""
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return os.strerror(errno.ENOSPC) in str(error)  # safetensors and the hub's downloads keep the system's words only
+
+
 def resource_error(error: BaseException) -> ResourceError | None:
     """The words for a full disk, a path that may not be written, or no memory; None when `error` is something else."""
     text = str(error)
     number = error.errno if isinstance(error, OSError) else None
     where = f": {error.filename}" if isinstance(error, OSError) and error.filename is not None else ""
-    if number in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in text:  # safetensors keeps the words only
+    if disk_is_full(error):
         return ResourceError(
             f"no space left on the disk{where}\n"
             "what was written before is untouched; free some space and run the same command again"

@@ -7,7 +7,6 @@ everything: a repository may hold pickles), and errors of one to three lines. Th
 
 from __future__ import annotations
 
-import errno
 import glob
 import logging
 import re
@@ -18,7 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from animepggan.errors import AnimepgganError, HubError, ResourceError
+from animepggan.errors import AnimepgganError, HubError, ResourceError, disk_is_full
 
 CHECKPOINT_FILES = (
     "config.json",
@@ -224,8 +223,7 @@ def _explain(parsed: HubSpec, error: Exception, silence: str | None) -> Animepgg
     while (cause := links[-1].__cause__ or links[-1].__context__) is not None:
         links.append(cause)
     for link in links:
-        full = getattr(link, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        if full or "No space left on device" in str(link):  # how the download helper in Rust says it
+        if disk_is_full(link):
             return ResourceError(
                 f"{parsed}: the disk is full\n"
                 "free some space, or move the hub's cache to another disk with HF_HOME=/path"

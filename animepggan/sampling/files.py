@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from animepggan.disk import replacing
-from animepggan.errors import RecipeError, ResourceError
+from animepggan.errors import RecipeError, ResourceError, disk_is_full
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def output_errors(path: Path) -> Iterator[None]:
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise RecipeError(f"{path}: cannot be written: {error.filename or path} is in the way") from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if disk_is_full(error):
             raise ResourceError(
                 f"{path}: the disk is full; nothing was written here\nmake room, or name another --output"
             ) from error

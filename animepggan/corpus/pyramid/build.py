@@ -6,7 +6,6 @@ picture of a new shard that is in an older one under the same name and stamp is 
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -39,7 +38,7 @@ from animepggan.corpus.pyramid.shard import (
 )
 from animepggan.corpus.source import READ_ERRORS, Bad, Entry, Source
 from animepggan.corpus.sweep import attempt, in_order
-from animepggan.errors import DataError, RecipeError, ResourceError
+from animepggan.errors import DataError, RecipeError, ResourceError, disk_is_full
 
 INDEX = "index.safetensors"
 FORMAT = 2
@@ -293,7 +292,7 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if disk_is_full(error):
             there = next(parent for parent in (folder, *folder.parents) if parent.exists())
             raise ResourceError(
                 f"no space left on the disk for the pictures' pyramid in {folder} "
