@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from animepggan.data import check, curate
     from animepggan.evaluation import evaluate
     from animepggan.model import Model, load
+    from animepggan.pipeline import start
     from animepggan.run import finetune, pretrain
 
 __version__ = "0.1.0"
@@ -42,6 +43,7 @@ __all__ = [
     "frames",
     "load",
     "pretrain",
+    "start",
 ]
 
 _MODULES = {
@@ -54,6 +56,7 @@ _MODULES = {
     "load": "model",
     "Model": "model",
     "pretrain": "run",
+    "start": "pipeline",
 }
 
 if not TYPE_CHECKING:  # a type checker reads the imports above, and so finds a name that is not there

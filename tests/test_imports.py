@@ -44,6 +44,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "evaluation": ANY,
     "data": ANY,
     "run": ANY,
+    "pipeline": ANY,
     "cli": ANY,
     "__main__": ANY,
 }

@@ -22,6 +22,7 @@ from animepggan.cli.common import COMMON_OPTIONS, DEBUG, Verbs, complain, mute
 from animepggan.errors import BUG, AnimepgganError, Interrupted, resource_error
 
 VERBS = {
+    "start": "From screenshots and videos of her to a model that draws her.",
     "pretrain": "Grow a base model from a corpus.",
     "finetune": "Train a base model further on one character.",
     "sample": "Draw pictures.",

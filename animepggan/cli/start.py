@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from animepggan.cli.common import NATURAL, Console, apply_threads, check_device, common_options, device_options
+from animepggan.cli.common import (
+    NATURAL,
+    Console,
+    apply_threads,
+    check_device,
+    common_options,
+    device_options,
+    duration,
+)
 from animepggan.cli.training import PRECISION, watching
 
 STEPS = ("frames", "crop", "curate", "review", "finetune")
@@ -53,8 +62,12 @@ def command(
     if dry_run:
         from animepggan.pipeline.plan import plan_of
 
-        plan = plan_of(sources, **options)
-        console.result("\n".join(map(str, plan)), [step.as_json() for step in plan])
+        plan = plan_of(sources, say=console.say, **options)
+        lines = [
+            f"{step.step:9} {'-' if step.seconds is None else duration(step.seconds):>7}  {step.what}" for step in plan
+        ]
+        total = sum(step.seconds or 0 for step in plan)
+        console.result("\n".join([*lines, f"about {duration(total)} in all, on this machine"]), [*map(asdict, plan)])
         return
     review = None if yes else _reviewer(console)
     with watching(console) as watch, console.bars() as bar:

@@ -37,8 +37,9 @@ from animepggan.errors import DataError, ModelError, resource_errors
 from animepggan.model import Model, load
 from animepggan.pipeline.material import Material, check_extras, look_over
 from animepggan.pipeline.page import Shown, write_page
-from animepggan.run import FinishedRun, Watch, finetune
-from animepggan.run.library import Settings
+from animepggan.run import FinishedRun, finetune
+from animepggan.run.library import Settings, Watch
+from animepggan.sampling.draw import Precision
 from animepggan.sampling.files import output_file, write_png
 from animepggan.sampling.film import write_film
 from animepggan.sampling.grid import enlarge, grid
@@ -49,7 +50,6 @@ Review = Callable[[Path], object]
 """Lets a person look over the described set in a folder, and returns when they are done."""
 
 RECORD = "start.json"
-FEWEST = 10  # clusters below which fine-tuning learns nothing but these pictures
 SHOWN, FACES, FRAMES, FPS, LEAST_SIDE, PREVIEWS = 32, 8, 96, 20, 128, 8  # of the grid, the film (pixels) and the page
 
 
@@ -73,6 +73,7 @@ def start(
     settings: Settings = (),
     seed: int | None = None,
     device: str = "auto",
+    precision: Precision = "fp32",
     workers: int | None = None,
     review: Review | None = None,
     watch: Watch = unheard,
@@ -84,8 +85,8 @@ def start(
 
     Stills are taken out of videos, faces cut (square faces are taken as they are), copies joined and strangers set
     aside, the set shown to `review`, `base` (by default the one in the package) fine-tuned, and a grid, a film and
-    a page drawn. `until` is the last step to do; `settings`, `seed` and `device` are for `finetune`, `workers` for
-    `crop` and `curate`; `watch`, `bar`, `say` and `warn` as in `finetune`.
+    a page drawn. `until` is the last step to do; `settings`, `seed`, `device` and `precision` are for `finetune`,
+    `workers` for `crop` and `curate`; `watch`, `bar`, `say` and `warn` as in `finetune`.
 
     A second call goes on where the first ended; more sources may come, none may go. Raises RecipeError where an extra
     is missing or `output` is a file, DataError where nothing can be used, BusyError where another `start` works there,
@@ -110,18 +111,21 @@ def start(
         if "review" in steps:
             job.review(description.parent, review)
         if "finetune" in steps:
-            run = finetune(
-                base,
-                description,
-                settings=settings,
-                seed=seed,
-                device=device,
-                output=job.run_folder(description),
-                watch=watch,
-                bar=bar,
-                say=say,
-                warn=warn,
-            )
+            with job.step("finetune", _hash(description)) as row:
+                run = finetune(
+                    base,
+                    description,
+                    settings=settings,
+                    seed=seed,
+                    device=device,
+                    precision=precision,
+                    output=job.run_folder(description),
+                    watch=watch,
+                    bar=bar,
+                    say=say,
+                    warn=warn,
+                )
+                row |= {"run": run.folder.name, "images_seen": run.images_seen}
         if run is not None and "draw" in steps:
             page = job.draw(run)
     return Started(folder, description if "curate" in steps else None, run, page)

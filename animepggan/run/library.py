@@ -151,6 +151,7 @@ def finetuning_recipe(
     seed: int | None,
     tell: Callbacks,
     without_data: bool = False,  # where the pictures of a recipe that was named are not here, go on without them
+    clusters: int | None = None,  # of a set that is still to come: no pictures are asked for
 ) -> tuple[Resolved, Base, Corpus | None]:
     """The recipe that `finetune` would train by, with the values of preset and base; the base; the pictures."""
 
@@ -164,11 +165,12 @@ def finetuning_recipe(
     check_fit(resolved.recipe, start)
     corpus: Corpus | None = None
     try:
-        corpus = load_corpus(resolved, tell)
-        count = len(np.unique(clusters_in(corpus, cache=cache_folder(), bar=tell.bar)))
-        preset = preset_for(count)
+        if clusters is None:
+            corpus = load_corpus(resolved, tell)
+            clusters = len(np.unique(clusters_in(corpus, cache=cache_folder(), bar=tell.bar)))
+        preset = preset_for(clusters)
         sizes = ", ".join(str(each.clusters) for each in PRESETS)
-        tell.say(f"preset: {preset.name}, for {count} clusters (there are presets for about {sizes})")
+        tell.say(f"preset: {preset.name}, for {clusters} clusters (there are presets for about {sizes})")
     except DataError as error:
         if recipe is None or not without_data:
             raise
