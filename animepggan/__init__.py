@@ -22,7 +22,7 @@ from animepggan.errors import AnimepgganError
 if TYPE_CHECKING:
     from animepggan.corpus.faces.crop import crop
     from animepggan.corpus.frames import frames
-    from animepggan.data import check, curate
+    from animepggan.data import check, curate, review
     from animepggan.evaluation import evaluate
     from animepggan.model import Model, load
     from animepggan.run import finetune, pretrain
@@ -42,6 +42,7 @@ __all__ = [
     "frames",
     "load",
     "pretrain",
+    "review",
 ]
 
 _MODULES = {
@@ -54,6 +55,7 @@ _MODULES = {
     "load": "model",
     "Model": "model",
     "pretrain": "run",
+    "review": "data",
 }
 
 if not TYPE_CHECKING:  # a type checker reads the imports above, and so finds a name that is not there
