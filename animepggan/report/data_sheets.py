@@ -111,5 +111,5 @@ def write_curation(path: Path, curation: Curation, workers: int | None = None) -
             yield Section("Clusters", note, rows=rows)
 
     title = f"{curation.source.name}: {len(curation.entries):,} pictures, {len(members):,} clusters"
-    note = f"Seen with {curation.backbone}. Nothing was deleted; corpus.jsonl may be edited by hand."
+    note = f"Seen with {curation.backbone}. Nothing was deleted; `animepggan data review` corrects it by clicking."
     write_sheet(path, title, note, sections())

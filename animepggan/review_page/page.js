@@ -140,8 +140,7 @@ const bySuspicion = (one, two) => suspicion(two) - suspicion(one) || one - two;
 function show() {
   const sorted = [...rows.keys()].sort(bySuspicion);
   sorted.forEach(paint);
-  const parts = view === "score" ? [grid(sorted)] : clusters(sorted);
-  main.replaceChildren(...parts);
+  main.replaceChildren(view === "score" ? grid(sorted) : clusters(sorted));
   order = [...main.querySelectorAll(".face")].map((button) => Number(button.dataset.place));
   anchor = null;
   mark(null);
@@ -164,15 +163,17 @@ function clusters(sorted) {
     together.set(cluster, [...(together.get(cluster) ?? []), place]); // in the order of their most suspicious ones
   }
   const found = [...together.values()];
-  const parts = found.filter((places) => places.length > 1).map((places) => section(`${places.length} alike`, places));
+  const box = document.createElement("div");
+  box.className = "clusters";
+  box.append(...found.filter((places) => places.length > 1).map((places) => section(`${places.length} alike`, places)));
   const alone = found.filter((places) => places.length === 1).flat();
   if (alone.length) {
-    const box = document.createElement("section");
-    box.style.contentVisibility = "visible";
-    box.append(heading(parts.length ? "Like no other" : "No two are alike"), grid(alone));
-    parts.push(box);
+    const rest = document.createElement("section");
+    rest.className = "alone";
+    rest.append(heading("Like no other"), grid(alone));
+    box.append(rest);
   }
-  return parts;
+  return box;
 }
 
 function heading(text) {
@@ -185,10 +186,12 @@ function heading(text) {
 
 function section(title, places) {
   const box = document.createElement("section");
+  box.style.setProperty("--n", places.length);
   const line = heading(title);
-  for (const [text, what] of [["Reject all", "reject"], ["Keep all", "keep"]]) {
+  for (const [text, what] of [["Reject", "reject"], ["Keep", "keep"]]) {
     const button = document.createElement("button");
     button.textContent = text;
+    button.setAttribute("aria-label", `${text} these ${places.length}`);
     button.onclick = () => send({ do: what, places });
     line.append(button);
   }
@@ -215,6 +218,11 @@ function focus(at, seen = true) {
   button.focus({ preventScroll: true });
   button.scrollIntoView({ block: "nearest" });
 }
+
+main.addEventListener("focusin", (event) => {
+  const index = at(event.target);
+  if (index >= 0 && index !== here) focus(index, false);
+});
 
 const at = (target) => {
   const button = target?.closest?.(".face");
@@ -422,6 +430,7 @@ function lost() {
 
 function end(title, text) {
   ended = true;
+  id("notice").classList.remove("shown");
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   id("end-title").textContent = title;
   id("end-text").textContent = text;

@@ -20,7 +20,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from importlib import resources
 from pathlib import Path
-from socketserver import ThreadingTCPServer
+from socketserver import BaseServer, ThreadingTCPServer
 from typing import Any
 
 from animepggan.bar import Bar, Say
@@ -213,9 +213,9 @@ class _Request(BaseHTTPRequestHandler):
     server_version, sys_version = "animepggan", ""
     timeout = 60  # seconds that a connection may say nothing
 
-    def __init__(self, desk: Desk, *connection: Any) -> None:
+    def __init__(self, desk: Desk, request: Any, client_address: Any, server: BaseServer) -> None:
         self.desk = desk
-        super().__init__(*connection)
+        super().__init__(request, client_address, server)
 
     def do_GET(self) -> None:
         """The page, what it shows, and its pictures."""
