@@ -134,7 +134,7 @@ def review(
     is taken.
     """
 
-    def rank(pictures: Source, here: Path, keep: Source | None, reject: Source | None, bar: Bar) -> None:
+    def rank(bar: Bar, pictures: Source, here: Path, keep: Source | None, reject: Source | None) -> None:
         curate(pictures, here, backbone=backbone, keep=keep, reject=reject, workers=workers, device=device, bar=bar)
 
     return serve(folder, rank, port=port, show=show)

@@ -381,7 +381,7 @@ def test_where_there_is_nothing_to_review(folder: Path) -> None:
 # ---------------------------------------------------------------- ranked again
 
 
-def turned(pictures: Any, folder: Path, keep: Any, reject: Any, bar: Any) -> None:
+def turned(bar: Any, pictures: Any, folder: Path, keep: Any, reject: Any) -> None:
     """Curates so that the least suspicious come first, and takes a moment."""
     rows = rows_of(folder)
     bar("look at", 1, 2)
@@ -406,7 +406,7 @@ def ranked(page: Page) -> dict[str, Any]:
 def test_what_was_decided_are_the_examples(folder: Path) -> None:
     asked: list[Any] = []
 
-    def rank(pictures: Any, folder: Path, keep: Any, reject: Any, bar: Any) -> None:
+    def rank(bar: Any, pictures: Any, folder: Path, keep: Any, reject: Any) -> None:
         asked.append([None if some is None else [entry.name for entry in some] for some in (pictures, keep, reject)])
 
     with reviewing(server.serve, folder, rank, port=0) as page:
@@ -425,7 +425,7 @@ def test_what_was_decided_are_the_examples(folder: Path) -> None:
 def test_a_ranking_that_fails_or_is_stopped_says_so_and_changes_nothing(folder: Path) -> None:
     go = threading.Event()
 
-    def rank(pictures: Any, folder: Path, keep: Any, reject: Any, bar: Any) -> None:
+    def rank(bar: Any, pictures: Any, folder: Path, keep: Any, reject: Any) -> None:
         if not go.is_set():
             raise ModelError("there is no backbone")
         while True:

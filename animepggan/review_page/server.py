@@ -43,8 +43,8 @@ _HEADERS = {
 
 _log = logging.getLogger(__name__)
 
-Rank = Callable[[Source, Path, Source | None, Source | None, Bar], object]
-"""Called as rank(pictures, folder, keep, reject, bar); see `decisions.Curate`."""
+Rank = Callable[[Bar, Source, Path, Source | None, Source | None], object]
+"""Called as rank(bar, pictures, folder, keep, reject); see `decisions.Curate`."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Desk:
 
         failure = ""
         try:
-            self.decisions.rank(lambda *found: self._rank(*found, bar))
+            self.decisions.rank(partial(self._rank, bar))
         except _Stopped:
             pass
         except Exception as error:

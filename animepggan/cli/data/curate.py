@@ -54,7 +54,6 @@ def command(console: Console, /, data: str, threads: int | None, output: Path | 
         curation = library.curate(source, folder, bar=bar, say=console.say, **options)
     description, sheet = folder / "corpus.jsonl", folder / "sheet.html"
     console.say("; ".join(f"{name} {value}" for name, value in curation.counts.items()))
-    console.say(
-        f"look at {printable(str(sheet))}; `animepggan data review {printable(str(folder))}` corrects it by clicking"
-    )
+    shown = printable(str(folder))
+    console.say(f"look at {printable(str(sheet))}; `animepggan data review {shown}` corrects it by clicking")
     console.result(str(description), {"description": description, "sheet": sheet, **curation.as_json()})
