@@ -22,7 +22,7 @@ from animepggan.errors import AnimepgganError
 if TYPE_CHECKING:
     from animepggan.corpus.faces.crop import crop
     from animepggan.corpus.frames import frames
-    from animepggan.data import check, curate
+    from animepggan.data import check, curate, review
     from animepggan.evaluation import evaluate
     from animepggan.model import Model, load
     from animepggan.pipeline import start
@@ -43,6 +43,7 @@ __all__ = [
     "frames",
     "load",
     "pretrain",
+    "review",
     "start",
 ]
 
@@ -56,6 +57,7 @@ _MODULES = {
     "load": "model",
     "Model": "model",
     "pretrain": "run",
+    "review": "data",
     "start": "pipeline",
 }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.curation import Curation, Report, curation_of, report_of
-from animepggan.corpus.description import write_description, write_lines
+from animepggan.corpus.description import decisions_in, write_description, write_lines
 from animepggan.corpus.facts import SEEN, Describer
 from animepggan.corpus.names import printable
 from animepggan.corpus.source import no_pictures
@@ -16,6 +17,7 @@ from animepggan.disk import cache_folder, make_folder
 from animepggan.errors import AnimepgganError, DataError, resource_errors
 from animepggan.interop.backbones import choose
 from animepggan.report.data_sheets import write_check, write_curation
+from animepggan.review_page.server import Review, serve
 
 LARGE = 20_000
 """Pictures up to which `check` lets a backbone look without being asked: more take it longer than decoding does."""
@@ -71,7 +73,8 @@ def curate(
     say: Say = unheard,
 ) -> Curation:
     """Find copies, near copies and strangers in the SPEC `data`, and describe them in `output`/corpus.jsonl, which
-    training takes as its data; `output`/sheet.html shows them. Nothing is deleted.
+    training takes as its data; `output`/sheet.html shows them. Nothing is deleted, and what a person decided in an
+    `output`/corpus.jsonl of before (`review`) stays as it is.
 
     - `backbone`, `workers`, `device`: as for `check`, but a backbone there has to be;
     - `keep`, `reject`: SPECs of example pictures of who belongs, and of who does not;
@@ -87,6 +90,7 @@ def curate(
         raise no_pictures(source.spec, source.skipped)
     wanted, unwanted = (None if spec is None else source_of(spec) for spec in (keep, reject))
     folder = make_folder(output)
+    by_hand = decisions_in(folder / "corpus.jsonl")
     chosen = choose(backbone, cache=cache_folder(), device=device_of(device)).at(SEEN)
     say(f"looking with {chosen.label}")
     curation = curation_of(
@@ -100,12 +104,40 @@ def curate(
         scratch=folder,
         bar=bar,
     )
+    curation = replace(curation, by_hand=by_hand)
     if not curation.facts:
         first = "".join(f": {bad}" for bad in list(curation.bad.values())[:1])
         raise DataError(f"{printable(source.spec)} holds no picture that can be used{first}")
     write_description(folder / "corpus.jsonl", curation.rows(), base=source.base)
     write_curation(folder / "sheet.html", curation, workers)
     return curation
+
+
+@resource_errors()
+def review(
+    folder: str | Path,
+    *,
+    port: int = 0,
+    backbone: str | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    show: Say = unheard,
+) -> Review:
+    """Let a person say in a browser who belongs in what `curate` described in `folder`, until they press Done or the
+    process is interrupted. Each decision is saved in `folder`/corpus.jsonl at once; nothing is deleted.
+
+    - `port`: where the page is served, on 127.0.0.1 only; 0: any that is free;
+    - `backbone`, `workers`, `device`: as for `curate`, which ranks again where the person asks for it;
+    - `show`: told the page's address once it can be opened.
+
+    Raises DataError where there is nothing to review, BusyError where it is being reviewed, RecipeError where the port
+    is taken.
+    """
+
+    def rank(bar: Bar, pictures: Source, here: Path, keep: Source | None, reject: Source | None) -> None:
+        curate(pictures, here, backbone=backbone, keep=keep, reject=reject, workers=workers, device=device, bar=bar)
+
+    return serve(folder, rank, port=port, show=show)
 
 
 def _backbone(name: str | None, count: int, device: str) -> tuple[Describer | None, str]:

@@ -287,6 +287,7 @@ def test_a_full_disk_and_no_memory_are_errors_of_ours(
         (["data", "curate", "yui/"], animepggan.curate),
         (["data", "crop", "yui/"], animepggan.crop),
         (["data", "frames", __file__], animepggan.frames),
+        (["data", "review", "yui/"], animepggan.review),
         (["pretrain", "demo"], animepggan.pretrain),
         (["finetune"], animepggan.finetune),
     ],
@@ -305,7 +306,7 @@ def test_a_verb_has_the_words_and_the_defaults_of_the_library(
         options |= {word.lstrip("-").replace("-", "_"): context.params.get(str(each.name)) for word in each.opts}
     takes = {name: each.default for name, each in inspect.signature(function).parameters.items()}
     takes = {name: default for name, default in takes.items() if default is not inspect.Parameter.empty}
-    assert takes.keys() - options.keys() <= {"to", "bar", "say", "warn", "watch"}
+    assert takes.keys() - options.keys() <= {"to", "bar", "say", "show", "warn", "watch"}
     for name in takes.keys() & options.keys():
         assert options[name] in (takes[name], None), name  # None: the verb leaves it to the library
 

@@ -166,7 +166,7 @@ def test_the_wheel_holds_the_package_and_the_recipes_and_nothing_else(wheel: Pat
     data = f"animepggan-{__version__}.data/data/share/animepggan/recipes/"
     modules = {str(path.relative_to(source)) for path in (source / "animepggan").rglob("*.py")}
     assert modules <= names
-    assert "animepggan/py.typed" in names
+    assert {"animepggan/py.typed", *(f"animepggan/review_page/page.{kind}" for kind in ("html", "css", "js"))} <= names
     assert {f"{data}{name}.yaml" for name in RECIPES} <= names
     assert f"{information}licenses/LICENSE" in names
     assert {name for name in names if not name.startswith((information, data, "animepggan/"))} == set()

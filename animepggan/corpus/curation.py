@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Curation:
     backbone: str | None  # its label; None: no strangers were looked for
     scores: dict[int, float]  # how suspicious: the set's median is 0, nine tenths of it are below 1
     stranger_limit: float | None  # a score
+    by_hand: Mapping[str, bool] = field(default_factory=dict)  # description.decisions_in: over what is found here
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -95,7 +96,7 @@ class Curation:
                 continue
             members = self.clusters.members[number[place]]
             status, reason = self._status(place, members[0], place in strange)
-            yield Row(
+            row = Row(
                 entry.name,
                 self.facts[place].digest,
                 number[place],
@@ -104,6 +105,8 @@ class Curation:
                 round(self.scores[place], 3) if place in self.scores else None,
                 reason,
             )
+            keep = self.by_hand.get(self.facts[place].digest, self.by_hand.get(entry.name))
+            yield row if keep is None else row.decided(keep, len(members))
 
     def _status(self, place: int, head: int, strange: bool) -> tuple[Status, str]:
         if strange:

@@ -15,7 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,8 @@ Status = Literal["keep", "copy", "near", "stranger", "bad"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 TRAINED: frozenset[Status] = frozenset({"keep", "copy", "near"})
 """What training shows; of these, too, only rows of a weight over 0."""
+REJECTED, KEPT = "rejected by hand", "kept by hand"
+"""The reason of a row whose status a person gave it: curating again keeps it."""
 _MAX_LINE = 1 << 20  # characters
 _SCHEME = re.compile(r"(demo|hub):")
 
@@ -49,6 +51,17 @@ class Row:
     def trained(self) -> bool:
         """Whether training shows it."""
         return self.status in TRAINED and self.weight > 0
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person decided."""
+        return self.reason in (REJECTED, KEPT)
+
+    def decided(self, keep: bool, among: int) -> Row:
+        """This row as a person decides it. `among`: pictures of its cluster, for the weight of one that had none."""
+        if keep:
+            return replace(self, status="keep", weight=self.weight or round(1 / among, 6), reason=KEPT)
+        return replace(self, status="stranger", weight=0.0, reason=REJECTED)
 
 
 _KEYS = tuple(field.name for field in fields(Row))
@@ -78,6 +91,15 @@ def read_description(path: Path) -> Iterator[tuple[int, Row]]:
                 raise ValueError(f"{printable(row.path)} is on line {seen[row.path]} already")
         seen[row.path] = line
         yield line, row
+
+
+def decisions_in(path: Path) -> dict[str, bool]:
+    """What a person decided in the description at `path`: whether to keep, by sha256, or by name where there is none;
+    nothing where there is no such file. DataError where it cannot be read.
+    """
+    if not path.exists():
+        return {}
+    return {row.sha256 or row.path: row.status != "stranger" for _, row in read_description(path) if row.by_hand}
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
