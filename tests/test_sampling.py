@@ -362,12 +362,27 @@ def test_sample_without_a_model_takes_the_newest_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run("--count", 1) == 4
-    assert "no checkpoint under runs" in capsys.readouterr().err
     save_model(tmp_path / "runs" / "mine" / "checkpoints" / "stage-0016")
     assert run("--count", 1) == 0
     assert capsys.readouterr().out == f"{Path('samples') / 'seed000000.png'}\n"
     assert (tmp_path / "samples" / "seed000000.png").is_file()
+
+
+def test_sample_where_nothing_was_trained_draws_from_the_base_in_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for count, model in enumerate(([], ["base"]), 1):
+        assert run(*model, "--count", 1, "-o", f"{count}") == 0
+        assert "model: base, which comes with animepggan (64 px) on cpu" in capsys.readouterr().err
+    first, second = (Path(folder, "seed000000.png") for folder in "12")
+    assert first.read_bytes() == second.read_bytes()
+    with Image.open(first) as image:
+        assert image.size == (64, 64)
+        assert image.info["model"] == "base"  # no path of this machine
+    (tmp_path / "base").mkdir()
+    assert run("./base", "--count", 1) == 4  # the folder here
+    assert "no checkpoint and no run" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_is_not_sampled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,11 +64,13 @@ def seeds_of(seeds: str | None, seed: int | None, count: int | None, default_cou
 
 def open_model(console: Console, model: str | None, device: str) -> Model:
     """Load a model, and tell which it is."""
+    from animepggan.checkpoint import PACKAGED
     from animepggan.model import load
 
     opened = load(model, device=device)
     fading = f", alpha {opened.loaded.alpha:.2f}" if opened.loaded.alpha < 1 else ""
-    console.say(f"model: {opened.spec} ({opened.resolution} px{fading}) on {opened.device}")
+    packaged = ", which comes with animepggan" if opened.alias == PACKAGED else ""
+    console.say(f"model: {opened.spec}{packaged} ({opened.resolution} px{fading}) on {opened.device}")
     return opened
 
 
@@ -98,8 +100,9 @@ def command(
 ) -> None:
     """Draw pictures.
 
-    MODEL is a checkpoint folder, a weights file, a run folder (its newest checkpoint), or hub:owner/name. Without it:
-    the newest checkpoint under runs/. Of a run that was measured, RUN/checkpoints/best.json stands for its best one.
+    MODEL is a checkpoint folder, a weights file, a run folder (its newest checkpoint), hub:owner/name, or base, which
+    comes with animepggan. Without it: the newest checkpoint under runs/, else that base. Of a run that was measured,
+    RUN/checkpoints/best.json stands for its best one.
 
     A seed is a face: for one model it stays the same whatever is drawn beside it. Pictures are named by their seed,
     seed000042.png.
