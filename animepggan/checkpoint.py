@@ -46,7 +46,7 @@ WEIGHTS = ("generator_ema", "generator", "discriminator")
 SAMPLED = f"{WEIGHTS[0]}.safetensors"
 BEST = "checkpoints/best.json"
 """In a run folder: which checkpoint a measure chose."""
-PACKAGED = "base"
+PACKAGED_BASE = "base"
 """As a MODEL: the base that comes with the package, which lies in it under that name; `./base` is a folder here."""
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -318,12 +318,12 @@ def find_model(model: str | None, *, runs: Path = Path("runs"), weights: Sequenc
     such model, HubError where the hub does not answer.
     """
     if model is None:
-        return _newest_of_all(runs) or find_model(PACKAGED, runs=runs)
-    if model == PACKAGED:
-        folder = Path(str(resources.files("animepggan") / PACKAGED))
+        return _newest_of_all(runs) or find_model(PACKAGED_BASE, runs=runs)
+    if model == PACKAGED_BASE:
+        folder = Path(str(resources.files("animepggan") / PACKAGED_BASE))
         if not (folder / CONFIG).is_file():
             raise ModelError("the base that comes with animepggan is missing from this installation; install it again")
-        return FoundModel(folder, PACKAGED)
+        return FoundModel(folder, PACKAGED_BASE)
     if model.startswith("hub:"):
         from animepggan import hub
 
@@ -338,7 +338,7 @@ def find_model(model: str | None, *, runs: Path = Path("runs"), weights: Sequenc
         raise ModelError(f"{model!a}: cannot be looked up: {error}") from error
     raise ModelError(
         f"{model}: no such model; give a checkpoint folder, a weights file, a run folder, hub:owner/name, or "
-        f"{PACKAGED}, which comes with animepggan"
+        f"{PACKAGED_BASE}, which comes with animepggan"
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from animepggan import __version__
 from animepggan.checkpoint import (
     MANIFEST,
-    PACKAGED,
+    PACKAGED_BASE,
     WEIGHTS,
     Loaded,
     find_model,
@@ -53,7 +53,7 @@ def load(model: str | Path | None = None, *, device: str = "auto") -> Model:
     found = find_model(None if model is None else str(model))
     if (found.path / MANIFEST).is_file():
         verify(found.path, ("generator_ema",))
-    alias = found.spec if found.commit or found.spec == PACKAGED else None
+    alias = found.spec if found.commit or found.spec == PACKAGED_BASE else None
     return Model(load_generator(found.path, where), found.path, alias, found.commit)
 
 

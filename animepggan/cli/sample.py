@@ -71,12 +71,12 @@ def seeds_of(seeds: str | None, seed: int | None, count: int | None, default_cou
 
 def open_model(console: Console, model: str | None, device: str) -> Model:
     """Load a model, and tell which it is."""
-    from animepggan.checkpoint import PACKAGED
+    from animepggan.checkpoint import PACKAGED_BASE
     from animepggan.model import load
 
     opened = load(model, device=device)
     fading = f", alpha {opened.loaded.alpha:.2f}" if opened.loaded.alpha < 1 else ""
-    packaged = ", which comes with animepggan" if opened.alias == PACKAGED else ""
+    packaged = ", which comes with animepggan" if opened.alias == PACKAGED_BASE else ""
     console.say(f"model: {opened.spec}{packaged} ({opened.resolution} px{fading}) on {opened.device}")
     return opened
 

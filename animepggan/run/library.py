@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from animepggan.bar import Bar, Say, silent, unheard
-from animepggan.checkpoint import BEST, PACKAGED
+from animepggan.checkpoint import BEST, PACKAGED_BASE
 from animepggan.corpus import Corpus
 from animepggan.corpus.demo import cached
 from animepggan.corpus.likeness import clusters_in
@@ -157,10 +157,10 @@ def finetuning_recipe(
     resolve = partial(_recipe_of_call, settings=settings, tell=tell, data=data, seed=seed, base=base)
     resolved = resolve(recipe or PRESETS[0].recipe)
     if resolved.recipe.base is None:
-        resolve = partial(resolve, base=PACKAGED)
+        resolve = partial(resolve, base=PACKAGED_BASE)
         resolved = resolve(recipe or PRESETS[0].recipe)
-    start = open_base(resolved.recipe.base or PACKAGED)
-    if start.found.spec == PACKAGED:
+    start = open_base(resolved.recipe.base or PACKAGED_BASE)
+    if start.found.spec == PACKAGED_BASE:
         tell.say(f"base: the one that comes with animepggan, {start.resolution} px (another: --base MODEL)")
     else:
         tell.say(f"base: {start.found.path}" + (f" at commit {start.found.commit}" if start.found.commit else ""))
