@@ -10,14 +10,13 @@ Packed are the three networks and config.json, less what tells of this machine; 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from measure_base import CORPUS, COUNT, SIZE, measure_base, what_looks_wrong
-from measuring import machine
+from measuring import machine, training_seconds
 
 from animepggan.checkpoint import PACKAGED_BASE, WEIGHTS, find_model, read_config, read_tensors, verify, write_folder
 from animepggan.cli.processor import has_bfloat16
@@ -43,16 +42,15 @@ def pack(model: str, into: Path, trained_on: str) -> None:
     provenance["name"] = PACKAGED_BASE
     provenance["recipe"]["data"] = "demo:general"
     provenance["corpus"]["spec"] = "animepggan data demo general"
-    provenance["trained"] = {"on": trained_on, "seconds": seconds_of(checkpoint.parents[1])}
+    provenance["trained"] = {"on": trained_on, "seconds": training_seconds(checkpoint.parents[1])}
     if places := [text for text in texts(config) if Path(text).is_absolute()]:
         sys.exit(f"config.json names places on this machine: {', '.join(places)}")
     card = into / "README.md"
     wrong = what_looks_wrong(card)
     tensors = {name: read_tensors(checkpoint / f"{name}.safetensors") for name in WEIGHTS}
     write_folder(into, tensors, config)
-    card.write_text(
-        f"# The base in the package\n\nNot measured yet: scripts/measure_base.py.\n\n{wrong}", encoding="utf-8"
-    )
+    not_yet = "Not measured yet: scripts/measure_base.py does that."
+    card.write_text(f"# The base in the package\n\n{not_yet}\n\n{wrong}", encoding="utf-8")
     for path in into.iterdir():
         path.chmod(0o644)  # safetensors keeps what it writes from others
     print(f"{into}: {sum(path.stat().st_size for path in into.iterdir()) / 1e6:.1f} MB")
@@ -67,20 +65,6 @@ def texts(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-def seconds_of(run: Path) -> float | None:
-    """What training took by the run's log, pauses left out; None where there is no log."""
-    log = run / "log.jsonl"
-    if not log.is_file():
-        return None
-    seconds, before = 0.0, 0
-    for line in log.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        if record.get("images_per_second") and record["images_seen"] > before:
-            seconds += (record["images_seen"] - before) / record["images_per_second"]
-            before = record["images_seen"]
-    return round(seconds, 1)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, default=CORPUS, help="where the pictures are drawn to")
@@ -88,9 +72,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=PACKAGE, help="where the weights go")
     parser.add_argument("--from", dest="model", metavar="MODEL", help="pack this model, and train none")
     parser.add_argument("--trained-on", default=machine(), help="machine and date for the card; by default these")
-    parser.add_argument(
-        "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="as of pretrain"
-    )
+    parser.add_argument("--set", dest="settings", action="append", default=[], help="KEY=VALUE, as of pretrain")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16" if has_bfloat16() else "fp32")
     parser.add_argument("--device", default="auto", help="as of pretrain")
     parser.add_argument("--no-measure", action="store_true", help="leave the card for scripts/measure_base.py")
