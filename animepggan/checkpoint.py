@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +46,8 @@ WEIGHTS = ("generator_ema", "generator", "discriminator")
 SAMPLED = f"{WEIGHTS[0]}.safetensors"
 BEST = "checkpoints/best.json"
 """In a run folder: which checkpoint a measure chose."""
+PACKAGED_BASE = "base"
+"""As a MODEL: the base that comes with the package, which lies in it under that name; `./base` is a folder here."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -308,14 +311,19 @@ class FoundModel:
 
 def find_model(model: str | None, *, runs: Path = Path("runs"), weights: Sequence[str] = WEIGHTS[:1]) -> FoundModel:
     """The place of a model: a checkpoint folder, a lone weights file, a run folder (its newest checkpoint), a run's
-    checkpoints/best.json (the one that it names), or `hub:owner/name[@revision][:sub]`; for None, the newest checkpoint
-    under `runs` by the save time it records.
+    checkpoints/best.json (the one that it names), `hub:owner/name[@revision][:sub]`, or `base`, which comes with the
+    package; for None, the newest checkpoint under `runs` by the save time it records, else that base.
 
     `weights` are the files that will be read, so that no others are fetched from the hub. ModelError where there is no
     such model, HubError where the hub does not answer.
     """
     if model is None:
-        return _newest_of_all(runs)
+        return _newest_of_all(runs) or find_model(PACKAGED_BASE, runs=runs)
+    if model == PACKAGED_BASE:
+        folder = Path(str(resources.files("animepggan") / PACKAGED_BASE))
+        if not (folder / CONFIG).is_file():
+            raise ModelError("the base that comes with animepggan is missing from this installation; install it again")
+        return FoundModel(folder, PACKAGED_BASE)
     if model.startswith("hub:"):
         from animepggan import hub
 
@@ -329,7 +337,8 @@ def find_model(model: str | None, *, runs: Path = Path("runs"), weights: Sequenc
     except (OSError, RuntimeError, ValueError) as error:  # a name too long, no permission, no such user, a null byte
         raise ModelError(f"{model!a}: cannot be looked up: {error}") from error
     raise ModelError(
-        f"{model}: no such model; give a checkpoint folder, a weights file, a run folder, or hub:owner/name"
+        f"{model}: no such model; give a checkpoint folder, a weights file, a run folder, hub:owner/name, or "
+        f"{PACKAGED_BASE}, which comes with animepggan"
     )
 
 
@@ -372,11 +381,9 @@ def _value_in(folder: Path, *keys: str) -> Any:
         return None
 
 
-def _newest_of_all(runs: Path) -> FoundModel:
+def _newest_of_all(runs: Path) -> FoundModel | None:
     folders = [path.parent for path in runs.glob(f"*/checkpoints/[!.]*/{MANIFEST}")]
     if not folders:
-        raise ModelError(
-            f"no MODEL given and no checkpoint under {runs}/; train one (`animepggan pretrain demo`) or name a model"
-        )
+        return None
     newest = max(folders, key=lambda each: (str(_value_in(each, "provenance", "saved_at") or ""), position_of(each)))
     return FoundModel(newest, str(newest))

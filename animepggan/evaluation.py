@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animepggan.bar import Bar, Say, silent, unheard
+from animepggan.checkpoint import PACKAGED_BASE
 from animepggan.corpus.decode import decode, open_picture
 from animepggan.corpus.names import printable
 from animepggan.corpus.spec import Bad, Source, source_of
@@ -163,8 +164,8 @@ def is_model(subject: str) -> bool:
     """Whether what `evaluate` is given names a model; else it names pictures."""
     if subject.startswith("hub:"):
         return parse_spec(subject).kind == "model"
-    if subject.startswith("demo:"):
-        return False
+    if subject.startswith("demo:") or subject == PACKAGED_BASE:
+        return subject == PACKAGED_BASE
     path = Path(subject).expanduser()
     if path.is_dir():
         return any((path / name).exists() for name in OF_MODELS)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from animepggan import __version__
 from animepggan.checkpoint import (
     MANIFEST,
+    PACKAGED_BASE,
     WEIGHTS,
     Loaded,
     find_model,
@@ -38,8 +39,9 @@ def load(model: str | Path | None = None, *, device: str = "auto") -> Model:
     """Find, verify and load a model.
 
     `model` is a checkpoint folder, a weights file, a run folder (its newest checkpoint), a run's
-    `checkpoints/best.json` (the one that a measure chose), or `hub:owner/name[@revision][:subfolder]`. Without it: the
-    newest checkpoint under `runs/`. `device` is `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
+    `checkpoints/best.json` (the one that a measure chose), `hub:owner/name[@revision][:subfolder]`, or `base`, which
+    comes with the package. Without it: the newest checkpoint under `runs/`, else that base. `device` is `auto` (a GPU
+    if there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
 
         model = animepggan.load("runs/yui")
         faces = model.sample(range(16))  # uint8 [16, h, w, 3]
@@ -51,7 +53,8 @@ def load(model: str | Path | None = None, *, device: str = "auto") -> Model:
     found = find_model(None if model is None else str(model))
     if (found.path / MANIFEST).is_file():
         verify(found.path, ("generator_ema",))
-    return Model(load_generator(found.path, where), found.path, found.spec if found.commit else None, found.commit)
+    alias = found.spec if found.commit or found.spec == PACKAGED_BASE else None
+    return Model(load_generator(found.path, where), found.path, alias, found.commit)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,7 +73,7 @@ class Model:
 
     loaded: Loaded  # the generator, the alpha of its fade-in, config.json
     path: Path  # a checkpoint folder or a weights file, on this disk
-    hub: str | None = None  # what it was loaded by, where it came from the hub
+    alias: str | None = None  # what it was loaded by, where that is no path: of the hub, or the base in the package
     commit: str | None = None  # of that repository: 40 hexadecimal digits
 
     def __repr__(self) -> str:
@@ -79,13 +82,13 @@ class Model:
     @property
     def spec(self) -> str:
         """What `load` takes to get it again on this machine."""
-        return self.hub or str(self.path)
+        return self.alias or str(self.path)
 
     @property
     def name(self) -> str:
-        """What to call it elsewhere: `hub:owner/name`, or run and checkpoint; no path of this machine."""
+        """What to call it elsewhere: its alias, or run and checkpoint; no path of this machine."""
         run = self.provenance.get("name")
-        return self.hub or (f"{run}/{self.path.name}" if run else self.path.name)
+        return self.alias or (f"{run}/{self.path.name}" if run else self.path.name)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from animepggan.checkpoint import WEIGHTS, FoundModel, find_model, load_networks, look_up, read_config, verify
 from animepggan.errors import ModelError, RecipeError
+from animepggan.networks import channels_at
 from animepggan.recipe import Recipe
 from animepggan.training.state import State, architecture_of
 
@@ -154,6 +155,23 @@ def check_fit(recipe: Recipe, base: Base) -> None:
             f"{base.found.spec}: the base does not fit the recipe: {keys}\n"
             "leave these keys out of the recipe and they are inherited, or choose another base"
         )
+
+
+FEWEST_CHANNELS = 16
+"""Of the last layers in the paper's own network, at 1024 px; its others have more."""
+
+
+def narrow(recipe: Recipe, base: Base) -> str | None:
+    """What to say where `extend` grows a base to layers of fewer channels than any of the paper's."""
+    architecture = base.config["architecture"]
+    left = channels_at(recipe.extend or base.resolution, architecture["fmap_base"], architecture["fmap_max"])
+    if not recipe.extend or left >= FEWEST_CHANNELS:
+        return None
+    wider = {128: "anime-128", 256: "anime"}.get(recipe.extend, f"anime --set resolution={recipe.extend}")
+    return (
+        f"extend: at {recipe.extend} px {base.found.spec} has {left} channels left, which draw little detail\n"
+        f"a wider base is wanted: `animepggan pretrain {wider} --data FACES` makes one, on a GPU"
+    )
 
 
 def check_alone(recipe: Recipe) -> None:

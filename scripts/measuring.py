@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +51,18 @@ def originals(folder: Path) -> Source:
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
         wanted = {row["file"] for row in csv.DictReader(file) if row["kind"] == "original"}
     return source_of(str(folder)).only(lambda entry: entry.name in wanted)
+
+
+def training_seconds(run: Path) -> float:
+    """What a run's training took by its log, pauses left out; 0 where there is no log."""
+    seconds, before = 0.0, 0
+    log = run / "log.jsonl"
+    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
+        record = json.loads(line)
+        if record.get("images_per_second") and record["images_seen"] > before:
+            seconds += (record["images_seen"] - before) / record["images_per_second"]
+            before = record["images_seen"]
+    return seconds
 
 
 def plot_kid(curves: Mapping[str, Sequence[tuple[float, float]]], path: Path, *, across: str) -> None:

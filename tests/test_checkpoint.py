@@ -584,9 +584,17 @@ def test_what_is_no_model_is_told(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=told) as caught:
             find_model(model)
         assert len(str(caught.value).splitlines()) <= 3
-    for place in (tmp_path / "empty", tmp_path / "nowhere"):
-        with pytest.raises(ModelError, match="no MODEL given and no checkpoint under"):
-            find_model(None, runs=place)
+
+
+def test_without_a_run_the_base_in_the_package_is_found(tmp_path: Path) -> None:
+    for found in (find_model(None, runs=tmp_path / "nowhere"), find_model("base", weights=WEIGHTS)):
+        assert found.spec == "base"
+        verify(found.path, WEIGHTS)
+    files = [path for path in found.path.iterdir() if path.suffix == ".safetensors"]
+    assert {path.stem for path in files} == set(WEIGHTS)
+    assert sum(path.stat().st_size for path in files) <= 12e6
+    assert (found.path / "README.md").is_file()
+    assert load_generator(found.path).generator.resolution == 64
 
 
 def test_a_model_of_the_hub_is_found_in_a_filled_cache(folder: Path, offline_hub: Path) -> None:

@@ -94,7 +94,7 @@ def test_the_first_preview_is_what_the_base_draws(tmp_path: Path) -> None:
 
     shown = np.asarray(Image.open(tmp_path / "run" / "previews" / "images-000000000.png")).astype(int)
     drawn = to_uint8(load_generator(checkpoint()).generator(latents))[0]
-    assert np.abs(shown - drawn).max() <= 1
+    assert np.abs(shown[::16, ::16] - drawn).max() <= 1
 
 
 def based(group_size: int | str, batch_size: object, learning_rate: object) -> Base:

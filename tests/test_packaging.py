@@ -138,6 +138,12 @@ def test_a_shipped_recipe_is_found_by_name_where_it_was_installed(installation: 
         assert path.read_bytes() == (source / "recipes" / path.name).read_bytes()
 
 
+def test_the_base_in_the_package_is_drawn_from_where_nothing_was_trained(installation: Installation) -> None:
+    assert installation.animepggan("sample", "--count", "1", "-o", "drawn") == f"{Path('drawn', 'seed000000.png')}\n"
+    found = installation.evaluate("from animepggan.checkpoint import find_model; print(find_model('base').path)")
+    assert (Path(found) / "README.md").is_file()
+
+
 def test_listing_is_quick_wherever_it_is_installed(installation: Installation) -> None:
     """In processor seconds, at its best of five: on a busy machine the clock would measure the others."""
     taken = []
@@ -167,6 +173,7 @@ def test_the_wheel_holds_the_package_and_the_recipes_and_nothing_else(wheel: Pat
     modules = {str(path.relative_to(source)) for path in (source / "animepggan").rglob("*.py")}
     assert modules <= names
     assert {"animepggan/py.typed", *(f"animepggan/review_page/page.{kind}" for kind in ("html", "css", "js"))} <= names
+    assert {f"animepggan/base/{path.name}" for path in (source / "animepggan" / "base").iterdir()} <= names
     assert {f"{data}{name}.yaml" for name in RECIPES} <= names
     assert f"{information}licenses/LICENSE" in names
     assert {name for name in names if not name.startswith((information, data, "animepggan/"))} == set()

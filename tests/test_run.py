@@ -131,9 +131,10 @@ def test_a_log_line_is_the_mean_of_its_steps(tmp_path: Path) -> None:
 def test_previews_are_of_one_size_and_draw_the_averaged_generator_at_its_alpha() -> None:
     folder = trained()
     sizes = {Image.open(path).size for path in (folder / "previews").iterdir()}
-    assert sizes == {(17, 17)}  # 2 by 2 pictures of 8 px with a gap of 1
+    assert sizes == {(258, 258)}  # 2 by 2 pictures of 8 px, enlarged to 128, with a gap of 2
     sheet = np.asarray(Image.open(folder / "previews" / "images-000000016.png"))
-    assert np.array_equal(sheet[0:8:2, 0:8:2], sheet[1:8:2, 1:8:2])  # 4 px, pixel by pixel
+    face = sheet[:128, :128]
+    assert np.array_equal(face, face[::32, ::32].repeat(32, axis=0).repeat(32, axis=1))  # 4 px, pixel by pixel
 
     from animepggan.checkpoint import load_generator
     from animepggan.sampling.draw import to_uint8
@@ -143,14 +144,14 @@ def test_previews_are_of_one_size_and_draw_the_averaged_generator_at_its_alpha()
     latents = torch.randn(4, 8, generator=stream("previews", 0))
     drawn = to_uint8(loaded.generator(latents[:1]))[0]
     sheet = np.asarray(Image.open(folder / "previews" / "images-000000060.png"))
-    assert np.abs(sheet[:8, :8].astype(int) - drawn).max() <= 1
+    assert np.abs(sheet[:128:16, :128:16].astype(int) - drawn).max() <= 1
 
 
 def test_the_real_pictures_stand_beside_the_previews() -> None:
     sheet = np.asarray(Image.open(trained() / "previews" / "real.png"))
     first = corpus().batch(0, 4, resolution=8, seed=0, mirror=False)[0]
     shown = ((first + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    assert np.array_equal(sheet[:8, :8], shown)
+    assert np.array_equal(sheet[:128:16, :128:16], shown)
 
 
 def test_the_newest_in_between_are_kept_and_every_end_of_a_stage(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import pytest
 import runs
 from runs import FEW, same, trained
 
-from animepggan import cli
+from animepggan import cli, load
 from animepggan.corpus.demo import COUNTS
 from animepggan.errors import AnimepgganError, DataError, Interrupted, ModelError, RecipeError
 from animepggan.recipe import load_recipe
 from animepggan.run import Event, finetune, pretrain
+from animepggan.run.library import Callbacks, finetuning_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -74,9 +75,36 @@ def test_a_base_is_fine_tuned_by_one_call(capsys: pytest.CaptureFixture[str]) ->
     assert chosen.folder == Path("runs/yui-few-faces")
 
 
+def test_without_a_base_the_one_in_the_package_is_fine_tuned() -> None:
+    said: list[str] = []
+    warned: list[str] = []
+    short = {"schedule.stabilize_kimg": 0.008, "schedule.batch_size": 4, "previews": {"columns": 1, "rows": 1}}
+    run = finetune(data="faces", settings=short, output="hers", say=said.append, warn=warned.append)
+    assert said[0] == "base: the one that comes with animepggan, 64 px (another: --base MODEL)"
+    assert warned == []
+    assert load(run.folder).resolution == 64
+    assert load(run.folder).provenance["base"]["name"] == "base"
+    recipe = Path("hers", "recipe.yaml").read_text(encoding="utf-8")
+    assert load_recipe("hers/recipe.yaml").recipe.base == "base", recipe
+    again = finetune(data="faces", settings=short, output="hers", say=said.append)
+    assert said[-1] == "hers: this run is complete"
+    assert again.checkpoint == run.checkpoint
+
+
+@pytest.mark.parametrize(
+    ("side", "left", "wider"), [(128, 8, "anime-128"), (256, 4, "anime"), (512, 2, "anime --set resolution=512")]
+)
+def test_a_base_too_narrow_to_grow_is_told(side: int, left: int, wider: str) -> None:
+    warned: list[str] = []
+    tell = Callbacks(warn=warned.append)
+    finetuning_recipe(None, "faces", None, {"extend": side}, None, tell)
+    assert warned == [
+        f"extend: at {side} px base has {left} channels left, which draw little detail\n"
+        f"a wider base is wanted: `animepggan pretrain {wider} --data FACES` makes one, on a GPU"
+    ]
+
+
 def test_what_goes_wrong_is_an_error_of_ours() -> None:
-    with pytest.raises(RecipeError, match="no base"):
-        finetune(data="faces")
     with pytest.raises(ModelError, match="no such model"):
         finetune("nowhere", "faces")
     with pytest.raises(DataError, match="no data"):

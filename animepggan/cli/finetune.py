@@ -11,7 +11,11 @@ from animepggan.cli.training import prepare, recipe_options, train, training_opt
 
 
 @click.command()
-@click.option("--base", metavar="MODEL", help="Checkpoint folder, run folder, or hub:owner/name[@revision].")
+@click.option(
+    "--base",
+    metavar="MODEL",
+    help="Checkpoint folder, run folder, or hub:owner/name[@revision].  [default: base, which comes with animepggan]",
+)
 @click.option("--recipe", metavar="RECIPE", help="Path or shipped name.  [default: yui or yui-few, by the data]")
 @training_options
 @common_options

@@ -18,6 +18,7 @@ from animepggan.corpus.decode import open_picture
 from animepggan.corpus.spec import Bad, Entry
 from animepggan.corpus.sweep import sweep
 from animepggan.disk import replacing
+from animepggan.sampling.grid import enlarge
 
 THUMBNAIL = 128  # pixels, the longer side
 WIDTH, HEIGHT = 760, 130  # pixels of a histogram, in all
@@ -94,7 +95,8 @@ def _page(title: str, note: str, sections: Iterable[Section]) -> Iterator[str]:
 
 
 def _figure(tile: Tile) -> str:
-    thumbnail = Image.fromarray(tile.picture)
+    factor = max(1, THUMBNAIL // max(tile.picture.shape[:2]))  # small faces pixel by pixel: browsers would smear them
+    thumbnail = Image.fromarray(enlarge(tile.picture, factor))
     thumbnail.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     thumbnail.save(buffer, "WEBP", quality=80)

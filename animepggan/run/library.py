@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from animepggan.bar import Bar, Say, silent, unheard
-from animepggan.checkpoint import BEST
+from animepggan.checkpoint import BEST, PACKAGED_BASE
 from animepggan.corpus import Corpus
 from animepggan.corpus.demo import cached
 from animepggan.corpus.likeness import clusters_in
@@ -29,7 +29,7 @@ from animepggan.recipe.text import value_text
 from animepggan.run.begin import Inputs, RunOptions
 from animepggan.run.run import Event, open_run
 from animepggan.sampling.draw import Precision
-from animepggan.transfer import PRESETS, Base, check_fit, open_base, preset_for, preset_values
+from animepggan.transfer import PRESETS, Base, check_fit, narrow, open_base, preset_for, preset_values
 
 Watch = Callable[[Event], object]
 Settings = Mapping[str, object] | Sequence[str]
@@ -118,11 +118,11 @@ def finetune(
     say: Say = unheard,
     warn: Say = unheard,
 ) -> FinishedRun:
-    """Train `base` (a MODEL) further on a small set of one character.
+    """Train `base` (a MODEL; by default the one that comes with the package) further on a small set of one character.
 
     Recipe values that are not set come from a preset, which the number of clusters in the data chooses, and then from
-    the base. Without `recipe`, the preset chooses between the shipped `yui` and `yui-few`, too. `base` and `data` may
-    be left out where the recipe names them.
+    the base. Without `recipe`, the preset chooses between the shipped `yui` and `yui-few`, too. Where they are left out
+    here, a `base` and `data` that the recipe names are taken.
 
     The rest is as for `pretrain`. Raises what that raises, and HubError where the hub does not deliver the base.
     """
@@ -158,9 +158,13 @@ def finetuning_recipe(
     resolve = partial(_recipe_of_call, settings=settings, tell=tell, data=data, seed=seed, base=base)
     resolved = resolve(recipe or PRESETS[0].recipe)
     if resolved.recipe.base is None:
-        raise RecipeError("no base: say which model to start from with --base (a folder, a run, or hub:owner/name)")
-    start = open_base(resolved.recipe.base)
-    tell.say(f"base: {start.found.path}" + (f" at commit {start.found.commit}" if start.found.commit else ""))
+        resolve = partial(resolve, base=PACKAGED_BASE)
+        resolved = resolve(recipe or PRESETS[0].recipe)
+    start = open_base(resolved.recipe.base or PACKAGED_BASE)
+    if start.found.spec == PACKAGED_BASE:
+        tell.say(f"base: the one that comes with animepggan, {start.resolution} px (another: --base MODEL)")
+    else:
+        tell.say(f"base: {start.found.path}" + (f" at commit {start.found.commit}" if start.found.commit else ""))
     resolved = resolved.inherit(start.recipe_values())
     check_fit(resolved.recipe, start)
     corpus: Corpus | None = None
@@ -182,6 +186,8 @@ def finetuning_recipe(
             resolved = resolve(preset.recipe).inherit(start.recipe_values())
     resolved = resolved.settled(preset.name, preset_values(preset, start))
     check_fit(resolved.recipe, start)
+    if note := narrow(resolved.recipe, start):
+        tell.warn(note)
     values = leaves(resolved.recipe)
     for source in ("preset", "base"):
         listed = [f"{key} {values[key]}" for key, origin in resolved.origins.items() if origin.split()[0] == source]
