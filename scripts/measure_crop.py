@@ -1,7 +1,7 @@
 """How well `data crop` finds, cuts and aligns faces, on screenshots of drawn episodes, whose truth is known.
 
     scripts/measure_crop.py                 two episodes of each heroine's show, a short one of each general show
-    scripts/measure_crop.py --seeds 5 6 7   others; --seconds 30: shorter ones; --height 1080: larger ones
+    scripts/measure_crop.py --seeds 5 6 7   others; --seconds 90: longer ones; --height 720: larger ones
 
 Printed: the share of the faces that are cut, by width; the share of the crops that show no face (at most 2 %); and how
 far the true eyes and mouth lie apart over the crops (standard deviation in % of a crop's side; at most half of that
@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,10 @@ class Judged:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="of the heroines' episodes (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=60, help="of each of them; a third for a general one")
-    parser.add_argument("--height", type=int, default=720, help="of the screenshots (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=45, help="of each of them (%(default)s); a third for a general one"
+    )
+    parser.add_argument("--height", type=int, default=480, help="of the screenshots (%(default)s)")
     parser.add_argument("--detector", choices=NAMES, default="animeface")
     parser.add_argument("--keep", type=Path, help="folder for the pictures and crops, to look at")
     parser.add_argument("--workers", type=int)
@@ -140,7 +143,7 @@ def _tell(shows: dict[str, Judged]) -> int:
         hits = sum(low <= _width(face) < high for face, _ in judged.pairs)
         return hits, hits + sum(low <= _width(face) < high for face, _ in judged.missed)
 
-    for low, high in zip(WIDTHS, WIDTHS[1:], strict=False):
+    for low, high in pairwise(WIDTHS):
         name = f"faces {low:.0f} to {high:.0f} px wide found" if high < math.inf else f"faces from {low} px found"
         line(name, [_share(*found(judged, low, high)) for judged in shows.values()])
     wide = [found(judged, WIDE) for judged in shows.values()]
