@@ -71,7 +71,8 @@ def _corpus(console: Console, kind: Literal["general", "yui", "second"], folder:
 
 
 def _episode(console: Console, folder: Path, size: int | None = None, **asked: Any) -> None:
-    from animepggan.corpus.demo.episode import FILM, FPS, HEIGHT, TRUTH, draw_episode
+    from animepggan.corpus.demo.episode import FILM, HEIGHT, TRUTH, draw_episode
+    from animepggan.corpus.demo.script import FPS
     from animepggan.errors import RecipeError
     from animepggan.sampling.film import check_film, write_film
 

@@ -133,7 +133,7 @@ def _group(here: Sequence[Character], place: Scene, r: Dice, light: int, **look:
         shot = _shot(r, light, 1 if aside < 0 else -1 if aside > 0 else r.sign())
         taller = 0.3 * (one.shoulders - 106)  # head units
         figures.append(Placed(one, shot, middle + aside * step, y - taller / span, span))
-    along = (View(x=0), View(x=1))[:: r.sign()]
+    along = (View(x=0), View(x=1)) if r.chance(0.5) else (View(x=1), View(x=0))
     return _cut(figures, place, r, along if wide > 1 else _camera(r, figures[0]), wide=wide, **look)
 
 
