@@ -1,7 +1,7 @@
 """How well `data crop` finds, cuts and aligns faces, on screenshots of drawn episodes, whose truth is known.
 
     scripts/measure_crop.py                 two episodes of each heroine's show, a short one of each general show
-    scripts/measure_crop.py --seeds 5 6 7   others; --seconds 90: longer ones; --height 720: larger ones
+    scripts/measure_crop.py --seeds 5 6 7   others; --seconds 75: longer ones; --height 720: larger ones
 
 Printed: the share of the faces that are cut, by width; the share of the crops that show no face (at most 2 %); and how
 far the true eyes and mouth lie apart over the crops (standard deviation in % of a crop's side; at most half of that
@@ -66,7 +66,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="of the heroines' episodes (%(default)s)")
     parser.add_argument(
-        "--seconds", type=float, default=45, help="of each of them (%(default)s); a third for a general one"
+        "--seconds", type=float, default=30, help="of each of them (%(default)s); a third for a general one"
     )
     parser.add_argument("--height", type=int, default=480, help="of the screenshots (%(default)s)")
     parser.add_argument("--detector", choices=NAMES, default="animeface")

@@ -31,7 +31,7 @@ KINDS = ["general", "yui", "second", "episode"]
 @click.option("--others", metavar="N", type=click.IntRange(1, 1000), help="Whom they show.  [default: 1 girl]")
 @click.option("--seconds", metavar="T", type=click.FloatRange(2, 3600), help="Of the episode.  [default: 75]")
 @click.option("--workers", metavar="N", type=POSITIVE, help="Processes that draw.  [default: all cores]")
-@output_option("data/demo-general and so on")
+@output_option("data/demo-general, data/demo-episode, ...")
 @common_options
 def command(console: Console, /, kind: str, output: Path | None, **options: Any) -> None:
     """Draw anime faces to try everything with: many characters (general), or thousands of pictures of one girl (yui).

@@ -37,7 +37,7 @@ STILL = (View(), View())
 WANDERING = (View(x=0), View(x=1)), (View(y=1, share=0.75), View(y=0, share=0.75)), STILL
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # told apart by identity: its drawings are cached, and to hash all of it takes long
 class Cut:
     """A stretch of the film, one drawing to the camera."""
 
