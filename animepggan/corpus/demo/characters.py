@@ -216,7 +216,7 @@ def someone(dice: Dice, style: Style, name: str, **fixed: Any) -> Character:
         40) if r.chance(0.08) else hair, skin=vary(r, r.weighted(SKIN), 0.008, 0.1, 4),
         iris=dyed(r.one_of(IRIS), 0.03, 0.15, 10), accent=vary(r, r.one_of(ACCENT), 0.03, 0.15, 10),
         width=(u(0.96, 1.04) - 0.03 * male + 0.03 * (build == "child")) * s.face[0],
-        jaw=max(-1.3, min(1.5, (u(-0.8, 0.7) if male else u(-0.9, 0.9)) + s.face[2] + 0.5 * (build == "child"))),
+        jaw=max(-1.0, min(1.5, (u(-0.8, 0.7) if male else u(-0.9, 0.9)) + s.face[2] + 0.5 * (build == "child"))),
         chin=u(-3, 2) + s.face[1] + {"boy": 7, "man": 14, "woman": 5, "child": -5}.get(build, 0),
         eye=((u(22.5, 25.5) - 1.5 * male - grown) * eye_w, min(30.0, u(least, most) * eye_h),
             u(41.5, 45) + eye_x - grown, u(19, 24) + eye_y - 3.5 * (male or grown)),
@@ -232,8 +232,8 @@ def someone(dice: Dice, style: Style, name: str, **fixed: Any) -> Character:
         length=u(*LENGTHS[back]), spread=u(0.94, 1.1), nape=u(52, 76), flick=r.one_of((0, 0, 0.3, 0.8))
         if back == "bob" else 0.0, wave=u(0.5, 1.3) if r.chance(0.35) and not male else 0.0, tail=tail,
         ahoge=r.one_of((0, 0, 0, 0, 1, -1, 2)), extras=tuple(extras), clothes=clothes, cloth=cloth[0], trim=cloth[-1],
-        seed=r.number(1 << 30), shoulders=u(*{"boy": (118, 132), "man": (138, 160), "child": (86, 98)}.get(build,
-        (100, 116))))
+        seed=r.number(1 << 30), shoulders=u(*{"boy": (108, 134), "man": (132, 166), "child": (84, 98)}.get(build,
+        (96, 120))))
     return replace(made, **fixed)
 
 

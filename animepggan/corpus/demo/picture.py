@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 import resvg_py
 from numpy.typing import NDArray
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageFilter
 
 from animepggan.corpus.demo import clothes, face, hair
 from animepggan.corpus.demo.characters import Character
@@ -27,6 +27,7 @@ from animepggan.corpus.demo.strokes import Point
 from animepggan.corpus.demo.styles import Finish
 
 BICUBIC = Image.Resampling.BICUBIC
+HIGH_HATS = {"ears", "bigbow", "cap", "beret"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ def _scene(scene: Scene, width: int, height: int, sharp: float) -> Image.Image:
     """The backdrop, out of focus where `sharp` is below 1."""
     small = max(8, round(width * sharp)), max(8, round(height * sharp))
     wide = HIGH * width / height
-    return _raster(backdrop(scene, wide), *small, wide, HIGH).convert("RGB").resize((width, height), BICUBIC)
+    image = _raster(backdrop(scene, wide), *small, wide, HIGH).convert("RGB").filter(ImageFilter.BoxBlur(0.6))
+    return image.resize((width, height), BICUBIC)
 
 
 def _raster(body: str, width: int, height: int, wide: float, high: float) -> Image.Image:
@@ -150,9 +152,6 @@ def _raster(body: str, width: int, height: int, wide: float, high: float) -> Ima
 def _finished(image: Image.Image, f: Finish, scene: Scene, seed: int) -> Image.Image:
     """The look of the show and of its broadcast."""
     width, height = image.size
-    color, thick = GRADES.get(scene.kind, ("", 0.0))
-    if thick:
-        image = Image.blend(image, Image.new("RGB", image.size, color), thick)
     if f.bloom:
         small = image.resize((max(1, width // 16), max(1, height // 16)), Image.Resampling.BOX)
         bright = small.point([max(0, round((v - 150) * f.bloom)) for v in range(256)] * 3)
@@ -170,8 +169,9 @@ def _finished(image: Image.Image, f: Finish, scene: Scene, seed: int) -> Image.I
     if soft:
         part = max(1, round(width / (1 + soft))), max(1, round(height / (1 + soft)))
         image = image.resize(part, Image.Resampling.BILINEAR).resize(image.size, BICUBIC)
-    if f.contrast != 1 or f.lift or f.tint != "#ffffff":
-        image = image.point(_curve(f))
+    light = GRADES.get(scene.kind, (1.0, 1.0, 1.0))
+    if f.contrast != 1 or f.lift or f.tint != "#ffffff" or min(light) < 1:
+        image = image.point(_curve(f, light))
     if grain or f.vignette or f.lines:
         values = np.asarray(image, dtype=np.float32) * _veil(width, height, f)
         if grain:  # RandomState: the stream of the newer generators may change with numpy
@@ -181,9 +181,9 @@ def _finished(image: Image.Image, f: Finish, scene: Scene, seed: int) -> Image.I
     return image
 
 
-@lru_cache(64)
-def _curve(f: Finish) -> list[int]:
-    tint = [int(f.tint[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+@lru_cache(128)
+def _curve(f: Finish, light: tuple[float, float, float]) -> list[int]:
+    tint = [int(f.tint[2 * i + 1 : 2 * i + 3], 16) / 255 * part for i, part in enumerate(light)]
     values = (t * ((v - 128) * f.contrast + 128) for t in tint for v in range(256))
     return [min(255, max(0, round(f.lift + v * (255 - f.lift) / 255))) for v in values]
 
@@ -209,5 +209,7 @@ def some_shot(dice: Dice, yaw: float = 27.0) -> Shot:
 
 def portrait(character: Character, dice: Dice) -> tuple[Placed, Scene]:
     """How one face stands in a corpus."""
-    place = 0.5 + dice.around(0.022), 0.56 + dice.around(0.018), dice.between(250, 312)
-    return Placed(character, some_shot(dice), *place), some_scene(dice)
+    x, y, span = 0.5 + dice.around(0.022), 0.56 + dice.around(0.018), dice.between(250, 312)
+    if HIGH_HATS.intersection(character.extras):  # what stands on the head is seen
+        y, span = y + 0.03, max(span * 1.06, 290.0)
+    return Placed(character, some_shot(dice), x, y, span), some_scene(dice)

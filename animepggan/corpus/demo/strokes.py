@@ -150,8 +150,7 @@ class Art:
 
     def base(self, d: str, color: str) -> None:
         """Fill a large path whose edge a line will cover: without antialiasing, which is four times as fast."""
-        rough = ' shape-rendering="crispEdges"' if self.pen > 0.6 else ""
-        self.raw(f'<path d="{d}" fill="{color}"{rough}/>')
+        self.raw(f'<path d="{d}" fill="{color}"/>')
 
     def ink(self, pts: Sequence[Point], width: float, color: str, a: float = 0.25, b: float = 0.1,
         peak: float = 0.45) -> None:
