@@ -148,7 +148,7 @@ def trinkets(k: Sketch) -> None:
                 dy in ((-88, 40), (-76, 44)))
             a.fill(shape(up, low[::-1]), color, line)
         elif x in ("bow", "bigbow"):
-            bow(k, *((hair(s * 62, -88, 1.05), 0.95, s * 0.5) if x == "bow" else (k.pose.at(0, -120, -30), 1.5)))
+            bow(k, *((hair(s * 62, -88, 1.05), 0.95, s * 0.5) if x == "bow" else (k.pose.at(0, -114, -30), 1.45)))
         elif x in ("flower", "star") and seen:
             cx, cy = hair(s * 56, -54, 1.03)
             if x == "flower":

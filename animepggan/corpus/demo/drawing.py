@@ -40,7 +40,7 @@ from animepggan.errors import DataError
 COUNTS: dict[Kind, int] = {"general": 8000, "yui": 4077, "second": 4077}
 SIZE = 128
 
-EDITION = 2
+EDITION = 3
 """Raised whenever the same request draws other pictures."""
 _LOCK, _RECORD = ".lock", "drawing.json"
 _POINTS = ("eye_left_image", "eye_right_image", "nose", "mouth")

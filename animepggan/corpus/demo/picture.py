@@ -68,7 +68,10 @@ def compose(
     """Draw figures, those that come first behind those that follow, before a scene: an RGB picture and the truth."""
     style = figures[0].character.style if figures else None
     finish = finish or (style.finish if style else Finish())
-    image = _scene(scene, width, height, 0.5 if style and style.crisp else 0.34)
+    coarse = min(1.0, height / 128) ** 1.5  # less is lost where there is less
+    soft = 1 + (finish.soft * coarse if finish.soft * coarse > 0.1 else 0.0)
+    part = max(1, round(width / soft)), max(1, round(height / soft))  # a soft picture was never larger
+    image = _scene(scene, *part, 0.45 if style and style.crisp else 0.28)
     defs, bodies, truths = [], [], []
     for number, placed in enumerate(figures):
         drawn, k = figure(placed.character, placed.shot, f"f{number}_"), height / placed.span
@@ -77,9 +80,9 @@ def compose(
         bodies.append(f'<g transform="translate({ox:.2f} {oy:.2f}) scale({k:.4f})">{drawn.body}</g>')
         truths.append(FaceTruth(placed.character.name, drawn.box, drawn.landmarks).moved(k, ox, oy))
     if figures:
-        drawn_figures = _raster(f"<defs>{''.join(defs)}</defs>{''.join(bodies)}", width, height, width, height)
-        image.paste(drawn_figures, (0, 0), drawn_figures)
-    return _finished(image, finish, scene, seed), truths
+        front = _raster(f"<defs>{''.join(defs)}</defs>{''.join(bodies)}", *part, width, height)
+        image.paste(front, (0, 0), front)
+    return _finished(image, width, height, finish, scene, seed), truths
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,8 @@ def figure(c: Character, shot: Shot, name: str = "i") -> Figure:
     hair.front(k)
     k.art.fill("".join(k.through), k.hair_line, opacity=0.32)
     face.brows(k)
-    hair.tuft(k)
+    if not {"cap", "beret"}.intersection(c.extras):
+        hair.tuft(k)
     clothes.trinkets(k)
     pose, (_, _, x, y) = k.pose, c.eye
     xs, ys = [p[0] for p in k.outline], [p[1] for p in k.outline]
@@ -149,35 +153,34 @@ def _raster(body: str, width: int, height: int, wide: float, high: float) -> Ima
     return Image.open(io.BytesIO(png))
 
 
-def _finished(image: Image.Image, f: Finish, scene: Scene, seed: int) -> Image.Image:
-    """The look of the show and of its broadcast."""
-    width, height = image.size
+def _finished(image: Image.Image, width: int, height: int, f: Finish, scene: Scene, seed: int) -> Image.Image:
+    """The look of the show and of its broadcast, in the size asked for."""
     if f.bloom:
         small = image.resize((max(1, width // 16), max(1, height // 16)), Image.Resampling.BOX)
         bright = small.point([max(0, round((v - 150) * f.bloom)) for v in range(256)] * 3)
         image = ImageChops.screen(image, bright.resize(image.size, BICUBIC))
     if f.chroma != 1:
         image = Image.blend(image.convert("L").convert("RGB"), image, f.chroma)
-    if f.bleed:
+    coarse = min(1.0, height / 128) ** 1.5
+    bleed, grain = f.bleed * coarse, f.grain * coarse
+    if bleed > 0.1:
         y, *colors = image.convert("YCbCr").split()
-        narrow = max(1, round(width / (1 + f.bleed))), height
+        narrow = max(1, round(width / (1 + bleed))), image.height
         bled = [
             band.resize(narrow, Image.Resampling.BOX).resize(image.size, Image.Resampling.BILINEAR) for band in colors
         ]
         image = Image.merge("YCbCr", (y, *bled)).convert("RGB")
-    soft, grain = (value * min(1.0, height / 128) ** 1.5 for value in (f.soft, f.grain))
-    if soft:
-        part = max(1, round(width / (1 + soft))), max(1, round(height / (1 + soft)))
-        image = image.resize(part, Image.Resampling.BILINEAR).resize(image.size, BICUBIC)
+    if image.size != (width, height):
+        image = image.resize((width, height), BICUBIC)
     light = GRADES.get(scene.kind, (1.0, 1.0, 1.0))
     if f.contrast != 1 or f.lift or f.tint != "#ffffff" or min(light) < 1:
         image = image.point(_curve(f, light))
     if grain or f.vignette or f.lines:
         values = np.asarray(image, dtype=np.float32) * _veil(width, height, f)
-        if grain:  # RandomState: the stream of the newer generators may change with numpy
-            noise = np.random.RandomState(seed % (1 << 32)).standard_normal((height, width, 1)).astype(np.float32)
-            values = values + noise * grain
-        image = Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))
+        values += 0.5
+        if grain:
+            values += _noise(width, height, seed) * grain
+        image = Image.fromarray(np.clip(values, 0, 255, out=values).astype(np.uint8))
     return image
 
 
@@ -186,6 +189,21 @@ def _curve(f: Finish, light: tuple[float, float, float]) -> list[int]:
     tint = [int(f.tint[2 * i + 1 : 2 * i + 3], 16) / 255 * part for i, part in enumerate(light)]
     values = (t * ((v - 128) * f.contrast + 128) for t in tint for v in range(256))
     return [min(255, max(0, round(f.lift + v * (255 - f.lift) / 255))) for v in values]
+
+
+@lru_cache(1)
+def _grains() -> NDArray[np.float32]:
+    """Noise of standard deviation 1 from which pictures cut theirs: throwing it anew for each takes many times as long."""
+    noise = np.random.RandomState(0).standard_normal((512, 512))  # its stream is the same in all versions of numpy
+    return np.asarray(noise, dtype=np.float32)
+
+
+def _noise(width: int, height: int, seed: int) -> NDArray[np.float32]:
+    """The grain of a picture: [height, width, 1]."""
+    dice = Dice("grain", seed)
+    y, x = dice.number(512), dice.number(512)
+    rows, columns = (np.arange(start, start + size) % 512 for start, size in ((y, height), (x, width)))
+    return _grains()[rows][:, columns][..., None]
 
 
 @lru_cache(64)

@@ -70,7 +70,7 @@ class Style:
 GENERAL = (
     Style("school", iris=("glow", "deep"), pen=0.9, gloss=("band", "torn"), nose=("tick", "dot")),
     Style("cel", pen=1.25, ink=0.25, shade="double", depth=1.25, cool=0.3, eye=(1, 0.98, 0, -1), flat=0.5, tilt=0.04,
-        iris=("split", "deep"), lights=2, lash=1.15, fold=1.3, nose=("ridge", "shade"), face=(0.97, 5, -0.7), brow=1.15,
+        iris=("split", "deep"), lights=2, lash=1.15, fold=1.3, nose=("ridge", "shade"), face=(0.97, 4, -0.5), brow=1.15,
         gloss=("torn", "spots"), rough=1.5, chroma=0.85, light=-0.03, boys=0.35, grown=0.4, puff=0.03,
         finish=Finish(grain=4, bleed=1.0, soft=0.3, contrast=1.05, tint="#fff6e6", lift=8)),
     Style("novel", pen=0.85, ink=1.2, shade="soft", depth=0.9, eye=(1.03, 1.05, 2, 0), flat=-0.1, iris=("glow",),
@@ -93,7 +93,7 @@ GENERAL = (
         iris=("plain", "deep"), iris_w=0.9, lights=1, lash=0.95, lashes=2, fold=1.4, lower=0.7, white="#eceef4",
         nose=("shade", "ridge"), mouth=0.95, face=(0.94, 10, -0.4), brow=1.1, gloss=("torn", "none"), strands=1.6,
         locks=1.2, chroma=0.6, light=-0.05, natural=0.8, blush=0.2, boys=0.45, grown=0.8, finish=Finish(contrast=1.06,
-        chroma=0.95, tint="#eef2fc", vignette=0.25)),
+        tint="#f9f4fa", vignette=0.25)),
     Style("game", pen=0.55, ink=2.0, shade="soft", depth=1.2, cool=0.35, eye=(1.05, 1.02, 1, 0), flat=0.4, tilt=0.06,
         iris=("glow", "ring"), lights=3, lash=1.25, lashes=2, lower=0.9, nose=("shade", "dot"), mouth=0.85, face=(0.97,
         1, -0.4), brow=0.75, gloss=("band", "halo"), strands=2.0, locks=1.2, chroma=1.2, natural=0.0, blush=1.1,
