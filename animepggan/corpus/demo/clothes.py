@@ -82,7 +82,8 @@ def body(k: Sketch) -> None:
         a.ink(side, 2.0, k.skin_line, a=0.8, b=0.5)
     neckline, pieces = _NECKS[kind]
     colors, hollow = {"cloth": c.cloth, "trim": c.trim, "white": "#fdfdfe", "dark": dark}, points(neckline)[0]
-    slope = [hollow[0], (74, 164), (wide, 188), (wide + 14, 230), (wide + 22, 340), (wide + 16, 520)]
+    fall = (-5, 0, 9)[c.seed % 3]  # square, plain or sloping shoulders
+    slope = [hollow[0], (74, 164 + fall), (wide, 188 + fall), (wide + 14, 230), (wide + 22, 340), (wide + 16, 520)]
     sides = [[p(s * x, y) for x, y in slope] for s in (1, -1)]
     a.base(shape(sides[0], sides[1][::-1], [p(-x, y) for x, y in hollow], [p(*q) for q in hollow[::-1]]), c.cloth)
     if k.s.shade != "none":
@@ -147,7 +148,7 @@ def trinkets(k: Sketch) -> None:
                 dy in ((-88, 40), (-76, 44)))
             a.fill(shape(up, low[::-1]), color, line)
         elif x in ("bow", "bigbow"):
-            bow(k, *((hair(s * 62, -88, 1.05), 0.95, s * 0.5) if x == "bow" else (k.pose.at(0, -120, -30), 1.5)))
+            bow(k, *((hair(s * 62, -88, 1.05), 0.95, s * 0.5) if x == "bow" else (k.pose.at(0, -114, -30), 1.45)))
         elif x in ("flower", "star") and seen:
             cx, cy = hair(s * 56, -54, 1.03)
             if x == "flower":
@@ -168,7 +169,7 @@ def trinkets(k: Sketch) -> None:
                 a.fill(shape(brim, [hair(az, -84, 1.03) for az in range(60, -61, -20)]), tone(color, -0.08), line, 2)
         elif x == "ears":
             for d in (1, -1):
-                tip, base = k.pose.at(d * 84, -172, -10), (k.pose.at(d * 96, -84, -10), k.pose.at(d * 34, -116, -10))
-                a.fill(poly([base[0], tip, base[1]]), c.hair, k.hair_line, 2.2)
-                a.fill(poly([k.pose.at(d * 84, -100, -8), k.pose.at(d * 80, -150, -8), k.pose.at(d * 52, -112, -8)]),
-                    tone(c.skin, -0.06, 1.6))
+                outer, inner = ([[k.pose.at(d * x, y, -10) for x, y in part] for part in points(text)] for text in (
+                    "106,-52 108,-100 98,-146 | 98,-146 70,-130 44,-104", "98,-74 100,-104 95,-130 | 95,-130 78,-118 62,-102"))
+                a.fill(shape(*outer), c.hair, k.hair_line, 2.4)
+                a.fill(shape(*inner), tone(c.skin, -0.06, 1.6))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from animepggan.corpus.demo.clothes import knot
 from animepggan.corpus.demo.colors import mixed
@@ -193,11 +194,13 @@ def _lines(k: Sketch, top: list[Points]) -> None:
             line = [pose.hair(az + (c.part - az) * t**1.3, y + (-119 - y) * t) for t in (0.0, long * 0.33, long * 0.67,
                 long)]
             a.ink(line, 2.2, k.hair_line, a=0.9, b=0.05, peak=0.08)
-    center = pose.skull(90, 0.1)
-    for part in top[:-1]:  # from the crown's corners inward, and up along the mass above
+    center, last = pose.skull(90, 0.1), 0.0
+    for part, after in pairwise(top):  # from the crown's hollows inward, and up along the mass above
         p = part[-1]
         t = math.degrees(math.atan2(p[1] - center[1], p[0] - center[0])) % 360
-        if 190 < t < 350:
+        (ux, uy), (vx, vy) = (p[0] - part[-2][0], p[1] - part[-2][1]), (after[1][0] - p[0], after[1][1] - p[1])
+        if 190 < t < 350 and t - last > 20 and ux * vy - uy * vx < 0:
+            last = t
             q = pose.skull(t + (270 - t) * 0.42, 0.80)
             a.ink(quad(p, pose.skull(t + (270 - t) * 0.12, 0.92), mid(p, q, 0.85)), 2.2, k.hair_line, a=0.9, b=0.05,
                 peak=0.1)

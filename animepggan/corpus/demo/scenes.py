@@ -56,10 +56,10 @@ PLACES: dict[str, tuple[float, str]] = {  # how often each is seen; its steps; *
     "gloom": (1, "sky .36 .05 *0 .62 .04 *30 | drips .26 .04 *0"),
     "petals": (1.5, "sky .95 .03 *0 .88 .06 *30 | petals"),
 }
-GRADES = {"sunset": ("#f0803c", 0.13), "dusk street": ("#f0903c", 0.10), "night": ("#2a3488", 0.10),
-    "lights": ("#4a3488", 0.06), "evening room": ("#5a3a70", 0.06), "rain": ("#5a6a80", 0.10),
-    "fire": ("#f06a30", 0.13), "gloom": ("#303050", 0.09)}
-"""What is laid over the whole picture, and how thickly."""
+GRADES = {"sunset": (1.03, 0.93, 0.85), "dusk street": (1.02, 0.93, 0.84), "night": (0.89, 0.88, 1.0),
+    "lights": (0.94, 0.90, 1.0), "evening room": (0.95, 0.89, 0.95), "rain": (0.93, 0.94, 0.98),
+    "fire": (1.04, 0.89, 0.76), "gloom": (0.87, 0.85, 0.93)}
+"""The light of a scene: what the red, green and blue of its picture are multiplied by."""
 
 
 @dataclass(frozen=True)
