@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,6 +55,7 @@ def command(
     Stopped anywhere, the same command goes on. Needs `pip install "animepggan[start]"`.
     """
     from animepggan import pipeline
+    from animepggan.cli.data.review import has_screen, shower
 
     apply_threads(threads)
     check_device(console, options["device"], options["precision"])
@@ -69,10 +69,22 @@ def command(
         total = sum(step.seconds or 0 for step in plan)
         console.result("\n".join([*lines, f"about {duration(total)} in all, on this machine"]), [*map(asdict, plan)])
         return
-    review = None if yes else _reviewer(console)
+
+    def review(folder: Path) -> None:
+        from animepggan.data import review as by_clicking
+
+        by_clicking(folder, show=shower(console, folder, browser=True))
+
     with watching(console) as watch, console.bars() as bar:
         started = pipeline.start(
-            sources, output, review=review, watch=watch, bar=bar, say=console.say, warn=console.warn, **options
+            sources,
+            output,
+            review=review if has_screen() and not yes else None,
+            watch=watch,
+            bar=bar,
+            say=console.say,
+            warn=console.warn,
+            **options,
         )
     run = started.run
     told = {
@@ -85,23 +97,3 @@ def command(
     if started.page is not None:
         console.say("open the page in a browser; it says what to type next")
     console.result(str(started.page or (run.folder if run else started.description) or started.folder), told)
-
-
-def _reviewer(console: Console) -> Any:
-    """How the set is reviewed here; None where there is no terminal or no browser."""
-    import webbrowser
-
-    if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
-        return None
-    try:
-        webbrowser.get()
-    except webbrowser.Error:
-        return None
-
-    def look(folder: Path) -> None:
-        import animepggan
-
-        console.say("review: look the set over in your browser; it goes on when you press Done there")
-        animepggan.review(folder, say=console.say)
-
-    return look

@@ -275,7 +275,7 @@ class _Job:
         return page
 
     def _page(self, page: Path, model: Model, run: FinishedRun) -> None:
-        row, counts = self.record["steps"], self.record["steps"]["curate"]["counts"]
+        counts = self.record["steps"]["curate"]["counts"]
         previews = sorted((run.folder / "previews").glob("images-*.png"))
         spread = previews[:: max(1, -(-len(previews) // PREVIEWS))]
         where = printable(os.path.relpath(self.folder))
@@ -285,7 +285,7 @@ class _Job:
             f"Drawn by a model that was fine-tuned on her: {model.resolution} px, {run.images_seen / 1000:g} kimg.",
             film=Shown(self.folder / "film.gif", "A walk from face to face"),
             sheet=Shown(self.folder / "grid.png", f"Seeds 0 to {SHOWN - 1}"),
-            numbers={"faces": f"{row['crop']['faces']:,}"} | {name: f"{count:,}" for name, count in counts.items()},
+            numbers={name: f"{count:,}" for name, count in counts.items() if count},
             real=Shown(run.folder / "previews" / "real.png"),
             previews=[Shown(path, f"{int(path.stem[7:]) / 1000:g} kimg") for path in spread],
             commands=[

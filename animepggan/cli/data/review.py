@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +35,31 @@ def command(console: Console, /, folder: Path, no_browser: bool, threads: int | 
     """
     from animepggan import data as library
 
-    def show(address: str) -> None:
-        complain(f"review {printable(str(folder))} at {address}")  # with --quiet, too: nobody could guess it
-        if not no_browser and sys.stderr.isatty() and _has_screen():
-            import webbrowser
-
-            webbrowser.open(address)
-        console.say("Done on that page ends the review; so does Ctrl-C")
-
     apply_threads(threads)
-    found = library.review(folder, show=show, **options)
+    found = library.review(folder, show=shower(console, folder, browser=not no_browser and has_screen()), **options)
     console.say(f"{found.trained} in training, {found.left_out} left out; by hand {found.rejected} rejected")
     told = {name: getattr(found, name) for name in ("description", "trained", "left_out", "kept", "rejected", "done")}
     console.result(str(found.description), told)
 
 
-def _has_screen() -> bool:
-    """Whether a browser would have a window: one that takes the terminal is of no use here."""
+def shower(console: Console, folder: Path, *, browser: bool) -> Callable[[str], None]:
+    """Tells the page's address, and opens it where a browser is wanted."""
+
+    def show(address: str) -> None:
+        complain(f"review {printable(str(folder))} at {address}")  # with --quiet, too: nobody could guess it
+        if browser:
+            import webbrowser
+
+            webbrowser.open(address)
+        console.say("Done on that page ends the review; so does Ctrl-C")
+
+    return show
+
+
+def has_screen() -> bool:
+    """Whether a person sits at a terminal here whose browser has a window: one that takes the terminal is of no use."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return False
     if sys.platform in ("win32", "darwin"):
         return True
     return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))

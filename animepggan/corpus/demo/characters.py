@@ -85,9 +85,8 @@ HAIR = {  # colors: how often each group is seen, whether it is a natural one
     "#f0a0b4 #f5b8c4 #e880a0": (9, False), "#8a70b8 #a48acb #6a5298": (7, False), "#5a78c0 #7c9cd8 #45609f": (8, False),
     "#8cc8d8 #6ab4c0": (5, False), "#78b48c #5c9a80 #a8c878": (4, False), "#d4d2dc #c4c8d8 #e6e2e4": (7, False)}
 SKIN = _shares("#fee9dc 30, #fde3d0 30, #f9d9c2 14, #f0c7a4 6, #d9a27c 3, #a8714f 1.2")
-IRIS = ("#4a86d0 #5a6ed0 #7a58c0 #c05878 #c84848 #c87838 #c8a038 #6a9a48 #3e9a80 #3a9ab4 #8a5a3c #6a4a3a "
-    "#70788a").split()
-ACCENT = "#d8414a #e86a8c #f0b83c #3f78c8 #48a878 #8a5cc0 #f2f2f4 #e8804a #40b0c0".split()
+IRIS = ["#4a86d0", "#5a6ed0", "#7a58c0", "#c05878", "#c84848", "#c87838", "#c8a038", "#6a9a48", "#3e9a80", "#3a9ab4", "#8a5a3c", "#6a4a3a", "#70788a"]
+ACCENT = ["#d8414a", "#e86a8c", "#f0b83c", "#3f78c8", "#48a878", "#8a5cc0", "#f2f2f4", "#e8804a", "#40b0c0"]
 CLOTH = {  # cloth, and trim where it has one
     "sailor": "#fafafa #34487a, #fafafa #3c6a5a, #33415f #33415f, #fafafa #7a3848, #f4ead8 #7a5a40, #2f3038 #2f3038",
     "blazer": "#3c4a6c, #5a4438, #7a3a44, #48545a, #c8b088, #33373f, #56785c",
