@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from animepggan.corpus.decode import open_picture
-from animepggan.corpus.description import KEPT, REJECTED, base_of, read_description
+from animepggan.corpus.description import KEPT, REJECTED, Row, base_of, read_description
 from animepggan.corpus.names import json_line, printable
 from animepggan.corpus.source import Bad, Entry, Source
 from animepggan.corpus.spec import source_of
@@ -29,6 +29,7 @@ _REMEMBERED = 20_000  # thumbnails, 5 to 10 kB each
 
 Curate = Callable[[Source, Path, Source | None, Source | None], object]
 """Called as curate(pictures, folder, keep, reject): describes them anew, by examples of who belongs and who not."""
+_Line = tuple[bytes, Row]  # as it stands in the file, with its end, and what it says
 
 
 class Decisions:
@@ -47,7 +48,7 @@ class Decisions:
         self.thumbnail = lru_cache(_REMEMBERED)(self._thumbnail)
         self.version = 0  # another one whenever a row has changed
         self.edition = 0  # another one when the rows are those of other pictures
-        self._undo: list[dict[int, bytes]] = []  # the lines that each step replaced
+        self._undo: list[dict[int, _Line]] = []  # what each step replaced
         self._read()
         if not self.shown:
             raise DataError(f"{printable(str(self.path))} names no picture that can be used")
@@ -58,7 +59,7 @@ class Decisions:
     def _read(self) -> None:
         self._seen = self._on_disk()
         with self.path.open("rb") as file:
-            self._lines = file.readlines()
+            self._texts = file.readlines()
         self.rows = {line - 1: row for line, row in read_description(self.path)}
         self._in_cluster = Counter(row.cluster for row in self.rows.values())
         self.version += 1
@@ -110,14 +111,14 @@ class Decisions:
             raise ValueError("there is no such picture")
         pixels = {self.rows[place].sha256 for place in wanted} - {None}
         wanted |= {place for place in shown if self.rows[place].sha256 in pixels}
-        changed = {}
+        changed: dict[int, _Line] = {}
         for place in sorted(wanted):
             row = self.rows[place]
             among = 1 if row.cluster is None else self._in_cluster[row.cluster]
             if (decided := row.decided(keep, among)) != row:
-                changed[place] = json_line(asdict(decided)).encode()
+                changed[place] = json_line(asdict(decided)).encode(), decided
         if changed:
-            before = {place: self._lines[place] for place in changed}
+            before = {place: (self._texts[place], self.rows[place]) for place in changed}
             self._save(changed)
             self._undo.append(before)
         return sorted(changed)
@@ -139,30 +140,31 @@ class Decisions:
         if kept is not None and len(kept) < EXAMPLES:
             kept = None
         curate(self._pictures, self.path.parent, kept, rejected)
-        lines, paths = self._lines, self._paths()
+        texts, rows = self._texts, self.rows
         self._read()
-        if self._paths() == paths:
-            self._undo.append(dict(enumerate(lines)))
+        if {place: row.path for place, row in rows.items()} == {place: row.path for place, row in self.rows.items()}:
+            self._undo.append({place: (texts[place], row) for place, row in rows.items()})
         else:
             self._undo.clear()
             self.thumbnail.cache_clear()
             self.edition += 1
-
-    def _paths(self) -> dict[int, str]:
-        return {place: row.path for place, row in self.rows.items()}
 
     def _decided(self, reason: str) -> Source | None:
         names = {row.path for row in self.rows.values() if row.reason == reason}
         found = self._pictures.only(lambda entry: entry.name in names)
         return found if len(found) else None
 
-    def _save(self, changed: Mapping[int, bytes]) -> None:
+    def _save(self, changed: Mapping[int, _Line]) -> None:
         """Replace these lines."""
         self._refuse_foreign()
-        lines = [changed.get(place, line) for place, line in enumerate(self._lines)]
+        texts = list(self._texts)
+        for place, (text, _) in changed.items():
+            texts[place] = text
         with replacing(self.path) as partial:
-            partial.write_bytes(b"".join(lines))
-        self._read()
+            partial.write_bytes(b"".join(texts))
+        self._seen, self._texts = self._on_disk(), texts
+        self.rows = self.rows | {place: row for place, (_, row) in changed.items()}
+        self.version += 1
 
     def _refuse_foreign(self) -> None:
         if self._on_disk() != self._seen:

@@ -125,7 +125,7 @@ function paint(place) {
   const [, score, mark] = button.children;
   button.classList.toggle("out", !row.trained);
   button.classList.toggle("hand", row.by_hand);
-  score.textContent = row.score === null ? "" : row.score.toFixed(1);
+  score.textContent = row.score === null ? "" : (Math.round(row.score * 10) / 10 || 0).toFixed(1);
   score.hidden = row.score === null;
   mark.textContent = row.trained ? "✓" : row.by_hand ? "✕" : "auto ✕";
   const what = row.by_hand || row.reason ? row.reason : row.trained ? "in training" : "left out";

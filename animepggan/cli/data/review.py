@@ -37,7 +37,9 @@ def command(console: Console, /, folder: Path, no_browser: bool, threads: int | 
 
     apply_threads(threads)
     found = library.review(folder, show=shower(console, folder, browser=not no_browser and has_screen()), **options)
-    console.say(f"{found.trained} in training, {found.left_out} left out; by hand {found.rejected} rejected")
+    console.say(
+        f"{found.trained} in training, {found.left_out} left out; by hand {found.rejected} rejected, {found.kept} kept"
+    )
     told = {name: getattr(found, name) for name in ("description", "trained", "left_out", "kept", "rejected", "done")}
     console.result(str(found.description), told)
 
