@@ -10,7 +10,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from animepggan.checkpoint import WEIGHTS, FoundModel, find_model, load_networks, look_up, read_config, verify
+from animepggan.checkpoint import (
+    MANIFEST,
+    WEIGHTS,
+    FoundModel,
+    find_model,
+    load_networks,
+    look_up,
+    read_config,
+    read_json,
+    verify,
+    without_place,
+)
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe
 from animepggan.training.state import State, architecture_of
@@ -70,12 +81,14 @@ class Base:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What a checkpoint made from this base says of it."""
+        """What a checkpoint made from this base says of it; nothing of where it lay."""
+        files = read_json(self.found.path / MANIFEST)["files"]
         return {
-            "spec": self.found.spec,
+            "spec": self.found.spec if self.found.commit else without_place(str(self.found.path)),
             "commit": self.found.commit,
             "name": self.config["provenance"].get("name"),
             "images_seen": self.config["position"]["images_seen"],
+            "sha256": files["generator.safetensors"]["sha256"],
         }
 
     def recipe_values(self) -> dict[str, Any]:
@@ -192,7 +205,7 @@ def check_unmoved(base: Base, known: object) -> None:
     resolution.
     """
     now = base.provenance
-    for key in ("commit", "images_seen"):
+    for key in ("commit", "images_seen", "sha256"):
         if now[key] != look_up(known, key):
             raise ModelError(
                 f"{base.found.spec}: the base has moved on since the run started from it: "

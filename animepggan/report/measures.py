@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from animepggan.bar import Bar, silent
-from animepggan.checkpoint import Loaded
+from animepggan.checkpoint import Loaded, without_place
 from animepggan.metrics.embeddings import require_fidelity
 from animepggan.metrics.pictures import Embedder, RealPictures, room
 from animepggan.metrics.quality import Reference, make_reference, measure
@@ -115,6 +115,8 @@ def make_measurer(
     real = RealPictures(split.held_out, recipe.resolution, split.labels, cache, bar)
     try:
         reference = make_reference(real, embedder=embedder, memorization=False, similarity=False, seed=recipe.seed)
+        spec = split.held_out.spec  # checkpoints tell of the reference
+        reference = replace(reference, name=reference.name.replace(spec, without_place(spec), 1))
     except Exception as error:
         return None, [*notes, f"nothing is measured: {first_line(error)}"]
     return Measurer(recipe, reference, name), [*notes, *reference.notes]

@@ -13,6 +13,7 @@ from animepggan.checkpoint import checkpoints_of, load_networks, look_up, read_c
 from animepggan.corpus import Corpus
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe, recipe_difference, schedule_of
+from animepggan.run.checkpoints import without_places
 from animepggan.run.folder import RECIPE, recipe_of_run
 from animepggan.sampling.draw import Precision, check_precision
 from animepggan.training import State
@@ -123,6 +124,8 @@ def take_up(folder: Path, recipe: Recipe, inputs: Inputs, options: RunOptions) -
 def _check_recipe(folder: Path, recipe: Recipe, allow: Sequence[str]) -> tuple[str, ...]:
     """ModelError where the run in `folder` is of another recipe; else what the user should know."""
     known, notes = recipe_of_run(folder)
+    if notes:  # of a checkpoint
+        recipe = without_places(recipe)
     if known is None:
         if checkpoints_of(folder):
             raise ModelError(f"{folder / RECIPE}: lost, and no whole checkpoint tells it; {OTHERWISE}")

@@ -32,6 +32,7 @@ from animepggan.checkpoint import (
     discard,
     position_of,
     read_config,
+    without_place,
     write_folder,
 )
 from animepggan.corpus import Corpus
@@ -182,6 +183,16 @@ def crosses(progress: Progress, every_kimg: float) -> bool:
     return every > 0 and progress.images_seen // every > progress.moment.images_seen // every
 
 
+def without_places(recipe: Recipe) -> Recipe:
+    """The recipe as a checkpoint tells it: with no path of this machine."""
+    places = {key: getattr(recipe, key) for key in ("data", "base", "extend_data")}
+    told = {key: without_place(value) for key, value in places.items() if value is not None}
+    if recipe.measures.backbone is not None:
+        backbone = without_place(recipe.measures.backbone)
+        told["measures"] = recipe.measures.model_copy(update={"backbone": backbone})
+    return recipe.model_copy(update=told)
+
+
 def provenance(
     recipe: Recipe,
     precision: str,
@@ -195,10 +206,10 @@ def provenance(
     return {
         "name": recipe.name,
         "base": base,
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": without_places(recipe).model_dump(mode="json"),
         "precision": precision,
         "corpus": {
-            "spec": corpus.spec,
+            "spec": without_place(corpus.spec),
             "commit": corpus.commit,
             "pictures": len(corpus.names),
             "clusters": len(corpus),

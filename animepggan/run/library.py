@@ -87,8 +87,8 @@ def pretrain(
       bfloat16; `reference` trains by the plain step.
     - `patience`: the run ends when so many measures in a row were no better than the best.
 
-    Raises RecipeError, DataError, ModelError, ResourceError, BusyError and DivergedError; Interrupted where SIGINT or
-    SIGTERM came while it trained in the main thread, once the run is saved.
+    Raises RecipeError, DataError, ModelError, ResourceError, BusyError and DivergedError; Interrupted where SIGINT,
+    SIGTERM, SIGHUP or SIGUSR1 came while it trained in the main thread, once the run is saved.
     """
     # Before pictures are decoded, which can take long.
     how = RunOptions(device_of(device), precision, reference, resume, restart, allow, patience)

@@ -50,18 +50,25 @@ class Event:
 
 
 class Stopper:
-    """SIGINT and SIGTERM while a run trains: the first is remembered, a second one stops at once."""
+    """The signals that end a run while it trains: the first is remembered, a second one stops at once.
+
+    SIGINT and SIGTERM; where the system has them also SIGHUP, of a terminal that closes (but not under nohup), and
+    SIGUSR1, by which schedulers warn.
+    """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
+        optional = (getattr(signal, name, None) for name in ("SIGHUP", "SIGUSR1"))  # Windows has neither
+        heard = (number for number in optional if number and signal.getsignal(number) is not signal.SIG_IGN)
+        self.numbers = (signal.SIGINT, signal.SIGTERM, *heard)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle both signals for the time of the block; in the main thread, elsewhere Python allows it not."""
+        """Handle them for the time of the block; in the main thread, elsewhere Python allows it not."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self._handle) for number in self.numbers}
         try:
             yield
         finally:
@@ -71,8 +78,10 @@ class Stopper:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.signal_number = number
         # From here on the system itself acts, even in the middle of a long operation of torch.
-        for other in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(other, signal.SIG_DFL)
+        for other in self.numbers:
+            # A terminal that closes says so twice, itself and by its shell.
+            hung_up = other == number == getattr(signal, "SIGHUP", None)
+            signal.signal(other, signal.SIG_IGN if hung_up else signal.SIG_DFL)
 
 
 @dataclass(eq=False)
