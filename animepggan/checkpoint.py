@@ -361,7 +361,7 @@ def _inside(path: Path, model: str) -> Path:
 
 
 def _named_in(best: Path) -> Path:
-    """The checkpoint that a best.json names; FileNotFoundError where there is none, ModelError where it is of no use."""
+    """The checkpoint that a best.json names; FileNotFoundError where there is none, ModelError where it is no use."""
     try:
         folder = best.parent / str(read_json(best)["checkpoint"])
     except (KeyError, TypeError) as error:

@@ -38,7 +38,8 @@ def load(model: str | Path | None = None, *, device: str = "auto") -> Model:
     """Find, verify and load a model.
 
     `model` is a checkpoint folder, a weights file, a run folder (the checkpoint that a measure chose, else its newest),
-    or `hub:owner/name[@revision][:subfolder]`. Without it: the newest checkpoint under `runs/`. `device` is `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
+    or `hub:owner/name[@revision][:subfolder]`. Without it: the newest checkpoint under `runs/`. `device` is `auto` (a
+    GPU if there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
 
         model = animepggan.load("runs/yui")
         faces = model.sample(range(16))  # uint8 [16, h, w, 3]

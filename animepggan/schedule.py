@@ -8,9 +8,10 @@ batch size, learning rate) is read off `Schedule.at(images_seen)`; nothing here 
 from __future__ import annotations
 
 import bisect
+import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from animepggan.errors import RecipeError
@@ -138,6 +139,19 @@ class Schedule:
     @property
     def total_images(self) -> int:
         return self.phases[-1].end
+
+    def slowed(self, factor: float) -> Schedule:
+        """The same schedule at `factor` times its learning rates."""
+        slowed = copy.copy(self)
+        slowed.stages = tuple(
+            Stage(
+                stage.resolution,
+                tuple(replace(phase, learning_rate=factor * phase.learning_rate) for phase in stage.phases),
+            )
+            for stage in self.stages
+        )
+        slowed.phases = tuple(phase for stage in slowed.stages for phase in stage.phases)
+        return slowed
 
     def at(self, images_seen: int) -> Moment:
         """What holds at `images_seen`; at the end of the run, what held for its last step, at alpha 1."""

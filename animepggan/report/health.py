@@ -1,8 +1,8 @@
 """Notice when a run goes wrong, from the lines of its log: what to warn of, and the variety of what it draws.
 
 Too high a learning rate shows in the log long before anyone looks at the previews: the gradient penalty or the scores
-are many times what they were, the penalty outgrows what it is paid for, or every latent gives the same picture. The run
-goes on; its user decides.
+are many times what they were, the penalty outgrows what it is paid for, or every latent gives the same picture. Then
+the run goes back (`run.returns`), where its recipe says so; else it goes on, and its user decides.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ PICTURES = 16  # so many drawn pictures are compared with so many real ones
 CHUNK_PIXELS = 1 << 16
 LINES = 16  # lines of the log that a running median goes over
 FEW = 3  # lines that a median needs at least, and those in which a penalty outgrows the scores
+MARGIN = 6  # lines before a fault is noticed in which it may have begun
 WELL = 4  # lines in a row without a fault after which it may be warned of again
 TIMES = 10.0  # a number is out of bounds at so many times its running median
 LEAST = {"gradient_penalty": 5.0, "wasserstein": 30.0}  # and above this: a run that settles has small medians
@@ -32,9 +33,8 @@ STEEP = 0.1  # of its weight: a healthy discriminator of WGAN-GP pays less penal
 VARIETY = 0.25  # below this share of the variety of real pictures, those drawn are nearly one
 
 CALLED = {"gradient_penalty": "the gradient penalty", "wasserstein": "the distance between the scores"}
-ADVICE = (
-    "look at previews/: the learning rate may be too high; begin anew with --restart --set schedule.learning_rate=LOWER"
-)
+CAUSE = "the learning rate may be too high"
+ADVICE = f"look at previews/: {CAUSE}; begin anew with --restart --set schedule.learning_rate=LOWER"
 
 
 class Health:
@@ -46,21 +46,29 @@ class Health:
         self._settled = recipe.base is not None  # a discriminator begins flat, but for that of a base
         self._usual: dict[str, deque[float]] = {key: deque(maxlen=LINES) for key in LEAST}
         self._last: dict[str, deque[float]] = {key: deque(maxlen=FEW) for key in LEAST}
+        self._advice = CAUSE if recipe.returns else ADVICE
+        self._seen: deque[int] = deque(maxlen=MARGIN + 1)  # images, of the last lines
         self._ill: dict[str, int] = {}  # by fault, how many lines without it are still to come until it is over
         self._resolution: int | None = None
         self._real: dict[int, float] = {}  # by resolution, how much real pictures differ
         for record in records:
             self.add(record)
 
+    @property
+    def well_until(self) -> int:
+        """Images up to which the run was well, as far as one can tell where something is wrong by its newest line."""
+        return self._seen[0] if len(self._seen) > MARGIN else 0
+
     def add(self, record: Mapping[str, Any]) -> list[str]:
         """Take in the log's next line; a warning each of what goes wrong there and did not just before."""
+        self._seen.append(record.get("images_seen", 0))
         if record.get("resolution") != self._resolution:  # scores and penalties start anew with a stage
             self._resolution = record.get("resolution")
             for values in (*self._usual.values(), *self._last.values()):
                 values.clear()
         wrong = self._wrong(record)
         warnings = [
-            f"{record.get('images_seen', 0) / 1000:g} kimg: {wrong[fault]}; {ADVICE}"
+            f"{record.get('images_seen', 0) / 1000:g} kimg: {wrong[fault]}; {self._advice}"
             for fault in wrong
             if fault not in self._ill
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe, recipe_difference, schedule_of
 from animepggan.run.checkpoints import without_places
 from animepggan.run.folder import RECIPE, recipe_of_run
+from animepggan.run.returns import Return, returns_in
 from animepggan.sampling.draw import Precision, check_precision
 from animepggan.training import State
 from animepggan.transfer import Base, anchor, check_alone, check_unmoved, first_resolution, load_base
@@ -67,6 +68,7 @@ class Start:
     state: State
     base: dict[str, Any] | None = None  # provenance of the base that it started from
     checkpoint: Path | None = None  # the one it goes on from
+    returns: tuple[Return, ...] = ()  # so far
     notes: tuple[str, ...] = ()  # what the user should know
 
 
@@ -118,7 +120,23 @@ def take_up(folder: Path, recipe: Recipe, inputs: Inputs, options: RunOptions) -
     before = look_up(config, "provenance", "precision") or options.precision
     if before != options.precision:
         notes += (f"{folder}: trained in {before} so far, goes on in {options.precision}",)
-    return Start(state, base_then, checkpoint, notes)
+    return Start(state, base_then, checkpoint, returns_in(config), notes)
+
+
+def go_back(folder: Path, images_seen: int, recipe: Recipe, inputs: Inputs, options: RunOptions, now: Start) -> Start:
+    """The newest whole checkpoint of at most `images_seen` images, else the run's first moment; `now` is where it had
+    started or gone on.
+
+    ModelError where it would have to be the first moment and the base has moved on since.
+    """
+    found, _ = _newest_whole(folder, recipe, inputs, options, images_seen)
+    if found is not None:
+        checkpoint, _, state = found
+        state.anchors = now.state.anchors
+        return Start(state, now.base, checkpoint, now.returns)
+    if inputs.base is not None:
+        check_unmoved(inputs.base, now.base)
+    return replace(begin(recipe, inputs, options), returns=now.returns)
 
 
 def _check_recipe(folder: Path, recipe: Recipe, allow: Sequence[str]) -> tuple[str, ...]:
@@ -146,14 +164,18 @@ def _check_recipe(folder: Path, recipe: Recipe, allow: Sequence[str]) -> tuple[s
 
 
 def _newest_whole(
-    folder: Path, recipe: Recipe, inputs: Inputs, options: RunOptions
+    folder: Path,
+    recipe: Recipe,
+    inputs: Inputs,
+    options: RunOptions,
+    at_most: int | None = None,  # images
 ) -> tuple[tuple[Path, dict[str, Any], State] | None, list[ModelError]]:
     """The newest checkpoint that can be gone on from, its config.json and its state; and what is wrong with others."""
     found, damaged = None, []
     for checkpoint in reversed(checkpoints_of(folder)):  # last come those whose config.json is damaged
         try:
             config = read_config(checkpoint)
-            if found is None:
+            if found is None and (at_most is None or config["position"]["images_seen"] <= at_most):
                 verify(checkpoint)
                 state = _new_state(config["architecture"]["resolution"], recipe, inputs, options)
                 _restore(state, checkpoint, config)
