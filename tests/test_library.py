@@ -200,7 +200,7 @@ def test_what_is_wrong_is_an_error_of_ours(model: animepggan.Model, tmp_path: Pa
         (lambda: animepggan.evaluate(tmp_path, tmp_path, precision=FP16), RecipeError, "precision 'fp16'"),
         (lambda: model.sample([1], precision=FP16), RecipeError, "precision 'fp16' is neither fp32 nor bf16"),
         (lambda: animepggan.pretrain("demo", precision=FP16), RecipeError, "precision 'fp16'"),
-        (lambda: animepggan.pretrain("demo", patience=0), RecipeError, "patience 0"),
+        (lambda: animepggan.pretrain("demo", patience=-1), RecipeError, "patience -1"),
         (lambda: animepggan.pretrain("demo", resume=True, restart=True), RecipeError, "exclude each other"),
         (lambda: animepggan.finetune(resume=True, restart=True), RecipeError, "exclude each other"),
         (lambda: animepggan.frames(tmp_path, format=FP16), RecipeError, "format 'fp16' is neither png nor jpeg"),

@@ -68,6 +68,15 @@ def spelled_out(text: str) -> str:
     return "\n".join(map(escape, text.split("\n")))
 
 
+def duration(seconds: float) -> str:
+    """A time for people, in the unit that suits it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 72 * 3600 else f"{seconds / 86400:.0f} days"
+
+
 def mute(stream: TextIO | None) -> None:
     """Let `stream` write to nowhere from now on: its reader has left, and what it still holds must go somewhere."""
     with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:  # ValueError: closed already

@@ -40,6 +40,9 @@ ADVICE = f"look at previews/: {CAUSE}; begin anew with --restart --set schedule.
 class Health:
     """What is wrong with a run by the lines of its log alone: a resumed run goes on as if it had not stopped."""
 
+    gone_wrong: str | None = None
+    """What the newest line shows that was well before; what a base brings along is only warned of."""
+
     def __init__(self, recipe: Recipe, records: Iterable[Mapping[str, Any]] = ()) -> None:
         # What a flat discriminator pays, since its gradient is 0; only one that is too steep pays more.
         self._flat = recipe.objective.gradient_penalty if recipe.objective.name == "wgan-gp" else None
@@ -47,6 +50,7 @@ class Health:
         self._usual: dict[str, deque[float]] = {key: deque(maxlen=LINES) for key in LEAST}
         self._last: dict[str, deque[float]] = {key: deque(maxlen=FEW) for key in LEAST}
         self._advice = CAUSE if recipe.returns else ADVICE
+        self._varied = self._calm = False  # whether variety and penalty were once as they should be
         self._seen: deque[int] = deque(maxlen=MARGIN + 1)  # images, of the last lines
         self._ill: dict[str, int] = {}  # by fault, how many lines without it are still to come until it is over
         self._resolution: int | None = None
@@ -67,6 +71,8 @@ class Health:
             for values in (*self._usual.values(), *self._last.values()):
                 values.clear()
         wrong = self._wrong(record)
+        fresh = [fault for fault in wrong if fault not in self._ill and self._was_well(fault, record)]
+        self.gone_wrong = wrong[fresh[0]] if fresh else None
         warnings = [
             f"{record.get('images_seen', 0) / 1000:g} kimg: {wrong[fault]}; {self._advice}"
             for fault in wrong
@@ -74,6 +80,17 @@ class Health:
         ]
         self._ill = {fault: left - 1 for fault, left in self._ill.items() if left > 1} | dict.fromkeys(wrong, WELL)
         return warnings
+
+    def begin(self, variety: float | None) -> None:
+        """Take in the variety at the run's start, before the first line of the log."""
+        self._varied = variety is not None and variety >= VARIETY
+
+    def _was_well(self, fault: str, record: Mapping[str, Any]) -> bool:
+        """Whether the run was once without the fault, or it is too large to be the base's."""
+        if fault == "variety":
+            return self._varied
+        absurd = self._flat is None or (value_of(record, "gradient_penalty") or 0.0) > TIMES * self._flat
+        return fault != "gradient_penalty" or self._calm or absurd
 
     def _wrong(self, record: Mapping[str, Any]) -> dict[str, str]:
         """What is wrong by one line, by fault; a number out of bounds leaves the median as it was."""
@@ -90,6 +107,7 @@ class Health:
             elif value:  # R1 is not taken at every step
                 values.append(value)
         variety = value_of(record, "variety")
+        self._varied |= variety is not None and variety >= VARIETY
         if variety is not None and variety < VARIETY:
             wrong["variety"] = f"the pictures drawn are nearly one: they differ {variety:.0%} as much as real ones do"
         return wrong
@@ -102,6 +120,8 @@ class Health:
             return None
         for key, values in self._last.items():
             values.append(value_of(record, key) or 0.0)
+        penalty, distance = (values[-1] for values in self._last.values())
+        self._calm |= self._flat is None or penalty <= STEEP * self._flat or penalty <= distance
         penalty, distance = (median(values) for values in self._last.values())
         if self._flat is None or penalty <= STEEP * self._flat or penalty <= distance:
             self._settled = True

@@ -50,13 +50,13 @@ class RunOptions:
     resume: bool = False  # there must be a run to go on from
     restart: bool = False  # a run in the folder is moved aside
     allow: Sequence[str] = ()  # keys of the recipe that may differ from the run in the folder
-    patience: int | None = None  # measures without a better one after which the run ends
+    patience: int | None = None  # measures without a better one after which the run ends; None: the default, 0: never
 
     def __post_init__(self) -> None:
         """RecipeError where they are out of their ranges or exclude each other."""
         check_precision(self.precision)
-        if self.patience is not None and self.patience < 1:
-            raise RecipeError(f"patience {self.patience} is not a number of measures from 1 on")
+        if self.patience is not None and self.patience < 0:
+            raise RecipeError(f"patience {self.patience} is not a number of measures from 0 on")
         if self.resume and self.restart:
             raise RecipeError("resume and restart exclude each other")
 
@@ -137,6 +137,18 @@ def go_back(folder: Path, images_seen: int, recipe: Recipe, inputs: Inputs, opti
     if inputs.base is not None:
         check_unmoved(inputs.base, now.base)
     return replace(begin(recipe, inputs, options), returns=now.returns)
+
+
+def agrees(folder: Path, recipe: Recipe, corpus: Corpus, allow: Sequence[str]) -> bool:
+    """Whether the run in `folder` is one of this recipe, base and pictures."""
+    try:
+        _check_recipe(folder, recipe, allow)
+        newest = (read_config(checkpoint) for checkpoint in reversed(checkpoints_of(folder)))
+        config = next(newest, None)
+    except ModelError:
+        return False
+    known = corpus.fingerprint if config is None else look_up(config, "provenance", "corpus", "fingerprint")
+    return known == corpus.fingerprint or "data" in allow
 
 
 def _check_recipe(folder: Path, recipe: Recipe, allow: Sequence[str]) -> tuple[str, ...]:

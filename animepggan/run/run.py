@@ -150,6 +150,8 @@ class Run:
             while True:
                 images_seen = self.state.images_seen
                 health = Health(self.recipe, read_log(self.folder, images_seen))
+                if not images_seen:
+                    health.begin(health.variety(self.state, self.corpus))
                 with closing(Log(self.folder, images_seen, tensorboard=self.recipe.log.tensorboard)) as log:
                     wrong = yield from self._until_wrong(log, health)
                 if wrong is None:
@@ -202,7 +204,8 @@ class Run:
             if best is None and start.checkpoint is None:
                 left = "it was well nowhere but at its start"
             raise DivergedError(
-                f"{self.folder}: went wrong again, after going back {len(before)} times: {wrong}\n{left}\n"
+                f"{self.folder}: went wrong again at {at / 1000:g} kimg, gone back {len(before)} times before: {wrong}\n"
+                f"{left}\n"
                 "begin anew with --restart --set schedule.learning_rate=LOWER"
             )
         discard_after(self.folder, start.state.images_seen)
@@ -242,7 +245,8 @@ class Run:
                 record["warnings"] = warnings
             log.write(record)
         checkpoint = None
-        if not (warnings and recipe.returns):  # nobody goes on from this one
+        wrong = health.gone_wrong if warnings else None
+        if not (wrong and recipe.returns):  # nobody goes on from this one
             checkpoint = self.checkpoints.follow(progress, state, record)
         if record is not None or checkpoint is not None:
             self.write_status("running")
@@ -260,7 +264,7 @@ class Run:
             is_best=checkpoint is not None and checkpoint == self.checkpoints.best_path,
             notes=(*told, *measures.get("notes", ()), *warnings),
         )
-        return event, warnings[0] if warnings else None
+        return event, wrong
 
     def _measures(self, progress: Progress, log: Log) -> dict[str, Any]:
         """The measures after a step, where some are due: at their interval, at the end, and, while that is not settled
