@@ -189,7 +189,7 @@ def test_a_default_name_never_meets_another_run(here: Path) -> None:
     (here / "runs" / "yui-4" / "notes.txt").write_text("mine")
     assert tuned(seed=2) == "runs/yui-5"
     assert tuned(seed=2, allow=["seed"]) == "runs/yui"
-    with pytest.raises(ModelError, match="no run here|another recipe"):
+    with pytest.raises(ModelError, match="another recipe"):
         tuned(seed=7, resume=True)
     with pytest.raises(ModelError, match="seed: "):  # a name that is given is meant
         tuned(seed=9, output="runs/yui-2")

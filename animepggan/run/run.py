@@ -204,8 +204,8 @@ class Run:
             if best is None and start.checkpoint is None:
                 left = "it was well nowhere but at its start"
             raise DivergedError(
-                f"{self.folder}: went wrong again at {at / 1000:g} kimg, gone back {len(before)} times before: {wrong}\n"
-                f"{left}\n"
+                f"{self.folder}: went wrong again at {at / 1000:g} kimg, gone back {len(before)} times before: "
+                f"{wrong}\n{left}\n"
                 "begin anew with --restart --set schedule.learning_rate=LOWER"
             )
         discard_after(self.folder, start.state.images_seen)
