@@ -11,7 +11,7 @@ import bisect
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from animepggan.errors import RecipeError
@@ -78,7 +78,7 @@ class Moment:
     images_seen: int
     phase: Phase
     alpha: float  # weight of the new resolution, 0 to 1
-    learning_rate: float  # with the ramp and the decay
+    learning_rate: float  # with the ramp, the decay and what the run was slowed by
 
     @property
     def resolution(self) -> int:
@@ -135,6 +135,7 @@ class Schedule:
         self.stages = tuple(stages)
         self.phases = tuple(phase for stage in stages for phase in stage.phases)
         self.ramp_images, self.decay_images = ramp_kimg * 1000, decay_kimg * 1000
+        self.factor = 1.0  # of every learning rate; see `slowed`
         self._starts = [phase.start for phase in self.phases]
 
     @property
@@ -144,14 +145,7 @@ class Schedule:
     def slowed(self, factor: float) -> Schedule:
         """The same schedule at `factor` times its learning rates."""
         slowed = copy.copy(self)
-        slowed.stages = tuple(
-            Stage(
-                stage.resolution,
-                tuple(replace(phase, learning_rate=factor * phase.learning_rate) for phase in stage.phases),
-            )
-            for stage in self.stages
-        )
-        slowed.phases = tuple(phase for stage in slowed.stages for phase in stage.phases)
+        slowed.factor = self.factor * factor
         return slowed
 
     def at(self, images_seen: int) -> Moment:
@@ -160,7 +154,7 @@ class Schedule:
         ramp = min(1.0, (images_seen + phase.batch_size) / self.ramp_images) if self.ramp_images else 1.0
         if self.decay_images:  # never quite 0: the last step has a rate, too
             ramp *= min(1.0, (self.total_images - images_seen) / self.decay_images)
-        return Moment(images_seen, phase, phase.alpha_at(images_seen), phase.learning_rate * ramp)
+        return Moment(images_seen, phase, phase.alpha_at(images_seen), phase.learning_rate * ramp * self.factor)
 
     def stage_ending(self, before: int, now: int) -> Stage | None:
         """The stage that a step from `before` to `now` images ends, if any.
