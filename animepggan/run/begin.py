@@ -134,7 +134,7 @@ def go_back(folder: Path, images_seen: int, recipe: Recipe, inputs: Inputs, opti
         checkpoint, _, state = found
         state.anchors = now.state.anchors
         return Start(state, now.base, checkpoint, now.returns)
-    if inputs.base is not None:
+    if inputs.base is not None and "base" not in options.allow:
         check_unmoved(inputs.base, now.base)
     return replace(begin(recipe, inputs, options), returns=now.returns)
 

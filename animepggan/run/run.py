@@ -150,7 +150,7 @@ class Run:
             while True:
                 images_seen = self.state.images_seen
                 health = Health(self.recipe, read_log(self.folder, images_seen))
-                if not images_seen:
+                if self.recipe.returns and not images_seen:
                     health.begin(health.variety(self.state, self.corpus))
                 with closing(Log(self.folder, images_seen, tensorboard=self.recipe.log.tensorboard)) as log:
                     wrong = yield from self._until_wrong(log, health)
