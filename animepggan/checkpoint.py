@@ -226,9 +226,7 @@ def require_finite(tensor: torch.Tensor, name: str, path: Path) -> torch.Tensor:
 
 
 def without_place(spec: str) -> str:
-    """A SPEC or MODEL as a checkpoint may tell it: one of the hub or the demo as it is, a path by its last part (of a
-    run's checkpoint `run/checkpoint`), since checkpoints travel.
-    """
+    """A SPEC or MODEL as a checkpoint, which travels, may tell it: of a path the last part, or `run/checkpoint`."""
     if spec.startswith(("hub:", "demo:")):
         return spec
     path = expanded(spec).absolute()

@@ -38,7 +38,7 @@ from animepggan.errors import (
 from animepggan.recipe import load_recipe
 from animepggan.report.log import Log
 from animepggan.run.checkpoints import crosses
-from animepggan.run.run import Stopper
+from animepggan.run.stopper import Stopper
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 KEPT = ["stage-0004", "images-000000048", "images-000000060", "stage-0008"]

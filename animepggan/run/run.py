@@ -7,14 +7,11 @@ several processes that train together only one would open a run: the others go t
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from animepggan import training
@@ -33,6 +30,7 @@ from animepggan.run.begin import Inputs, RunOptions, Start, begin, go_back, take
 from animepggan.run.checkpoints import Checkpoints, crosses, provenance, without_places
 from animepggan.run.folder import RECIPE, STATUS, holds_else, holds_run, lock, move_aside, recipe_of_run, write_bad
 from animepggan.run.returns import Return, discard_after, rate_factor
+from animepggan.run.stopper import Stopper
 from animepggan.schedule import Schedule
 from animepggan.training import Progress, State
 from animepggan.transfer import first_resolution
@@ -56,41 +54,6 @@ class Event:
     measured: tuple[str, float] | None = None  # the measure that decides
     is_best: bool = False  # it is the best so far, and `checkpoint` is marked as such
     notes: tuple[str, ...] = ()  # what the user should know
-
-
-class Stopper:
-    """The signals that end a run while it trains: the first is remembered, a second one stops at once.
-
-    SIGINT and SIGTERM; where the system has them also SIGHUP, of a terminal that closes (but not under nohup), and
-    SIGUSR1, by which schedulers warn.
-    """
-
-    def __init__(self) -> None:
-        self.signal_number: int | None = None
-        optional = (getattr(signal, name, None) for name in ("SIGHUP", "SIGUSR1"))  # Windows has neither
-        heard = (number for number in optional if number and signal.getsignal(number) is not signal.SIG_IGN)
-        self.numbers = (signal.SIGINT, signal.SIGTERM, *heard)
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handle them for the time of the block; in the main thread, elsewhere Python allows it not."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._handle) for number in self.numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.signal_number = number
-        # From here on the system itself acts, even in the middle of a long operation of torch.
-        for other in self.numbers:
-            # A terminal that closes says so twice, itself and by its shell.
-            hung_up = other == number == getattr(signal, "SIGHUP", None)
-            signal.signal(other, signal.SIG_IGN if hung_up else signal.SIG_DFL)
 
 
 @dataclass(eq=False)
