@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from animepggan.disk import PARTIAL, make_folder, sha256_of, sync_file, sync_folder
+from animepggan.disk import PARTIAL, expanded, make_folder, sha256_of, sync_file, sync_folder
 from animepggan.errors import ModelError, ResourceError, disk_is_full
 from animepggan.networks import (
     Architecture,
@@ -80,10 +80,11 @@ def write_folder(
         partial.mkdir()
         told = {key: config[key] for key in ("format", "architecture", "position")}
         metadata = {METADATA_KEY: json.dumps(told, sort_keys=True, separators=(",", ":"))}
+        (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         for name, group in tensors.items():
             path = partial / f"{name}.safetensors"
             save_file({key: value.contiguous() for key, value in group.items()}, path, metadata=metadata)
-        (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            shutil.copymode(partial / CONFIG, path)  # safetensors lets nobody but the owner read what it writes
         manifest = {
             path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(partial.iterdir())
         }
@@ -227,6 +228,14 @@ def require_finite(tensor: torch.Tensor, name: str, path: Path) -> torch.Tensor:
     return tensor
 
 
+def without_place(spec: str) -> str:
+    """A SPEC or MODEL as a checkpoint, which travels, may tell it: of a path the last part, or `run/checkpoint`."""
+    if spec.startswith(("hub:", "demo:")):
+        return spec
+    path = expanded(spec).absolute()
+    return f"{path.parents[1].name}/{path.name}" if path.parent.name == "checkpoints" else path.name
+
+
 def look_up(value: Any, *keys: str) -> Any:
     """A value deep in what a JSON file held; None where there is none, or a part on the way is no map."""
     for key in keys:
@@ -310,9 +319,9 @@ class FoundModel:
 
 
 def find_model(model: str | None, *, runs: Path = Path("runs"), weights: Sequence[str] = WEIGHTS[:1]) -> FoundModel:
-    """The place of a model: a checkpoint folder, a lone weights file, a run folder (its newest checkpoint), a run's
-    checkpoints/best.json (the one that it names), `hub:owner/name[@revision][:sub]`, or `base`, which comes with the
-    package; for None, the newest checkpoint under `runs` by the save time it records, else that base.
+    """The place of a model: a checkpoint folder, a lone weights file, a run folder (the checkpoint that its best.json
+    names, else its newest), a run's checkpoints/best.json, `hub:owner/name[@revision][:sub]`, or `base`, which comes
+    with the package; for None, the newest checkpoint under `runs` by the save time it records, else that base.
 
     `weights` are the files that will be read, so that no others are fetched from the hub. ModelError where there is no
     such model, HubError where the hub does not answer.
@@ -343,22 +352,30 @@ def find_model(model: str | None, *, runs: Path = Path("runs"), weights: Sequenc
 
 
 def _inside(path: Path, model: str) -> Path:
-    """The checkpoint that `path` is or names, or the newest one of the run that it is."""
+    """The checkpoint that `path` is or names, or the best one of the run that it is, else that run's newest."""
     if path.name == Path(BEST).name and path.is_file():
-        try:
-            folder = path.parent / str(read_json(path)["checkpoint"])
-        except (KeyError, TypeError) as error:
-            raise ModelError(f"{path}: damaged: it names no checkpoint") from error
-        if not (folder / MANIFEST).is_file():
-            raise ModelError(f"{path}: names {folder.name}, and that checkpoint is not there")
-        return folder
+        return _named_in(path)
     if path.is_file() or (path / CONFIG).is_file() or (path / SAMPLED).is_file():
         return path
     if checkpoints := checkpoints_of(path):
-        return checkpoints[-1]
+        try:
+            return _named_in(path / BEST)
+        except (FileNotFoundError, ModelError):  # never measured, or damaged: the run writes it anew when it goes on
+            return checkpoints[-1]
     if (path / "recipe.yaml").is_file():
         raise ModelError(f"{model}: this run has no checkpoint yet")
     raise ModelError(f"{model}: no checkpoint and no run in this folder")
+
+
+def _named_in(best: Path) -> Path:
+    """The checkpoint that a best.json names; FileNotFoundError where there is none, ModelError where it is no use."""
+    try:
+        folder = best.parent / str(read_json(best)["checkpoint"])
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{best}: damaged: it names no checkpoint") from error
+    if not (folder / MANIFEST).is_file():
+        raise ModelError(f"{best}: names {folder.name}, and that checkpoint is not there")
+    return folder
 
 
 def checkpoints_of(run: Path) -> list[Path]:

@@ -8,7 +8,7 @@ AnimepgganError
 ├── ResourceError     exit 6    disk or memory
 ├── DivergedError     exit 7    training produced a number that is not finite
 ├── BusyError         exit 8    another process is writing to the output folder
-└── Interrupted       exit 130 or 143    SIGINT or SIGTERM, after saving
+└── Interrupted       exit 128 + number of the signal, after saving: SIGINT, SIGTERM, SIGHUP, SIGUSR1
 
 A message is one to three lines: what is wrong, where (file, key, line, picture), what to do.
 Only `cli/` turns one into an exit code and a print.

@@ -27,6 +27,7 @@ from animepggan.metrics.embeddings import require_fidelity
 from animepggan.metrics.pictures import Embedder, RealPictures, room
 from animepggan.metrics.quality import MOST, make_reference, measure
 from animepggan.model import Model, load
+from animepggan.recipe import load_recipe
 from animepggan.report.scores import Evaluated
 from animepggan.sampling.draw import Precision, check_precision
 from animepggan.sampling.seeds import seeds_from
@@ -193,14 +194,36 @@ def _of_model(
     drawn = model.draw(seeds, truncation=truncation, precision=precision, resolution=resolution)
     return _Subject(
         spec=model.spec,
-        name=model.name,
+        name=_name(model),
         resolution=resolution or model.resolution,
         count=count,
         pictures=zip((f"seed {number}" for number in seeds), drawn, strict=True),
         background=str((model.provenance.get("recipe") or {}).get("background", "#ffffff")),
-        trained_on=(model.provenance.get("corpus") or {}).get("spec"),
+        trained_on=_trained_on(model),
         how={"truncation": truncation, "precision": precision},
     )
+
+
+def _run_of(model: Model) -> Path | None:
+    """The folder of the run that the model is a checkpoint of; None where it lies elsewhere."""
+    folders = model.path.resolve().parents
+    run = folders[1] if folders[0].name == "checkpoints" else None
+    return run if run is not None and (run / "recipe.yaml").is_file() else None
+
+
+def _name(model: Model) -> str:
+    run = _run_of(model)
+    return model.name if run is None else f"{run.name}/{model.path.name}"
+
+
+def _trained_on(model: Model) -> str | None:
+    """SPEC of the pictures: by the recipe of its run, which may tell of this machine; else as the model tells."""
+    run = _run_of(model)
+    try:
+        known = None if run is None else load_recipe(run / "recipe.yaml").recipe.data
+    except RecipeError:
+        known = None
+    return known or (model.provenance.get("corpus") or {}).get("spec")
 
 
 def _of_pictures(spec: str, data: Source, count: int | None, seed: int, resolution: int | None) -> _Subject:

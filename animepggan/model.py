@@ -38,10 +38,9 @@ from animepggan.sampling.seeds import check_seeds
 def load(model: str | Path | None = None, *, device: str = "auto") -> Model:
     """Find, verify and load a model.
 
-    `model` is a checkpoint folder, a weights file, a run folder (its newest checkpoint), a run's
-    `checkpoints/best.json` (the one that a measure chose), `hub:owner/name[@revision][:subfolder]`, or `base`, which
-    comes with the package. Without it: the newest checkpoint under `runs/`, else that base. `device` is `auto` (a GPU
-    if there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
+    `model` is a checkpoint folder, a weights file, a run folder (the checkpoint that a measure chose, else its newest),
+    `hub:owner/name[@revision][:subfolder]`, or `base`, which comes with the package. Without it: the newest checkpoint
+    under `runs/`, else that base. `device` is `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
 
         model = animepggan.load("runs/yui")
         faces = model.sample(range(16))  # uint8 [16, h, w, 3]

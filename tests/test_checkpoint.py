@@ -130,6 +130,16 @@ def test_the_manifest_is_the_last_file_written(tmp_path: Path) -> None:
     assert written["manifest.json"] == max(written.values()) > written["config.json"]
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o077], ids=oct)
+def test_weights_are_read_by_whoever_may_read_the_json_beside_them(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write(tmp_path / "stage-0004")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "stage-0004").iterdir()} == {0o666 & ~umask}
+
+
 def test_a_lone_weights_file_is_enough_to_draw(folder: Path, tmp_path: Path) -> None:
     lone = tmp_path / "elsewhere.safetensors"
     shutil.copy(folder / "generator_ema.safetensors", lone)
@@ -534,6 +544,11 @@ def test_a_checkpoint_a_file_and_a_run_are_found(tmp_path: Path) -> None:
     assert find_model(str(lone)).path == lone
     found = find_model(str(run))
     assert found.path == run / "checkpoints" / "stage-0008"
+    (run / "checkpoints" / "best.json").write_text('{"checkpoint": "images-000000048"}')
+    assert find_model(str(run)).path == run / "checkpoints" / "images-000000048"
+    for spoiled in ("{", "[]", '{"checkpoint": "images-7"}'):  # then the newest
+        (run / "checkpoints" / "best.json").write_text(spoiled)
+        assert find_model(str(run)).path == run / "checkpoints" / "stage-0008"
     assert found.spec == str(run)
     assert found.commit is None
 

@@ -38,8 +38,9 @@ from animepggan.errors import (
 from animepggan.recipe import load_recipe
 from animepggan.report.log import Log
 from animepggan.run.checkpoints import crosses
-from animepggan.run.run import Stopper
+from animepggan.run.stopper import Stopper
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 KEPT = ["stage-0004", "images-000000048", "images-000000060", "stage-0008"]
 
 
@@ -238,7 +239,7 @@ def test_so_does_one_with_everything_that_has_a_memory(tmp_path: Path, stops: li
 
 def test_a_stop_names_its_checkpoint_and_how_to_go_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+    for number, code in zip(SIGNALS, (130, 143, 129, 138), strict=True):
         error = stopped(folder, 20, number=number)
         assert error.exit_code == code
         saved = folder / "checkpoints" / f"images-{position(checkpoints_of(folder)[-1])['images_seen']:09d}"
@@ -299,16 +300,39 @@ def test_a_caller_that_leaves_leaves_a_run_to_go_on_with(tmp_path: Path) -> None
     alike(folder, trained())
 
 
-def test_signals_are_remembered_once_and_left_to_the_system_the_second_time() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signals_are_remembered_once_and_left_to_the_system_the_second_time(number: int) -> None:
+    before = [signal.getsignal(each) for each in SIGNALS]
     stopper = Stopper()
     with stopper.listening():
         assert stopper.signal_number is None
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stopper.signal_number == signal.SIGTERM
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+        os.kill(os.getpid(), number)
+        assert stopper.signal_number == number
+        after = {each: signal.getsignal(each) for each in SIGNALS}
+        # A closing terminal says so twice: that must not cut the saving short.
+        assert after.pop(signal.SIGHUP) is (signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+        assert set(after.values()) == {signal.SIG_DFL}
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_under_nohup_a_terminal_that_closes_stops_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stopper = Stopper()
+        with stopper.listening():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert stopper.signal_number is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_system_without_some_signals_has_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "SIGHUP")
+    monkeypatch.delattr(signal, "SIGUSR1")
+    stopper = Stopper()
+    with stopper.listening():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert stopper.signal_number == signal.SIGINT
 
 
 def test_a_real_signal_stops_the_loop(tmp_path: Path) -> None:

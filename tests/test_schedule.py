@@ -123,3 +123,13 @@ def test_walking_step_by_step_meets_every_boundary(
             ended.append(stage.resolution)
     assert images == plan.total_images
     assert ended == [stage.resolution for stage in plan.stages]
+
+
+def test_a_slowed_schedule_differs_in_its_learning_rates_alone() -> None:
+    plan = schedule(ramp_kimg=1.0)
+    slowed = plan.slowed(0.5).slowed(0.5)
+    for images in (0, 500, plan.total_images // 2, plan.total_images):
+        one, other = plan.at(images), slowed.at(images)
+        assert other.learning_rate == one.learning_rate / 4
+        assert (other.phase, other.alpha) == (one.phase, one.alpha)
+    assert slowed.total_images == plan.total_images

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     "--batch-size", metavar="N", type=POSITIVE, default=32, help="Pictures that the backbone looks at at once."
 )
 @drawing_options
-@output_option("evaluations/NAME, after what is measured")
+@output_option("evaluations/<run>-<checkpoint>-<data name>")
 @common_options
 def command(console: Console, /, subject: str, threads: int | None, output: Path | None, **options: Any) -> None:
     """Measure how good a model's pictures are, or those of a folder.

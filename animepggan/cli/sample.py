@@ -109,9 +109,9 @@ def command(
 ) -> None:
     """Draw pictures.
 
-    MODEL is a checkpoint folder, a weights file, a run folder (its newest checkpoint), hub:owner/name, or base, which
-    comes with animepggan. Without it: the newest checkpoint under runs/, else that base. Of a run that was measured,
-    RUN/checkpoints/best.json stands for its best one.
+    MODEL is a checkpoint folder, a weights file, a run folder (its best checkpoint where it was measured, else its
+    newest), hub:owner/name, or base, which comes with animepggan. Without it: the newest checkpoint under runs/, else
+    that base.
 
     A seed is a face: for one model it stays the same whatever is drawn beside it. Pictures are named by their seed,
     seed000042.png.

@@ -37,7 +37,7 @@ from animepggan.metrics.memorization import CALIBRATION, Memorization, TrainingP
 from animepggan.metrics.ms_ssim import ms_ssim
 from animepggan.metrics.nearest import NearestIndex, memorization_thumbnails
 from animepggan.metrics.pictures import Embedder, RealPictures, embed
-from animepggan.metrics.sliced_wasserstein import CHUNK, LOWEST, Clouds, cloud_distances, clouds
+from animepggan.metrics.sliced_wasserstein import CHUNK, LOWEST, Clouds, clouds, repeated_distances
 from animepggan.metrics.split import held_out, one_of_each
 
 MOST = 10_000
@@ -63,6 +63,7 @@ class Measures:
     coverage: float | None
     cluster_diversity: float | None  # 1 is the reference's own
     swd: dict[str, float]  # times 1000, by the resolution of the level
+    swd_std: float | None  # of the levels' mean, from one set of directions to another
     ms_ssim: float | None  # 0 to 1; 1: all pictures are the same
     ms_ssim_reference: float | None
     copied_share: float | None  # 0 to 1
@@ -257,16 +258,17 @@ def measure(
             measures = _of_embeddings(found, reference.embeddings, seed, notes)
     few = min(count, len(reference.pictures))
     part = pictures[np.sort(order[:few])]
-    swd: dict[int, float] = {}
+    swd: dict[int, list[float]] = {}
     if side >= LOWEST and side & (side - 1) == 0:
         bar("patches", 0, 1)
-        swd = cloud_distances(_clouds(part, 0, seed), reference.clouds(few, seed), seed=seed)
+        swd = repeated_distances(_clouds(part, 0, seed), reference.clouds(few, seed), seed=seed)
     bar("memorization", 0, 1)
     training = reference.training
     memorization = training.judge(memorization_thumbnails(pictures)) if training else None
     return Measures(
         **measures,
-        swd={str(resolution): distance for resolution, distance in swd.items()},
+        swd={str(resolution): float(np.mean(each)) for resolution, each in swd.items()},
+        swd_std=float(np.mean(list(swd.values()), axis=0).std()) if swd else None,
         ms_ssim=ms_ssim(part, seed=seed) if few > 1 and reference.ms_ssim is not None else None,
         ms_ssim_reference=reference.ms_ssim,
         copied_share=float(memorization.copied.mean()) if memorization else None,

@@ -85,17 +85,22 @@ def _normalized(patches: Tensor) -> Tensor:
 
 def cloud_distances(first: Clouds, second: Clouds, *, seed: int = 0) -> dict[int, float]:
     """The distance, times 1000, of two sets of as many pictures at each level, by its resolution."""
-    found: dict[int, float] = {}
+    return {level: sum(each) / REPEATS for level, each in repeated_distances(first, second, seed=seed).items()}
+
+
+def repeated_distances(first: Clouds, second: Clouds, *, seed: int = 0) -> dict[int, list[float]]:
+    """The same along each of REPEATS sets of directions."""
+    found: dict[int, list[float]] = {}
     for resolution in first:
         generator = stream("swd/directions", seed, resolution)
-        total = 0.0
+        found[resolution] = []
         for _ in range(REPEATS):
             directions = torch.randn(first[resolution].shape[1], DIRECTIONS, generator=generator)
             directions = functional.normalize(directions, dim=0)
             # numpy sorts with the processor's vectors, torch does not.
             projected = [np.sort((directions.T @ sets[resolution].T).numpy(), axis=1) for sets in (first, second)]
-            total += float(np.abs(projected[0] - projected[1]).mean(dtype=np.float64))
-        found[resolution] = SCALE * total / REPEATS
+            apart = float(np.abs(projected[0] - projected[1]).mean(dtype=np.float64))
+            found[resolution].append(SCALE * apart)
     return found
 
 

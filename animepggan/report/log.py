@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class Log:
         self._file = path.open("a", encoding="utf-8")
         self._writer = _tensorboard_writer(folder, images_seen) if tensorboard else None
         self._steps: list[Progress] = []
-        self._seconds = 0.0
+        self._seconds: list[float] = []  # of these steps
         self.resume_clock()
 
     def resume_clock(self) -> None:
@@ -52,8 +53,13 @@ class Log:
 
     def add(self, progress: Progress) -> None:
         """Take a step in, and stop the clock."""
-        self._seconds += time.perf_counter() - self._since
+        self._seconds.append(time.perf_counter() - self._since)
         self._steps.append(progress)
+
+    @property
+    def seconds_per_image(self) -> float:
+        """Of a usual step since the last line: the first ones of a process are slower."""
+        return median(self._seconds) / self._steps[-1].moment.batch_size
 
     def line(self, more: Mapping[str, Any]) -> dict[str, Any]:
         """The line of the steps since the last, with `more` in it; `memory_mb` is the most memory held so far, on a GPU
@@ -61,7 +67,7 @@ class Log:
         """
         steps = self._steps
         progress, moment = steps[-1], steps[-1].moment
-        self._steps, seconds, self._seconds = [], self._seconds, 0.0
+        self._steps, seconds, self._seconds = [], sum(self._seconds), []
         on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         return {
             "images_seen": progress.images_seen,
