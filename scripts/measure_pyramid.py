@@ -217,9 +217,9 @@ def make_index(source: Source, count: int, *, clusters: bool = False) -> None:
     for part in parts_of(entries):
         digests = random.integers(0, 256, (len(part), 32), np.uint8)
         pixels = np.zeros((len(part), 4, 4, 3), np.uint8)
-        write_shard(folder / file_of(part), part, [4], [Chunk({4: pixels}, digests, {})])
+        write_shard(folder / file_of(part), len(part), [4], [Chunk(list(part), {4: pixels}, digests, [])])
         shards.append(Shard(folder / file_of(part)))
-    write_index(folder, replace(source, find=lambda: entries), source.stamp, [4], [], shards)
+    write_index(folder, replace(source, find=lambda: entries), source.stamp, Shape(4), shards)
 
 
 def open_million(listing: str) -> None:
