@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from animepggan.disk import PARTIAL, make_folder, sha256_of, sync_file, sync_folder
+from animepggan.disk import PARTIAL, expanded, make_folder, sha256_of, sync_file, sync_folder
 from animepggan.errors import ModelError, ResourceError, disk_is_full
 from animepggan.networks import (
     Architecture,
@@ -323,10 +323,10 @@ def find_model(model: str | None, *, runs: Path = Path("runs"), weights: Sequenc
         local = hub.fetch(model, allow_patterns=files)
         return FoundModel(_inside(local.path, model), model, local.revision)
     try:
-        path = Path(model).expanduser()
+        path = expanded(model)
         if path.exists():
             return FoundModel(_inside(path, model), model)
-    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no permission, no such user, a null byte
+    except (OSError, ValueError) as error:  # a name too long, no permission, a null byte
         raise ModelError(f"{model!a}: cannot be looked up: {error}") from error
     raise ModelError(
         f"{model}: no such model; give a checkpoint folder, a weights file, a run folder, or hub:owner/name"

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-SIDE = 64  # pixels
-SHIFT = 2  # pixels of SIDE that a copy may be moved by, along each axis
+_SIDE = 64  # pixels
+SHIFT = 2  # pixels of _SIDE that a copy may be moved by, along each axis
 STAY = 0.05  # by how much moving has to fit better than not moving: the fainter half of a blend fits badly anywhere
-CROP = SIDE - 2 * SHIFT
-SHORTLIST = 16  # pictures that are looked at closely, chosen at SIDE / 4: the nearest to a query,
+CROP = _SIDE - 2 * SHIFT
+SHORTLIST = 16  # pictures that are looked at closely, chosen at _SIDE / 4: the nearest to a query,
 LEADS, PARTNERS = 4, 4  # and for each of the first LEADS the PARTNERS nearest to what it leaves unexplained
-_BLUR = 1.0  # deviation in pixels of SIDE: a shift by half a pixel, ringing and slight blur stay small
+_BLUR = 1.0  # deviation in pixels of _SIDE: a shift by half a pixel, ringing and slight blur stay small
 _CHUNK = 256  # pictures
 _BLOCK = 8  # queries whose shortlists are held at once: of more, memory is asked for and returned all the time
 
@@ -42,12 +42,12 @@ class Matches:
 
 def memorization_thumbnails(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pictures [n, h, w, 3] of any side as they are compared: uint8 [n, 64, 64, 3]."""
-    reduced = np.empty((len(pictures), SIDE, SIDE, 3), np.uint8)
+    reduced = np.empty((len(pictures), _SIDE, _SIDE, 3), np.uint8)
     for start in range(0, len(pictures), _CHUNK):
         part = slice(start, start + _CHUNK)
         values = torch.from_numpy(np.array(pictures[part])).permute(0, 3, 1, 2).float()
-        if values.shape[-2:] != (SIDE, SIDE):
-            values = functional.interpolate(values, (SIDE, SIDE), mode="bicubic", antialias=True)
+        if values.shape[-2:] != (_SIDE, _SIDE):
+            values = functional.interpolate(values, (_SIDE, _SIDE), mode="bicubic", antialias=True)
         values = _blurred(values).round().clamp(0, 255).to(torch.uint8)
         reduced[part] = values.permute(0, 2, 3, 1).numpy()
     return reduced

@@ -11,8 +11,11 @@ import torch
 
 from animepggan.checkpoint import checkpoints_of, load_networks, look_up, read_config, read_tensors, tidy, verify
 from animepggan.corpus import Corpus
+from animepggan.corpus.names import printable
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe, recipe_difference, schedule_of
+from animepggan.recipe.keys import LEAVES, SECTIONS
+from animepggan.recipe.problems import nearest_key
 from animepggan.run.folder import RECIPE, recipe_of_run
 from animepggan.sampling.draw import Precision, check_precision
 from animepggan.training import State
@@ -57,6 +60,12 @@ class RunOptions:
             raise RecipeError(f"patience {self.patience} is not a number of measures from 1 on")
         if self.resume and self.restart:
             raise RecipeError("resume and restart exclude each other")
+        for key in self.allow:
+            if key not in LEAVES and key not in SECTIONS:
+                near = nearest_key(key)
+                raise RecipeError(
+                    f"allow {printable(key)}: no recipe has this key{f'; did you mean {near}?' if near else ''}"
+                )
 
 
 @dataclass(frozen=True)
