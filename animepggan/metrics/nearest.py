@@ -43,8 +43,7 @@ class Matches:
 def memorization_thumbnails(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pictures [n, h, w, 3] of any side as they are compared: uint8 [n, 64, 64, 3]."""
     reduced = np.empty((len(pictures), _SIDE, _SIDE, 3), np.uint8)
-    for start in range(0, len(pictures), _CHUNK):
-        part = slice(start, start + _CHUNK)
+    for part in chunks(len(pictures)):
         values = torch.from_numpy(np.array(pictures[part])).permute(0, 3, 1, 2).float()
         if values.shape[-2:] != (_SIDE, _SIDE):
             values = functional.interpolate(values, (_SIDE, _SIDE), mode="bicubic", antialias=True)
@@ -68,11 +67,11 @@ class NearestIndex:
         if not len(thumbs):
             raise ValueError("an index of no pictures")
         self.thumbs = thumbs
-        chunks = list(_chunks(len(thumbs)))
-        total = sum(torch.from_numpy(thumbs[part]).sum(dim=0, dtype=torch.int64) for part in chunks)
-        assert isinstance(total, Tensor)
+        total = torch.zeros(thumbs.shape[1:], dtype=torch.int64)
+        for part in chunks(len(thumbs)):
+            total += torch.from_numpy(thumbs[part]).sum(dim=0, dtype=torch.int64)
         self.mean = (total / len(thumbs)).float()  # [64, 64, 3]
-        self._coarse = torch.cat([self._directions(thumbs[part]) for part in chunks])
+        self._coarse = torch.cat([self._directions(thumbs[part]) for part in chunks(len(thumbs))])
 
     def __len__(self) -> int:
         return len(self.thumbs)
@@ -87,7 +86,7 @@ class NearestIndex:
         those of one number are not compared (a picture with itself, a member with its cluster).
         """
         found = []
-        for part in _chunks(len(thumbs)):
+        for part in chunks(len(thumbs)):
             apart = None
             if groups is not None:
                 apart = torch.from_numpy(groups[0][part])[:, None] == torch.from_numpy(groups[1])
@@ -192,5 +191,6 @@ def _matches(
     return neighbors.numpy(), distance(single), pair.numpy(), share.numpy(), blended
 
 
-def _chunks(count: int) -> Iterator[slice]:
-    return (slice(start, start + _CHUNK) for start in range(0, count, _CHUNK))
+def chunks(count: int) -> Iterator[slice]:
+    """So many places, some at a time."""
+    return (slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK))

@@ -184,7 +184,7 @@ def _restore(state: State, checkpoint: Path, config: dict[str, Any]) -> None:
             raise ModelError(f"{checkpoint / role}.safetensors: is not of this recipe's architecture") from error
     file = checkpoint / "resume.safetensors"
     kept = read_tensors(file)
-    state.load_averages(kept)
+    state.methods.load(kept)
     try:
         state.load_moments(kept)
     except ValueError as error:

@@ -72,10 +72,8 @@ def halve(pictures: Pixels) -> Pixels:
 
 
 def webp_of(picture: NDArray[np.uint8]) -> bytes:
-    """A picture as lossless WebP.
-
-    Of PNG and WebP this takes the fewest bytes of what is written about as fast as pictures are decoded; with more
-    effort WebP takes half as many and several times as long (scripts/measure_pyramid.py).
+    """A picture as lossless WebP, written about as fast as pictures are decoded: PNG takes more bytes, and with more
+    effort WebP half as many and several times as long.
     """
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "WEBP", lossless=True, method=0, quality=0)
