@@ -104,7 +104,7 @@ def evaluate(
         warn(text)
 
     if hold_out is not None and not (0 < hold_out < 1 or (hold_out >= 1 and hold_out % 1 == 0)):
-        raise RecipeError(f"--hold-out {hold_out:g} is neither a share below 1 nor a whole number of clusters")
+        raise RecipeError(f"hold_out {hold_out:g} is neither a share below 1 nor a whole number of clusters")
     for name, value in (("count", count), ("batch size", batch_size)):
         if value is not None and value < 1:
             raise RecipeError(f"{name} {value} is not a number of pictures from 1 on")

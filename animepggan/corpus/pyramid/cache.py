@@ -35,6 +35,8 @@ class Pyramid:
         self._shards = [Shard(folder / file) for file, _ in facts["shards"]]
         self._starts = np.cumsum([0, *map(len, self._shards)])
         self.names = Names(arrays)
+        if self._starts[-1] != len(self.names):
+            raise ValueError(f"{folder}: its index is of other shards")
         self.sides: list[int] = facts["sides"]  # pixels, of each level, from the top one down
         self.stamp: str | None = facts["stamp"]  # of the source
         self.identity: tuple[str, int] = tuple(facts["identity"])  # fingerprint, and how many are distinct
