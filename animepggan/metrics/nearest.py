@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn import functional
 
 _SIDE = 64  # pixels
-SHIFT = 2  # pixels of _SIDE that a copy may be moved by, along each axis
+_SHIFT = 2  # pixels of _SIDE that a copy may be moved by, along each axis
 STAY = 0.05  # by how much moving has to fit better than not moving: the fainter half of a blend fits badly anywhere
-CROP = _SIDE - 2 * SHIFT
+CROP = _SIDE - 2 * _SHIFT
 SHORTLIST = 16  # pictures that are looked at closely, chosen at _SIDE / 4: the nearest to a query,
 LEADS, PARTNERS = 4, 4  # and for each of the first LEADS the PARTNERS nearest to what it leaves unexplained
 _BLUR = 1.0  # deviation in pixels of _SIDE: a shift by half a pixel, ringing and slight blur stay small
@@ -128,23 +128,23 @@ class NearestIndex:
         What is `hidden` [b, k] counts as unlike. The fields of Matches.
         """
         count, k = chosen.shape
-        steps = 2 * SHIFT + 1
+        steps = 2 * _SHIFT + 1
         asked = torch.from_numpy(queries).float() - self.mean
         others = torch.from_numpy(self.thumbs[chosen.numpy()]).float()  # [b, k, 64, 64, 3]
         # Moving the query against the middle of the others is a product; moving the others is one for each of them.
         moved = asked.unfold(1, CROP, 1).unfold(2, CROP, 1)  # [b, steps, steps, 3, CROP, CROP]
         moved = moved.permute(0, 1, 2, 4, 5, 3).reshape(count, steps * steps, -1)
-        middle = (others - self.mean)[:, :, SHIFT:-SHIFT, SHIFT:-SHIFT].reshape(count, k, -1)
+        middle = (others - self.mean)[:, :, _SHIFT:-_SHIFT, _SHIFT:-_SHIFT].reshape(count, k, -1)
         fits = functional.normalize(moved, dim=2) @ functional.normalize(middle, dim=2).transpose(1, 2)
         fits[:, steps * steps // 2] += STAY
         best = fits.argmax(dim=1)  # [b, k]
-        mean = self.mean[SHIFT:-SHIFT, SHIFT:-SHIFT]
+        mean = self.mean[_SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
         aligned = torch.empty(count, k, CROP * CROP * 3)
         for step in np.unique(best.numpy()).tolist():
-            down, right = 2 * SHIFT - step // steps, 2 * SHIFT - step % steps
+            down, right = 2 * _SHIFT - step // steps, 2 * _SHIFT - step % steps
             here = best == step
             aligned[here] = (others[here][:, down : down + CROP, right : right + CROP] - mean).flatten(1)
-        target = asked[:, SHIFT:-SHIFT, SHIFT:-SHIFT].reshape(count, -1, 1)
+        target = asked[:, _SHIFT:-_SHIFT, _SHIFT:-_SHIFT].reshape(count, -1, 1)
         gram = (aligned @ aligned.transpose(1, 2)).double()
         along = (aligned @ target).double()[:, :, 0]
         length = target.double().square().sum(dim=(1, 2)).clamp_min(1e-9)  # squared

@@ -44,7 +44,7 @@ from animepggan.disk import expanded, replacing
 from animepggan.errors import DataError, RecipeError, ResourceError, resource_errors
 
 RECORD = ".done.jsonl"
-CUT = "pictures"
+CROPS_FOLDER = "pictures"
 
 RANGES = (
     ("size", 16, 2048),
@@ -137,7 +137,7 @@ def crop(
     request = {"edition": EDITION, "spec": place, "detector": finder.identity, **asdict(options)}
     with open_record(output / RECORD, "source") as record:
         _begin(output, record, request, restart)
-        (output / CUT).mkdir(exist_ok=True)
+        (output / CROPS_FOLDER).mkdir(exist_ok=True)
         todo = [entry for entry in entries if not _is_done(entry, record, output)]
         left = record.names() - {entry.name for entry in entries}
         before = {file for name in (*left, *(entry.name for entry in todo)) for file in _files(record, name)}
@@ -347,7 +347,7 @@ def _cut_one(image: Image.Image, face: Face, name: str, output: Path, options: C
     if reason := reject_reason(face, image.size, options):
         return {**values, "reason": reason}
     square = square_of(face.landmarks, options.loose)
-    file = f"{CUT}/{name}.png"
+    file = f"{CROPS_FOLDER}/{name}.png"
     with replacing(output / file) as partly:
         cut(image, square, options.size).save(partly, "PNG")
     transform = [[round(value, 6) for value in row] for row in square.to_crop(options.size).tolist()]

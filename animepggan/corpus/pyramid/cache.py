@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.names import printable
-from animepggan.corpus.pyramid.build import FORMAT, INDEX, budget, build, writing
+from animepggan.corpus.pyramid.build import INDEX, PYRAMID_FORMAT, budget, build, writing
 from animepggan.corpus.pyramid.clusters import ClusterTable
 from animepggan.corpus.pyramid.shard import Names, Pixels, Shape, Shard, read_record
 from animepggan.corpus.source import Bad, Source, no_pictures
@@ -134,7 +134,7 @@ def place_of(source: Source, shape: Shape) -> Path:
         what = source.spec
     else:
         what = os.path.realpath(expanded(source.spec))
-    key = json.dumps([FORMAT, what, shape.side, shape.halved, shape.background])
+    key = json.dumps([PYRAMID_FORMAT, what, shape.side, shape.halved, shape.background])
     short = hashlib.sha256(key.encode()).hexdigest()[:16]
     return cache_folder() / "pyramids" / f"{source.name[:40]}-{shape.side}px-{short}"
 
