@@ -340,10 +340,10 @@ def find_model(model: str | None, *, runs: Path = Path("runs"), weights: Sequenc
         local = hub.fetch(model, allow_patterns=files)
         return FoundModel(_inside(local.path, model), model, local.revision)
     try:
-        path = Path(model).expanduser()
+        path = expanded(model)
         if path.exists():
             return FoundModel(_inside(path, model), model)
-    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no permission, no such user, a null byte
+    except (OSError, ValueError) as error:  # a name too long, no permission, a null byte
         raise ModelError(f"{model!a}: cannot be looked up: {error}") from error
     raise ModelError(
         f"{model}: no such model; give a checkpoint folder, a weights file, a run folder, hub:owner/name, or "

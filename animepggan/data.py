@@ -14,7 +14,7 @@ from animepggan.corpus.source import no_pictures
 from animepggan.corpus.spec import Source, source_of
 from animepggan.device import device_of
 from animepggan.disk import cache_folder, make_folder
-from animepggan.errors import AnimepgganError, DataError, resource_errors
+from animepggan.errors import AnimepgganError, DataError, RecipeError, resource_errors
 from animepggan.interop.backbones import choose
 from animepggan.report.data_sheets import write_check, write_curation
 from animepggan.review_page.server import Review, serve
@@ -82,9 +82,11 @@ def curate(
     - `stranger_limit`: score above which pictures are left out; by default from the set, at least 3.5;
     - `say`: told which backbone looks.
 
-    Raises what `check` raises, DataError where no picture can be used, and ModelError or HubError where there is no
-    backbone.
+    Raises what `check` raises, RecipeError also where `near_limit` is below 0, DataError where no picture can be used,
+    and ModelError or HubError where there is no backbone.
     """
+    if near_limit is not None and not near_limit >= 0:
+        raise RecipeError(f"near_limit {near_limit:g} is not a number from 0 on")
     source = source_of(data)
     if not source.entries:
         raise no_pictures(source.spec, source.skipped)

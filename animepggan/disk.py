@@ -123,5 +123,5 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
 def cache_folder() -> Path:
     """`ANIMEPGGAN_CACHE`, else `animepggan` in the platform's folder for caches."""
     if chosen := os.environ.get("ANIMEPGGAN_CACHE"):
-        return Path(chosen).expanduser().absolute()
+        return expanded(chosen).absolute()
     return platformdirs.user_cache_path("animepggan", appauthor=False)

@@ -19,7 +19,7 @@ from animepggan.corpus.names import printable
 from animepggan.corpus.spec import Bad, Source, source_of
 from animepggan.corpus.sweep import sweep
 from animepggan.device import device_of
-from animepggan.disk import cache_folder
+from animepggan.disk import cache_folder, expanded
 from animepggan.errors import DataError, HubError, ModelError, RecipeError, resource_errors
 from animepggan.hub import parse_spec
 from animepggan.interop.backbones import choose
@@ -106,7 +106,7 @@ def evaluate(
         warn(text)
 
     if hold_out is not None and not (0 < hold_out < 1 or (hold_out >= 1 and hold_out % 1 == 0)):
-        raise RecipeError(f"--hold-out {hold_out:g} is neither a share below 1 nor a whole number of clusters")
+        raise RecipeError(f"hold_out {hold_out:g} is neither a share below 1 nor a whole number of clusters")
     for name, value in (("count", count), ("batch size", batch_size)):
         if value is not None and value < 1:
             raise RecipeError(f"{name} {value} is not a number of pictures from 1 on")
@@ -167,7 +167,7 @@ def is_model(subject: str) -> bool:
         return parse_spec(subject).kind == "model"
     if subject.startswith("demo:") or subject == PACKAGED_BASE:
         return subject == PACKAGED_BASE
-    path = Path(subject).expanduser()
+    path = expanded(subject)
     if path.is_dir():
         return any((path / name).exists() for name in OF_MODELS)
     return path.suffix.lower() not in OF_PICTURES

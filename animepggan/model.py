@@ -174,20 +174,20 @@ class Model:
         """
         faces = list(latents_of(check_seeds(seeds), self.latent_dim))
         if frames < 1:
-            raise RecipeError(f"--frames {frames}: at least 1")
+            raise RecipeError(f"frames {frames}: at least 1")
         if to is None:
             if blend is not None:
-                raise RecipeError("--blend is for two models")
+                raise RecipeError("blend is for two models")
             if len(faces) < 2:
-                raise RecipeError("--seeds, --count: a walk needs two faces or more")
+                raise RecipeError("a walk needs two faces or more: give more seeds, or a larger count")
             if frames < len(faces):
-                raise RecipeError(f"--frames {frames}: fewer than the {len(faces)} faces; each takes a frame at least")
+                raise RecipeError(f"frames {frames}: fewer than the {len(faces)} faces; each takes a frame at least")
             way = closed_walk(faces, frames)
             return draw(self.loaded, way, truncation=truncation, precision=precision, resolution=resolution)
         check_pair(self.loaded, to.loaded)
         lowest, highest = blend or (4, self.resolution)
         if not lowest <= highest or lowest > self.resolution:
-            raise RecipeError(f"--blend {lowest}-{highest}: the models have {self.resolution} px")
+            raise RecipeError(f"blend {lowest}-{highest}: the models have {self.resolution} px")
 
         def sheets() -> Iterator[NDArray[np.uint8]]:
             for share in there_and_back(frames):

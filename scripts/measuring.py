@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import quantiles
 
 import torch
 from torch import Tensor
@@ -34,6 +35,12 @@ def machine() -> str:
 def without_date(told: str) -> str:
     """What `machine` tells, but for the day."""
     return told.rpartition(", ")[0]
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Median and quartiles."""
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def samples(generator: Generator, alpha: float, count: int, side: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import pydoc
 import subprocess
 import sys
@@ -213,6 +214,11 @@ def test_what_is_wrong_is_an_error_of_ours(model: animepggan.Model, tmp_path: Pa
         (lambda: model.sample([1], precision=FP16), RecipeError, "precision 'fp16' is neither fp32 nor bf16"),
         (lambda: animepggan.pretrain("demo", precision=FP16), RecipeError, "precision 'fp16'"),
         (lambda: animepggan.pretrain("demo", patience=-1), RecipeError, "patience -1"),
+        (lambda: animepggan.pretrain("demo", allow=["seed", "objective.drfit"]), RecipeError, "mean objective.drift?"),
+        (lambda: animepggan.crop("demo:yui", size=8), RecipeError, "size 8 is not a number from 16 to 2048"),
+        (lambda: animepggan.crop("demo:yui", confidence=math.nan), RecipeError, "confidence nan"),
+        (lambda: animepggan.crop("demo:yui", max_tilt=91), RecipeError, "max_tilt 91"),
+        (lambda: animepggan.curate("demo:yui", "out", near_limit=-1), RecipeError, "near_limit -1"),
         (lambda: animepggan.pretrain("demo", resume=True, restart=True), RecipeError, "exclude each other"),
         (lambda: animepggan.finetune(resume=True, restart=True), RecipeError, "exclude each other"),
         (lambda: animepggan.frames(tmp_path, format=FP16), RecipeError, "format 'fp16' is neither png nor jpeg"),

@@ -410,7 +410,7 @@ def test_a_difference_that_is_allowed_is_taken_over(tmp_path: Path, allow: str) 
     folder = tmp_path / "run"
     stopped(folder, 20)
     with pytest.raises(ModelError, match=r"objective\.drift: 0\.001 there, 0\.5 now"):
-        train(folder, resolve("objective.drift=0.5"), allow=["objective.gradient_penalty", "objective.d"])
+        train(folder, resolve("objective.drift=0.5"), allow=["objective.gradient_penalty", "network"])
     events = train(folder, resolve("objective.drift=0.5"), allow=[allow])
     assert events[0].progress.moment.images_seen == 20
     assert load_recipe(folder / "recipe.yaml").recipe.objective.drift == 0.5

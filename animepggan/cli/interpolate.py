@@ -115,10 +115,11 @@ def command(
     check_film(path, fps)
     apply_threads(threads)
     if previews:
+        from animepggan.disk import expanded
         from animepggan.report.previews import film_of, previews_of
 
         assert model is not None
-        files = previews_of(Path(model).expanduser())
+        files = previews_of(expanded(model))
         drawn, frames, factor = film_of(files), len(files), 1  # as they were saved, enlarged already
         told: dict[str, object] = {"previews": files}
     else:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from animepggan.corpus.names import json_line, printable
-from animepggan.disk import replacing, write_text
+from animepggan.disk import expanded, replacing, write_text
 from animepggan.errors import DataError
 
 Status = Literal["keep", "copy", "near", "stranger", "bad"]
@@ -150,7 +150,7 @@ def _relative(base: str, folder: Path) -> str:
     if _SCHEME.match(base):
         return base
     try:
-        return Path(os.path.relpath(Path(base).expanduser().resolve(), folder.resolve())).as_posix()
+        return Path(os.path.relpath(expanded(base).resolve(), folder.resolve())).as_posix()
     except ValueError:  # on another drive
         return str(Path(base).resolve())
 

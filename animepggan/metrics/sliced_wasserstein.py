@@ -22,7 +22,7 @@ PATCHES = 128  # a picture
 DIRECTIONS = 128
 REPEATS = 4
 SCALE = 1000.0
-CHUNK = 64  # pictures whose pyramids are held at once
+_CHUNK = 64  # pictures whose pyramids are held at once
 
 
 def _blurred(pictures: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def sliced_wasserstein(first: Tensor, second: Tensor, *, seed: int = 0) -> dict[
             f"two sets of one shape from {LOWEST} px on, not {tuple(first.shape)} and {tuple(second.shape)}"
         )
     sets = [
-        clouds(torch.split(pictures, CHUNK), len(pictures), side, which=which, seed=seed)
+        clouds(torch.split(pictures, _CHUNK), len(pictures), side, which=which, seed=seed)
         for which, pictures in enumerate((first, second))
     ]
     return cloud_distances(*sets, seed=seed)

@@ -21,7 +21,7 @@ from animepggan.report.measures import value_of
 from animepggan.streams import stream
 from animepggan.training import State
 
-PICTURES = 16  # so many drawn pictures are compared with so many real ones
+COMPARED = 16  # so many drawn pictures are compared with so many real ones
 CHUNK_PIXELS = 1 << 16
 LINES = 16  # lines of the log that a running median goes over
 FEW = 3  # lines that a median needs at least, and those in which a penalty outgrows the scores
@@ -135,11 +135,11 @@ class Health:
         the same at every call; None where those do not differ.
         """
         recipe, side = state.recipe, state.resolution
-        latents = torch.randn(PICTURES, recipe.latent_dim, generator=stream("previews", recipe.seed))
+        latents = torch.randn(COMPARED, recipe.latent_dim, generator=stream("previews", recipe.seed))
         chunks = torch.split(latents, max(1, CHUNK_PIXELS // side**2))
         drawn = [state.generator(chunk.to(state.device), state.alpha).clamp(-1, 1).cpu() for chunk in chunks]
         if side not in self._real:  # once: a batch out of turn costs the corpus what it has read ahead
-            real = corpus.batch(0, PICTURES, resolution=side, seed=recipe.seed, mirror=recipe.mirror)
+            real = corpus.batch(0, COMPARED, resolution=side, seed=recipe.seed, mirror=recipe.mirror)
             self._real[side] = spread(real)
         return round(spread(torch.cat(drawn)) / self._real[side], 4) if self._real[side] else None
 

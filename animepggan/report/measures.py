@@ -16,6 +16,7 @@ import torch
 
 from animepggan.bar import Bar, silent
 from animepggan.checkpoint import Loaded, without_place
+from animepggan.corpus.facts import SEEN
 from animepggan.metrics.embeddings import require_fidelity
 from animepggan.metrics.pictures import Embedder, RealPictures, room
 from animepggan.metrics.quality import Reference, make_reference, measure
@@ -29,7 +30,6 @@ from animepggan.training import State
 
 NEEDS_NO_BACKBONE = "swd"
 HIGHER_IS_BETTER = frozenset({"coverage"})
-SEEN = 128  # pixels that a backbone of any size sees a picture at: a third of the time that its own 224 take
 DEVIATIONS = 2.0
 SEED = 0  # seeds from this one on are drawn, as `animepggan evaluate` draws them
 KEYS = (

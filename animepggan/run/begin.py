@@ -11,8 +11,11 @@ import torch
 
 from animepggan.checkpoint import checkpoints_of, load_networks, look_up, read_config, read_tensors, tidy, verify
 from animepggan.corpus import Corpus
+from animepggan.corpus.names import printable
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe, recipe_difference, schedule_of
+from animepggan.recipe.keys import LEAVES, SECTIONS
+from animepggan.recipe.problems import nearest_key
 from animepggan.run.checkpoints import without_places
 from animepggan.run.folder import RECIPE, recipe_of_run
 from animepggan.run.returns import Return, returns_in
@@ -59,6 +62,12 @@ class RunOptions:
             raise RecipeError(f"patience {self.patience} is not a number of measures from 0 on")
         if self.resume and self.restart:
             raise RecipeError("resume and restart exclude each other")
+        for key in self.allow:
+            if key not in LEAVES and key not in SECTIONS:
+                near = nearest_key(key)
+                raise RecipeError(
+                    f"allow {printable(key)}: no recipe has this key{f'; did you mean {near}?' if near else ''}"
+                )
 
 
 @dataclass(frozen=True)
@@ -212,7 +221,7 @@ def _restore(state: State, checkpoint: Path, config: dict[str, Any]) -> None:
             raise ModelError(f"{checkpoint / role}.safetensors: is not of this recipe's architecture") from error
     file = checkpoint / "resume.safetensors"
     kept = read_tensors(file)
-    state.load_averages(kept)
+    state.methods.load(kept)
     try:
         state.load_moments(kept)
     except ValueError as error:

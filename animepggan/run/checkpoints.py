@@ -114,7 +114,7 @@ class Checkpoints:
         name = f"stage-{state.resolution:04d}" if purpose == "stage" else f"images-{state.images_seen:09d}"
         path = self.run / "checkpoints" / name
         tensors = {role: network.state_dict() for role, network in state.networks.items()}
-        moments = {**state.moments(), **state.averages()}
+        moments = {**state.moments(), **state.methods.tensors()}
         write_folder(path, {**tensors, RESUME: moments}, self._config(state, purpose, record))
         self.last = path
         if is_best:
