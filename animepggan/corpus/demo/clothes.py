@@ -148,8 +148,8 @@ def trinkets(k: Sketch) -> None:
                 a.fill(poly([(cx + u, cy + v) for u, v in star]), color, line, 1.5)
         elif x in ("beret", "cap"):
             low = [hair(az, -84 + 10 * (az / 80) ** 2, 1.03) for az in range(84, -85, -28)]
-            up, aslant = (0.10, 0.02) if x == "beret" else (0.03, 0.05)
-            high = [k.pose.skull(d, 1.06 + up * math.sin(math.radians(d - 180)) - aslant * math.cos(math.radians(d)))
+            rise, aslant = (0.10, 0.02) if x == "beret" else (0.03, 0.05)
+            high = [k.pose.skull(d, 1.06 + rise * math.sin(math.radians(d - 180)) - aslant * math.cos(math.radians(d)))
                 for d in range(200, 341, 20)]
             a.fill(shape(high, low), color, line, 2)
             if x == "cap":

@@ -12,6 +12,11 @@ from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.sketch import Sketch
 from animepggan.corpus.demo.strokes import Point, Points, bent, hem, loop, mid, points, poly, quad, ribbon, ring, shape
 
+_LEAVES = {  # light on the crown: azimuth, height, and half height or, of drops, the other end's azimuth
+    "spots": ((8, -84, 9), (22, -80, 14), (38, -74, 8)),
+    "veil": ((-44, -66, 9), (-28, -72, 14), (-10, -70, 20), (8, -72, 16), (24, -70, 21), (42, -66, 11)),
+    "drops": ((-40, -92, -22), (-16, -92, 4), (12, -92, 40), (-50, -76, -30), (-8, -76, 20), (28, -76, 36))}
+
 
 def behind(k: Sketch) -> None:
     """What hangs behind the head and the neck."""
@@ -232,14 +237,11 @@ def _gloss(k: Sketch) -> None:
             for h in (-6.5, 6.5))
         d = [shape(up, low[::-1])]
     elif kind == "spots":  # short strokes on the light's side
-        rows = ((8, -84, 9), (22, -80, 14), (38, -74, 8))
-        d = [leaf(at(k.lit * az - 3, y - h), at(k.lit * az + 3, y + h), 0.25) for az, y, h in rows]
+        d = [leaf(at(k.lit * az - 3, y - h), at(k.lit * az + 3, y + h), 0.25) for az, y, h in _LEAVES[kind]]
     elif kind == "veil":  # yui's: narrow leaves, lower in the middle
-        rows = ((-44, -66, 9), (-28, -72, 14), (-10, -70, 20), (8, -72, 16), (24, -70, 21), (42, -66, 11))
-        d = [leaf(at(az - 1, y - h), at(az + 2, y + h), 0.22) for az, y, h in rows]
+        d = [leaf(at(az - 1, y - h), at(az + 2, y + h), 0.22) for az, y, h in _LEAVES[kind]]
     elif kind == "drops":  # the second heroine's: two broken rings
-        rows = ((-40, -92, -22), (-16, -92, 4), (12, -92, 40), (-50, -76, -30), (-8, -76, 20), (28, -76, 36))
-        d = [leaf(at(u, y), at(v, y), 0.12) for u, y, v in rows]
+        d = [leaf(at(u, y), at(v, y), 0.12) for u, y, v in _LEAVES[kind]]
     k.art.fill("".join(d), k.hair_light)
 
 

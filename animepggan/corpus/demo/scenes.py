@@ -8,6 +8,7 @@ close-up, so nothing in it is fine. Each is a list of steps of `_Set`, painted o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from animepggan.corpus.demo.colors import lch, mixed
@@ -94,7 +95,7 @@ class _Set:
     def _poly(self, color: str, *pts: Point) -> None:
         self.a.fill(poly(pts), color)
 
-    def _blobs(self, rows: list[tuple[float, float, float]], color: str, opacity: float = 1.0) -> None:
+    def _blobs(self, rows: Sequence[tuple[float, float, float]], color: str, opacity: float = 1.0) -> None:
         half = "a{0:.1f} {0:.1f} 0 1 1 {1:.1f} 0"
         rounds = (f"M{x - q:.1f} {y:.1f}{half.format(q, 2 * q)}{half.format(q, -2 * q)}Z" for x, y, q in rows)
         self.a.fill("".join(rounds), color, opacity=opacity)
