@@ -85,7 +85,8 @@ HAIR = {  # colors: how often each group is seen, whether it is a natural one
     "#f0a0b4 #f5b8c4 #e880a0": (9, False), "#8a70b8 #a48acb #6a5298": (7, False), "#5a78c0 #7c9cd8 #45609f": (8, False),
     "#8cc8d8 #6ab4c0": (5, False), "#78b48c #5c9a80 #a8c878": (4, False), "#d4d2dc #c4c8d8 #e6e2e4": (7, False)}
 SKIN = _shares("#fee9dc 30, #fde3d0 30, #f9d9c2 14, #f0c7a4 6, #d9a27c 3, #a8714f 1.2")
-IRIS = ["#4a86d0", "#5a6ed0", "#7a58c0", "#c05878", "#c84848", "#c87838", "#c8a038", "#6a9a48", "#3e9a80", "#3a9ab4", "#8a5a3c", "#6a4a3a", "#70788a"]
+IRIS = ["#4a86d0", "#5a6ed0", "#7a58c0", "#c05878", "#c84848", "#c87838", "#c8a038", "#6a9a48", "#3e9a80", "#3a9ab4",
+    "#8a5a3c", "#6a4a3a", "#70788a"]
 ACCENT = ["#d8414a", "#e86a8c", "#f0b83c", "#3f78c8", "#48a878", "#8a5cc0", "#f2f2f4", "#e8804a", "#40b0c0"]
 CLOTH = {  # cloth, and trim where it has one
     "sailor": "#fafafa #34487a, #fafafa #3c6a5a, #33415f #33415f, #fafafa #7a3848, #f4ead8 #7a5a40, #2f3038 #2f3038",
@@ -208,7 +209,8 @@ def someone(dice: Dice, style: Style, name: str, **fixed: Any) -> Character:
     made = Character(
         name=name, style=s, build=build, hair=hair, inner=vary(r, hair, 0.02, 0.1, 40) if r.chance(0.08) else hair,
         skin=vary(r, r.weighted(SKIN), 0.008, 0.1, 4), iris=dyed(r.one_of(IRIS), 0.03, 0.15, 10),
-        accent=vary(r, r.one_of(ACCENT), 0.03, 0.15, 10), width=(u(0.96, 1.04) - 0.03 * male + 0.03 * child) * s.face[0],
+        accent=vary(r, r.one_of(ACCENT), 0.03, 0.15, 10),
+        width=(u(0.96, 1.04) - 0.03 * male + 0.03 * child) * s.face[0],
         jaw=max(-1.0, min(1.5, (u(-0.8, 0.7) if male else u(-0.9, 0.9)) + s.face[2] + 0.5 * child)),
         chin=u(-3, 2) + s.face[1] + {"boy": 7, "man": 14, "woman": 5, "child": -5}.get(build, 0),
         eye=((u(22.5, 25.5) - 1.5 * male - grown) * eye_w, min(30.0, u(least, most) * eye_h),
@@ -252,7 +254,8 @@ def heroine(number: int = 1) -> Character:
         ahoge=1, extras=("cross",), clothes="sailor", cloth="#fafafa", trim="#3b5280", shoulders=106.0)
 
 
-_HAIR = "hair inner fringe under part bend crown spikes puff side blunt back length spread nape flick wave tail ahoge gloss"
+_HAIR = ("hair inner fringe under part bend crown spikes puff side blunt back length spread nape flick wave "
+    "tail ahoge gloss")
 
 
 def other(number: int, her: Character, *, alike: bool = False) -> Character:

@@ -228,5 +228,6 @@ def _alone(output: Path) -> Iterator[None]:
 
 
 def _summary(output: Path, record: dict[str, Any], kinds: list[str], *, drawn: bool) -> Summary:
-    counts = [kinds.count(kind) for kind in ("original", "copy", "near", "stranger")]
-    return Summary(output, record["kind"], len(kinds), record["size"], record["seed"], *counts, drawn=drawn)
+    original, copy, near, strange = (kinds.count(kind) for kind in ("original", "copy", "near", "stranger"))
+    kind, count, size, seed = record["kind"], len(kinds), record["size"], record["seed"]
+    return Summary(output, kind, count, size, seed, original, copy, near, strange, drawn)

@@ -145,7 +145,8 @@ def _lids(k: Sketch) -> tuple[Points, Points]:
     """The upper lid's edge from the inner corner, the lower one's from the outer."""
     m, flat, opened, upper = k.m, k.c.flat, k.m.open, list[Point]()
     us, shut = (-1.0, -0.8, -0.42, 0.0, 0.45, 0.8, 1.0), (0.50, 0.55, 0.62, 0.66, 0.62, 0.52, 0.40)
-    top = 0.14, -0.44 - 0.08 * flat, -0.86, -1 + 0.03 * flat, -0.92 - 0.04 * flat, -0.58 - 0.2 * flat, -0.08 - 0.28 * flat
+    rows = ((0.14, 0), (-0.44, -0.08), (-0.86, 0), (-1, 0.03), (-0.92, -0.04), (-0.58, -0.2), (-0.08, -0.28))
+    top = [v + by * flat for v, by in rows]
     for u, v, z in zip(us, top, shut, strict=True):
         v = z + (v - z) * opened - m.lid * u * (0.29 if m.lid > 0 else 0.22) + abs(m.lid) * 0.05
         if opened < 0.75:  # half closed they are flat

@@ -131,7 +131,8 @@ def _scene(scene: Scene, width: int, height: int, sharp: float) -> Image.Image:
 def _raster(body: str, width: int, height: int, wide: float, high: float) -> Image.Image:
     box = f'viewBox="0 0 {wide:g} {high:g}" preserveAspectRatio="none"'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{body}</svg>'
-    return Image.open(io.BytesIO(resvg_py.svg_to_bytes(svg, width=width, height=height, skip_system_fonts=True)))
+    png = resvg_py.svg_to_bytes(svg_string=svg, width=width, height=height, skip_system_fonts=True)
+    return Image.open(io.BytesIO(png))
 
 
 def _finished(image: Image.Image, width: int, height: int, f: Finish, scene: Scene, seed: int) -> Image.Image:
