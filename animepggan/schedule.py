@@ -77,7 +77,7 @@ class Moment:
     images_seen: int
     phase: Phase
     alpha: float  # weight of the new resolution, 0 to 1
-    learning_rate: float  # with the ramp
+    learning_rate: float  # with the ramp and the decay
 
     @property
     def resolution(self) -> int:
@@ -106,6 +106,7 @@ class Schedule:
         batch_size: ByResolution,  # images
         learning_rate: ByResolution,
         ramp_kimg: float = 0.0,  # the learning rate rises linearly from 0 over the run's first ramp_kimg
+        decay_kimg: float = 0.0,  # and falls linearly to 0 over its last decay_kimg
     ) -> None:
         stages: list[Stage] = []
         images = 0
@@ -132,7 +133,7 @@ class Schedule:
             stages.append(Stage(resolution, tuple(phases)))
         self.stages = tuple(stages)
         self.phases = tuple(phase for stage in stages for phase in stage.phases)
-        self.ramp_images = ramp_kimg * 1000
+        self.ramp_images, self.decay_images = ramp_kimg * 1000, decay_kimg * 1000
         self._starts = [phase.start for phase in self.phases]
 
     @property
@@ -143,6 +144,8 @@ class Schedule:
         """What holds at `images_seen`; at the end of the run, what held for its last step, at alpha 1."""
         phase = self.phases[max(0, bisect.bisect_right(self._starts, images_seen) - 1)]
         ramp = min(1.0, (images_seen + phase.batch_size) / self.ramp_images) if self.ramp_images else 1.0
+        if self.decay_images:  # never quite 0: the last step has a rate, too
+            ramp *= min(1.0, (self.total_images - images_seen) / self.decay_images)
         return Moment(images_seen, phase, phase.alpha_at(images_seen), phase.learning_rate * ramp)
 
     def stage_ending(self, before: int, now: int) -> Stage | None:

@@ -39,6 +39,7 @@ _FEW = {
     "freeze_discriminator": 0,
     "schedule.stabilize_kimg": 60.0,
     "schedule.ramp_kimg": 1.0,
+    "schedule.decay_kimg": 0.0,
     "checkpoints.every_kimg": 10.0,
     "previews.every_kimg": 2.0,
     "measures.every_kimg": 0.0,

@@ -146,6 +146,7 @@ class ScheduleOptions(_Strict):
     batch_size: OneOrByResolution[Images] = key(16, "real images a step")
     learning_rate: OneOrByResolution[Rate] = key(0.001, "Adam's learning rate, both networks")
     ramp_kimg: float = key(0.0, "the learning rate rises linearly from 0 over the run's first so many kimg", ge=0)
+    decay_kimg: float = key(0.0, "the learning rate falls linearly to 0 over the run's last so many kimg", ge=0)
     n_critic: int = key(1, "discriminator steps a generator step", ge=1)
 
 

@@ -19,7 +19,7 @@ from animepggan.recipe.problems import problems_in, short, shown
 NEVER_INHERITED = frozenset(
     {"name", "data", "seed", "base", "max_bad"}
     | {"augment", "apa", "lecam", "freeze_discriminator", "l2sp", "miner", "extend", "extend_data", "extend_share"}
-    | {"schedule.fade_kimg", "schedule.stabilize_kimg", "schedule.ramp_kimg"}
+    | {"schedule.fade_kimg", "schedule.stabilize_kimg", "schedule.ramp_kimg", "schedule.decay_kimg"}
     | {key for key in LEAVES if key.startswith(("augmentation.", "checkpoints.", "previews.", "measures.", "log."))}
 )
 """What belongs to a run and not to its model: fine-tuning does not take these from the base."""
