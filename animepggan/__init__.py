@@ -2,9 +2,9 @@
 
     import animepggan
 
-    model = animepggan.load("runs/yui")                  # or hub:owner/name, or nothing: the newest of your runs
+    model = animepggan.load("runs/yui")                  # or hub:owner/name, or nothing: your newest, else `base`
     faces = model.sample(range(16), truncation=0.8)      # uint8 [16, h, w, 3]
-    run = animepggan.finetune(data="yui/", base="hub:owner/name")
+    run = animepggan.finetune(data="yui/")               # of the base in the package, or base="runs/mine"
 
 Each verb of the command line is a function with the same words and defaults. What a user can cause raises an
 `AnimepgganError` (animepggan.errors has the family) and nothing prints; what takes long takes a `bar`, called as

@@ -32,6 +32,7 @@ from animepggan.corpus.faces.crop import CropOptions
 from animepggan.evaluation import evaluate
 from animepggan.metrics.quality import Measures
 from animepggan.model import Model, load
+from animepggan.networks import channels_at
 from animepggan.sampling.grid import enlarge, grid, legible_scale
 
 CORPUS, HELD_OUT = Path("runs/base-corpus"), Path("runs/base-held-out")
@@ -121,7 +122,7 @@ def card_of(model: Model, found: Found, measures: Measures, detected: int) -> st
 
     architecture, provenance = model.config["architecture"], model.provenance
     sides = [4 << stage for stage in range((model.resolution // 4).bit_length() + 1)]
-    channels = [max(1, min(2 * architecture["fmap_base"] // side, architecture["fmap_max"])) for side in sides]
+    channels = [channels_at(side, architecture["fmap_base"], architecture["fmap_max"]) for side in sides]
     generator = sum(each.numel() for each in model.loaded.generator.parameters())
     seconds, on = (look_up(provenance, "trained", key) for key in ("seconds", "on"))
     cost = f"; {seconds / 3600:.1f} hours on {on}" if seconds else ""

@@ -17,6 +17,7 @@ from test_evaluate import FIGURES
 
 import animepggan
 from animepggan.checkpoint import WEIGHTS, verify
+from animepggan.corpus.demo import draw_demo
 from animepggan.transfer import open_base
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -97,3 +98,23 @@ def test_a_base_is_trained_packed_and_measured_by_one_command(tmp_path: Path) ->
     folder = tmp_path / "runs" / "quick-base" / "base"
     assert "## How good it is" in (folder / "README.md").read_text()
     assert animepggan.load(folder, device="cpu").resolution == 64
+
+
+@pytest.mark.slow
+def test_the_demos_sheet_shows_her_beside_the_base(
+    measure_base: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import demo
+    import measure_demo
+
+    draw_demo("yui", tmp_path / "held", count=16, size=64, workers=1)
+    hers = animepggan.load("base").path
+    demo.three_rows(hers, tmp_path / "held", tmp_path / "sheet.png")
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert sheet.shape == (3 * (26 + 128), 2 * (8 * 64 + 7), 3)
+    real, base, tuned = (sheet[at + 26 : at + 26 + 128] for at in (0, 154, 308))
+    assert np.array_equal(base, tuned)  # the same model, the same seeds
+    assert not np.array_equal(real, base)
+    monkeypatch.setattr("sys.argv", ["measure_demo", "base", str(hers), str(tmp_path / "held")])
+    assert measure_demo.main() == 1  # no nearer than the base
+    assert "to this (1), base before fine-tuning: 1.00" in capsys.readouterr().out

@@ -58,9 +58,10 @@ def command(console: Console, /, subject: str, threads: int | None, output: Path
 
     KID, Fréchet distance, precision, recall, density and coverage compare embeddings of a backbone; the sliced
     Wasserstein distance and MS-SSIM need none. A picture is a copy when it is nearer to a training picture than 99 of
-    100 new pictures are, and a blend when a mixture of two of them is. The last line says what the numbers mean: good,
-    on its way, too early, copying or collapsed. The output folder gets measures.json and
+    100 new pictures are, and a blend when a mixture of two of them is. The output folder gets measures.json and
     sheet.html, which shows the nearest ones.
+
+    The last lines say what the numbers mean: good, on its way, too early, copying or collapsed.
     """
     from animepggan.evaluation import evaluate, is_model
 
