@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.curation import Curation, Report, curation_of, report_of
 from animepggan.corpus.description import write_description, write_lines
@@ -13,8 +15,9 @@ from animepggan.corpus.source import no_pictures
 from animepggan.corpus.spec import Source, source_of
 from animepggan.device import device_of
 from animepggan.disk import cache_folder, make_folder
-from animepggan.errors import AnimepgganError, DataError, resource_errors
+from animepggan.errors import AnimepgganError, DataError, RecipeError, resource_errors
 from animepggan.interop.backbones import choose
+from animepggan.interop.ccip import open_ccip
 from animepggan.report.data_sheets import write_check, write_curation
 
 LARGE = 20_000
@@ -34,7 +37,7 @@ def check(
     """Decode every picture of the SPEC `data` once and say what is in it; nothing in it is changed.
 
     - `output`: folder that gets sheet.html and bad.jsonl; None: nothing is written;
-    - `backbone`: hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors, efficientnet-lite0, or
+    - `backbone`: hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors, efficientnet-lite0, ccip, or
       none, which looks for no strangers; by default DINOv2 small if it can be had, else efficientnet-lite0, else none,
       and none for more than LARGE pictures;
     - `workers`: threads that decode; 0: the calling one; by default one a core;
@@ -73,7 +76,7 @@ def curate(
     """Find copies, near copies and strangers in the SPEC `data`, and describe them in `output`/corpus.jsonl, which
     training takes as its data; `output`/sheet.html shows them. Nothing is deleted.
 
-    - `backbone`, `workers`, `device`: as for `check`, but a backbone there has to be;
+    - `backbone`, `workers`, `device`: as for `check`, but without `none` a backbone there has to be;
     - `keep`, `reject`: SPECs of example pictures of who belongs, and of who does not;
     - `near_limit`: difference up to which pictures are near copies, in units of noise; by default from the set;
     - `stranger_limit`: score above which pictures are left out; by default from the set, at least 3.5;
@@ -87,8 +90,14 @@ def curate(
         raise no_pictures(source.spec, source.skipped)
     wanted, unwanted = (None if spec is None else source_of(spec) for spec in (keep, reject))
     folder = make_folder(output)
-    chosen = choose(backbone, cache=cache_folder(), device=device_of(device)).at(SEEN)
-    say(f"looking with {chosen.label}")
+    chosen = None
+    if backbone == "none":
+        if wanted is not None or unwanted is not None:
+            raise RecipeError("--keep and --reject are looked at with a backbone\nleave --backbone none away")
+        say("strangers are not looked for: that takes a backbone")
+    else:
+        chosen = describer(backbone, device=device_of(device))
+        say(f"looking with {chosen.label}")
     curation = curation_of(
         source,
         chosen,
@@ -108,6 +117,13 @@ def curate(
     return curation
 
 
+def describer(spec: str | None, *, device: str | torch.device = "cpu") -> Describer:
+    """The backbone that tells characters apart: CCIP by its name, `ccip`, or what `interop.backbones.choose` takes, which
+    is shown pictures of SEEN pixels. Raises ModelError and HubError.
+    """
+    return open_ccip(device) if spec == "ccip" else choose(spec, cache=cache_folder(), device=device).at(SEEN)
+
+
 def _backbone(name: str | None, count: int, device: str) -> tuple[Describer | None, str]:
     """The backbone to look with, or None and why; that there is none is no error, unless one was asked for by name."""
     if name == "none":
@@ -116,7 +132,7 @@ def _backbone(name: str | None, count: int, device: str) -> tuple[Describer | No
         return None, f"not looked for in over {LARGE:,} pictures unless a --backbone is named"
     where = device_of(device)
     try:
-        return choose(name, cache=cache_folder(), device=where).at(SEEN), ""
+        return describer(name, device=where), ""
     except AnimepgganError as error:
         if name is not None:
             raise
