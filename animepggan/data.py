@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.curation import Curation, Report, curation_of, report_of
 from animepggan.corpus.description import decisions_in, write_description, write_lines
@@ -16,6 +18,7 @@ from animepggan.device import device_of
 from animepggan.disk import cache_folder, make_folder
 from animepggan.errors import AnimepgganError, DataError, RecipeError, resource_errors
 from animepggan.interop.backbones import choose
+from animepggan.interop.ccip import open_ccip
 from animepggan.report.data_sheets import write_check, write_curation
 from animepggan.review_page.server import Review, serve
 
@@ -36,7 +39,7 @@ def check(
     """Decode every picture of the SPEC `data` once and say what is in it; nothing in it is changed.
 
     - `output`: folder that gets sheet.html and bad.jsonl; None: nothing is written;
-    - `backbone`: hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors, efficientnet-lite0, or
+    - `backbone`: hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors, efficientnet-lite0, ccip, or
       none, which looks for no strangers; by default DINOv2 small if it can be had, else efficientnet-lite0, else none,
       and none for more than LARGE pictures;
     - `workers`: threads that decode; 0: the calling one; by default one a core;
@@ -76,7 +79,7 @@ def curate(
     training takes as its data; `output`/sheet.html shows them. Nothing is deleted, and what a person decided in an
     `output`/corpus.jsonl of before (`review`) stays as it is.
 
-    - `backbone`, `workers`, `device`: as for `check`, but a backbone there has to be;
+    - `backbone`, `workers`, `device`: as for `check`, but without `none` a backbone there has to be;
     - `keep`, `reject`: SPECs of example pictures of who belongs, and of who does not;
     - `near_limit`: difference up to which pictures are near copies, in units of noise; by default from the set;
     - `stranger_limit`: score above which pictures are left out; by default from the set, at least 3.5;
@@ -93,8 +96,14 @@ def curate(
     wanted, unwanted = (None if spec is None else source_of(spec) for spec in (keep, reject))
     folder = make_folder(output)
     by_hand = decisions_in(folder / "corpus.jsonl")
-    chosen = choose(backbone, cache=cache_folder(), device=device_of(device)).at(SEEN)
-    say(f"looking with {chosen.label}")
+    chosen = None
+    if backbone == "none":
+        if wanted is not None or unwanted is not None:
+            raise RecipeError("--keep and --reject are looked at with a backbone\nleave --backbone none away")
+        say("strangers are not looked for: that takes a backbone")
+    else:
+        chosen = describer(backbone, device=device_of(device))
+        say(f"looking with {chosen.label}")
     curation = curation_of(
         source,
         chosen,
@@ -142,6 +151,13 @@ def review(
     return serve(folder, rank, port=port, show=show)
 
 
+def describer(spec: str | None, *, device: str | torch.device = "cpu") -> Describer:
+    """The backbone that tells characters apart: CCIP by its name, `ccip`, or what `interop.backbones.choose` takes, which
+    is shown pictures of SEEN pixels. Raises ModelError and HubError.
+    """
+    return open_ccip(device) if spec == "ccip" else choose(spec, cache=cache_folder(), device=device).at(SEEN)
+
+
 def _backbone(name: str | None, count: int, device: str) -> tuple[Describer | None, str]:
     """The backbone to look with, or None and why; that there is none is no error, unless one was asked for by name."""
     if name == "none":
@@ -150,7 +166,7 @@ def _backbone(name: str | None, count: int, device: str) -> tuple[Describer | No
         return None, f"not looked for in over {LARGE:,} pictures unless a --backbone is named"
     where = device_of(device)
     try:
-        return choose(name, cache=cache_folder(), device=where).at(SEEN), ""
+        return describer(name, device=where), ""
     except AnimepgganError as error:
         if name is not None:
             raise

@@ -58,6 +58,7 @@ class Colors:
     """A backbone of means and deviations of quarters, for speed."""
 
     label = "colors"
+    size = 128
 
     def describe(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         cells = pictures.reshape(len(pictures), 4, pictures.shape[1] // 4, 4, -1, 3).astype(np.float32) / 255

@@ -39,7 +39,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "training": ANY,
     "transfer": ANY,
     "metrics": ("errors", "streams", "features", "corpus", "sampling"),
-    "interop": ("errors", "streams", "features", "networks", "checkpoint", "sampling"),
+    "interop": ("errors", "streams", "hub", "features", "networks", "checkpoint", "sampling"),
     "report": ANY,
     "evaluation": ANY,
     "review_page": ("errors", "corpus"),

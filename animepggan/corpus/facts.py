@@ -29,6 +29,10 @@ class Describer(Protocol):
     def label(self) -> str:
         """Which one it is."""
 
+    @property
+    def size(self) -> int:
+        """Pixels a side of what it sees."""
+
     def describe(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The embeddings of uint8 [n, h, w, 3]: float32 [n, d]."""
 
@@ -94,7 +98,9 @@ def open_all(
         facts = Facts(*image.size, picture.format, picture.mode, picture.transparent, flat, fingerprint(pixels))
         if backbone is None:
             return facts, _thumbnail(image), None
-        shown = image.resize((SEEN, SEEN), Image.Resampling.LANCZOS, box=_square(image), reducing_gap=3.0)
+        shown = image.resize(
+            (backbone.size, backbone.size), Image.Resampling.LANCZOS, box=_square(image), reducing_gap=3.0
+        )
         return facts, _thumbnail(image), np.asarray(shown)
 
     count = len(entries)

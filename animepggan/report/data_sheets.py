@@ -111,5 +111,6 @@ def write_curation(path: Path, curation: Curation, workers: int | None = None) -
             yield Section("Clusters", note, rows=rows)
 
     title = f"{curation.source.name}: {len(curation.entries):,} pictures, {len(members):,} clusters"
-    note = f"Seen with {curation.backbone}. Nothing was deleted; `animepggan data review` corrects it by clicking."
+    looked = f"Seen with {curation.backbone}" if curation.backbone else "Strangers were not looked for"
+    note = f"{looked}. Nothing was deleted; `animepggan data review` corrects it by clicking."
     write_sheet(path, title, note, sections())

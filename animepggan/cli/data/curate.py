@@ -16,8 +16,8 @@ from animepggan.corpus.names import printable
 @click.option(
     "--backbone",
     metavar="NAME",
-    help="hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors or efficientnet-lite0.  "
-    "[default: DINOv2 small from the hub, else efficientnet-lite0]",
+    help="hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors, efficientnet-lite0, ccip, "
+    "or none (copies only).  [default: DINOv2 small from the hub, else efficientnet-lite0]",
 )
 @click.option("--keep", metavar="SPEC", help="Example pictures of who belongs: strangers are found better.")
 @click.option("--reject", metavar="SPEC", help="Example pictures of who does not belong.")
