@@ -6,9 +6,9 @@ AnimepgganError
 ├── ModelError        exit 4    a checkpoint missing, damaged, or not the one that a run can go on from
 ├── HubError          exit 5    a malformed hub specification, or the hub did not answer
 ├── ResourceError     exit 6    disk or memory
-├── DivergedError     exit 7    training produced a number that is not finite
+├── DivergedError     exit 7    training produced a number that is not finite, or went wrong too often
 ├── BusyError         exit 8    another process is writing to the output folder
-└── Interrupted       exit 128 + number of the signal, after saving: SIGINT, SIGTERM, SIGHUP, SIGUSR1
+└── Interrupted       exit 128 + number of the signal, after saving
 
 A message is one to three lines: what is wrong, where (file, key, line, picture), what to do.
 Only `cli/` turns one into an exit code and a print.
@@ -61,7 +61,7 @@ class ResourceError(AnimepgganError):
 
 
 class DivergedError(AnimepgganError):
-    """A loss or a gradient is not finite; no weight has seen it."""
+    """A loss or a gradient is not finite, and no weight has seen it; or a run went wrong after it went back."""
 
     exit_code = 7
 
