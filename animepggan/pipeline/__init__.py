@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from animepggan.bar import Bar, Say, silent, unheard
-from animepggan.corpus.faces.crop import PICTURES
+from animepggan.corpus.faces.crop import CROPS_FOLDER
 from animepggan.corpus.faces.crop import crop as cut_faces
 from animepggan.corpus.folders import folder_stamp
 from animepggan.corpus.frames import frames as take_stills
@@ -172,7 +172,8 @@ class _Job:
     @contextmanager
     def step(self, name: Step, stamp: str) -> Iterator[dict[str, Any]]:
         """A step's row of the record, written when the block ends well."""
-        began, row = time.monotonic(), {"stamp": stamp}
+        began = time.monotonic()
+        row: dict[str, Any] = {"stamp": stamp}
         yield row
         row["seconds"] = round(time.monotonic() - began, 1)
         self.record["steps"][name] = row
@@ -219,7 +220,7 @@ class _Job:
 
     def _copy(self, source: Source, folder: Path) -> int:
         """Bring pictures that are faces already into the folder, once."""
-        pictures = make_folder(folder / PICTURES)
+        pictures = make_folder(folder / CROPS_FOLDER)
         for number, entry in enumerate(source.entries, 1):
             name = sha256(f"{entry.name}\0{entry.stamp}".encode("utf-8", "surrogatepass")).hexdigest()[:10]
             path = pictures / f"{short_name(Path(entry.name).stem)}-{name}{Path(entry.name).suffix.lower()}"

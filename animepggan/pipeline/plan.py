@@ -104,7 +104,8 @@ def plan_of(
 
 def _decoding(video: Video) -> tuple[float | None, list[Image.Image]]:
     """Seconds of film a second, and a picture of it."""
-    began, reached, images = time.perf_counter(), 0.0, []
+    began, reached = time.perf_counter(), 0.0
+    images: list[Image.Image] = []
     for at, frame in video.frames(0.0, float(PROBED)):
         if not images:
             images.append(Image.fromarray(picture(None, frame, None, video.aspect)))
