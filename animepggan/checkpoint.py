@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from animepggan.disk import PARTIAL, make_folder, sha256_of, sync_file, sync_folder
+from animepggan.disk import PARTIAL, hidden_beside, make_folder, sha256_of, sync_file, sync_folder
 from animepggan.errors import ModelError, ResourceError, disk_is_full
 from animepggan.networks import (
     Architecture,
@@ -71,7 +71,7 @@ def write_folder(
             "make room, then run the same command again: it goes on from the last checkpoint"
         )
     there = folder.resolve()  # "." has no name
-    partial = there.with_name(f".{there.name}{PARTIAL}")
+    partial = hidden_beside(there, PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir()
@@ -108,7 +108,7 @@ def write_folder(
 
 def discard(folder: Path) -> None:
     """Remove a checkpoint folder, if it is there; wherever that is cut short, no half of it is left under its name."""
-    hidden = folder.with_name(f".{folder.name}.old{PARTIAL}")
+    hidden = hidden_beside(folder, f".old{PARTIAL}")
     shutil.rmtree(hidden, ignore_errors=True)
     with suppress(FileNotFoundError):
         folder.rename(hidden)

@@ -18,7 +18,7 @@ from animepggan.corpus.names import printable
 from animepggan.corpus.spec import Bad, Source, source_of
 from animepggan.corpus.sweep import sweep
 from animepggan.device import device_of
-from animepggan.disk import cache_folder
+from animepggan.disk import cache_folder, expanded
 from animepggan.errors import DataError, HubError, ModelError, RecipeError, resource_errors
 from animepggan.hub import parse_spec
 from animepggan.interop.backbones import choose
@@ -165,7 +165,7 @@ def is_model(subject: str) -> bool:
         return parse_spec(subject).kind == "model"
     if subject.startswith("demo:"):
         return False
-    path = Path(subject).expanduser()
+    path = expanded(subject)
     if path.is_dir():
         return any((path / name).exists() for name in OF_MODELS)
     return path.suffix.lower() not in OF_PICTURES

@@ -111,10 +111,11 @@ def command(
     check_film(path, fps)
     apply_threads(threads)
     if previews:
+        from animepggan.disk import expanded
         from animepggan.report.previews import film_of, previews_of
 
         assert model is not None
-        files = previews_of(Path(model).expanduser())
+        files = previews_of(expanded(model))
         drawn, frames = film_of(files), len(files)
         told: dict[str, object] = {"previews": files}
     else:

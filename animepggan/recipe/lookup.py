@@ -12,6 +12,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from animepggan.disk import expanded
 from animepggan.errors import RecipeError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +61,7 @@ def find_recipe(name_or_path: str | Path) -> RecipeFile:
     RecipeError, with the nearest names, where there is none. A bare word is a shipped name first.
     """
     text = str(name_or_path)
-    path = Path(text)
+    path = expanded(text)
     names = {file.stem: file for file in _shipped()}
     if text in names:
         return RecipeFile(names[text], fell_back=False)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animepggan.corpus.names import printable
-from animepggan.disk import write_json
+from animepggan.disk import expanded, write_json
 from animepggan.metrics.memorization import EXPECTED, Memorization, TrainingPictures
 from animepggan.metrics.quality import Measures
 from animepggan.report.sheet import Section, Tile, histogram, write_sheet
@@ -54,7 +54,7 @@ class Evaluated:
 
         Raises RecipeError where `folder` is a file.
         """
-        folder = Path(folder).expanduser()
+        folder = expanded(folder)
         with output_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         written = [folder / "measures.json"]

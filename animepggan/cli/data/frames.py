@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from animepggan.cli.common import Console, common_options, output_option
+from animepggan.cli.common import PATH, Console, common_options, output_option
 from animepggan.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float |
 
 
 @click.command(epilog=PIPELINE)
-@click.argument("videos", metavar="VIDEO...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("videos", metavar="VIDEO...", type=PATH, nargs=-1, required=True)
 @click.option(
     "--every",
     metavar="SECONDS",

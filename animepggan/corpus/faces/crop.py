@@ -36,6 +36,7 @@ from animepggan.corpus.faces.detector import Detector, open_detector
 from animepggan.corpus.faces.face import CROPS, REJECTS, Face, Given, face_values
 from animepggan.corpus.job import Record, open_record
 from animepggan.corpus.names import printable
+from animepggan.corpus.source import no_pictures
 from animepggan.corpus.spec import Bad, Entry, Source, source_of
 from animepggan.corpus.sweep import attempt, in_order
 from animepggan.corpus.worker import cores, serve
@@ -178,7 +179,7 @@ def _check(source: Source, output: Path, finder: Detector | Given) -> None:
             "choose another --output"
         )
     if not source.entries:
-        raise DataError(f"{printable(source.spec)} holds no pictures")
+        raise no_pictures(source.spec, source.skipped)
     if isinstance(finder, Given) and not any(entry.name in finder.faces for entry in source.entries):
         some = printable(next(iter(finder.faces)))
         raise DataError(
