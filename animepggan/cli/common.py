@@ -196,7 +196,7 @@ class _Path(click.Path):
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
         from animepggan.disk import expanded
 
-        return expanded(super().convert(value, parameter, context))
+        return expanded(os.fsdecode(super().convert(value, parameter, context)))
 
 
 PATH = _Path(path_type=Path)

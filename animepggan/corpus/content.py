@@ -9,50 +9,19 @@ from typing import Literal
 HEAD = 512
 """Bytes to look at."""
 
-PICTURES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jfif",
-        ".jpe",
-        ".png",
-        ".apng",
-        ".webp",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".avif",
-        ".avifs",
-        ".heic",
-        ".heif",
-        ".hif",
-        ".jxl",
-    ]
-)
+_PICTURES = ".jpg .jpeg .jfif .jpe .png .apng .webp .bmp .dib .tif .tiff .gif .avif .avifs .heic .heif .hif .jxl"
+PICTURES = frozenset(_PICTURES.split())
 """Endings by which a file is a picture without a look; others are looked at."""
 
-NOTES = frozenset(
-    [".txt", ".json", ".jsonl", ".csv", ".md", ".html", ".xml", ".yaml", ".yml", ".log", ".caption", ".tags"]
-)
+_NOTES = ".txt .json .jsonl .csv .md .html .xml .yaml .yml .log .caption .tags"
+NOTES = frozenset(_NOTES.split())
 """Endings of what is written beside pictures, and changes without them."""
 
-_KEPT_BY_SYSTEMS = frozenset(
-    [
-        "@eadir",
-        "#recycle",
-        "#snapshot",
-        "@recycle",
-        "@recently-snapshot",
-        "@tmp",
-        "$recycle.bin",
-        "recycler",
-        "__macosx",
-        "lost.dir",
-    ]
-    + ["system volume information", "network trash folder", "temporary items"]
+_OF_SYSTEMS = (
+    "@eadir|#recycle|#snapshot|@recycle|@recently-snapshot|@tmp|$recycle.bin|recycler|__macosx|lost.dir|"
+    "system volume information|network trash folder|temporary items"
 )
+_KEPT_BY_SYSTEMS = frozenset(_OF_SYSTEMS.split("|"))
 """Of Synology, QNAP, Windows, macOS and Android, in lower case."""
 
 Kind = Literal["picture", "video", "other picture"]
@@ -116,8 +85,8 @@ def no_picture(head: bytes) -> str | None:
 
 
 def judge(ending: str, head: Callable[[], bytes]) -> str | None:
-    """What a file is to a corpus: "" for one of its pictures, the reason for a picture or a video that is left out, None
-    for what is neither. `head` reads the first bytes, where the ending does not say enough.
+    """What a file is to a corpus: "" for one of its pictures, the reason for a picture or a video that is left out,
+    None for what is neither. `head` reads the first bytes, where the ending does not say enough.
     """
     if ending in PICTURES:
         return ""

@@ -87,8 +87,8 @@ def _open(path: Path) -> Any:
 
 
 def _picture_column(file: Any) -> tuple[str | None, str]:
-    """The name of the column with pictures, and what of it they are: by its type and, where it is told, by what the type
-    stands for; of mere bytes, by what the first of them are.
+    """The name of the column with pictures, and what of it they are: by its type and, where it is told, by what the
+    type stands for; of mere bytes, by what the first of them are.
     """
     from pyarrow import types
 
@@ -103,10 +103,9 @@ def _picture_column(file: Any) -> tuple[str | None, str]:
         nested = types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0
         field = ".bytes" if nested else ""
         told = nested and column.type.get_field_index("path") >= 0 and kinds.get(column.name, "Image") == "Image"
-        if is_bytes(column.type.field("bytes").type if nested else column.type) and (
-            told
-            or (column.name not in kinds and format_of(_first(file, column.name, field)))  # sound has the same type
-        ):
+        if not is_bytes(column.type.field("bytes").type if nested else column.type):
+            continue
+        if told or (column.name not in kinds and format_of(_first(file, column.name, field))):  # sound is told, too
             found[column.name] = field
     name = "image" if "image" in found else next(iter(found), None)
     return name, found.get(name or "", "")

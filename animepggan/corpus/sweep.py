@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import chain
 from typing import BinaryIO, TypeVar
 
-from animepggan.corpus.decode import DecodeError
+from animepggan.corpus.headers import DecodeError
 from animepggan.corpus.source import READ_ERRORS, Bad, Entry
 from animepggan.corpus.worker import cores
 

@@ -69,7 +69,7 @@ def command(
 ) -> None:
     """Take still pictures out of videos: where scenes begin, and between.
 
-    VIDEO is a file, or a folder of them. A still that looks like an earlier one of its video is left out, and one of a
+    VIDEO is a file, or a folder of them and of folders. A still that looks like an earlier one of its video is left out, and one of a
     single color too. Interlaced frames are deinterlaced, pixels that are not square made so. Needs `pip install
     "animepggan[video]"`.
 
@@ -120,5 +120,7 @@ def _tell(console: Console, taken: Taken) -> None:
         )
     if taken.damaged:
         console.warn(f"{shown}: {taken.damaged} damaged places, passed over")
+    if taken.note:
+        console.warn(f"{shown}: {taken.note}")
     if taken.problem:
         console.warn(f"{shown}: {taken.problem}; what was read is kept")

@@ -29,11 +29,12 @@ import numpy as np
 from PIL import Image
 
 from animepggan.bar import Bar, silent
-from animepggan.corpus.decode import DecodeError, open_picture
+from animepggan.corpus.decode import open_picture
 from animepggan.corpus.description import read_lines, write_lines
 from animepggan.corpus.faces.align import Square, cut, square_of
 from animepggan.corpus.faces.detector import Detector, open_detector
 from animepggan.corpus.faces.face import CROPS, REJECTS, Face, Given, face_values
+from animepggan.corpus.headers import DecodeError
 from animepggan.corpus.job import Record, open_record
 from animepggan.corpus.names import printable
 from animepggan.corpus.source import no_pictures
