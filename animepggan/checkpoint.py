@@ -12,6 +12,7 @@ alone. Nothing is pickled.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -80,11 +81,11 @@ def write_folder(
         for name, group in tensors.items():
             path = partial / f"{name}.safetensors"
             save_file({key: value.contiguous() for key, value in group.items()}, path, metadata=metadata)
-        (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (partial / CONFIG).write_text(_text_of(config), encoding="utf-8", newline="\n")
         manifest = {
             path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(partial.iterdir())
         }
-        (partial / MANIFEST).write_text(json.dumps({"files": manifest}, indent=2) + "\n", encoding="utf-8")
+        (partial / MANIFEST).write_text(_text_of({"files": manifest}), encoding="utf-8", newline="\n")
         for path in partial.iterdir():
             sync_file(path)
         sync_folder(partial)
@@ -104,6 +105,10 @@ def write_folder(
             f"{folder}: not written, {'the disk is full' if full else error}; the checkpoints before it are whole\n"
             f"{'make room' if full else 'mend that'}, then run the same command again: it goes on from the last of them"
         ) from error
+
+
+def _text_of(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
 
 
 def discard(folder: Path) -> None:
@@ -136,10 +141,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_json(path: Path) -> Any:
     """What a JSON file holds; FileNotFoundError where there is none, ModelError where it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:  # an OSError, too
         raise
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: damaged: {error}") from error
 
 
@@ -182,11 +189,19 @@ def verify(folder: Path, weights: Sequence[str] | None = None) -> None:
         if not file.is_file():
             raise ModelError(f"{folder}: incomplete: {name} is missing")
         try:
-            whole = (file.stat().st_size, sha256_of(file)) == listed.get(name)
+            whole = (file.stat().st_size, sha256_of(file)) == listed.get(name) or (
+                name == CONFIG and _as_written(read_json(file)) == listed.get(name)
+            )
         except OSError as error:
             raise ModelError(f"{file}: cannot be read: {error.strerror}") from error
         if not whole:
             raise ModelError(f"{file}: damaged: it is not the file that {MANIFEST} describes")
+
+
+def _as_written(config: Any) -> tuple[int, str]:
+    """Size and sha256 of config.json as it is written; git and editors write the same with other ends of lines."""
+    data = _text_of(config).encode()
+    return len(data), hashlib.sha256(data).hexdigest()
 
 
 @contextmanager

@@ -149,8 +149,11 @@ def cache_folder() -> Path:
     has no home."""
     if chosen := os.environ.get("ANIMEPGGAN_CACHE"):
         return expanded(chosen).absolute()
-    folder = platformdirs.user_cache_path("animepggan", appauthor=False)
-    return folder if has_home() else Path(tempfile.gettempdir(), f"animepggan-{os.getuid()}")
+    with suppress(RuntimeError):  # there is no home, and no XDG_CACHE_HOME
+        folder = platformdirs.user_cache_path("animepggan", appauthor=False)
+        if not str(folder).startswith("~"):  # as older versions have it
+            return folder
+    return Path(tempfile.gettempdir(), f"animepggan-{os.getuid()}")
 
 
 def has_home() -> bool:

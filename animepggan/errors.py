@@ -109,6 +109,8 @@ def resource_error(error: BaseException) -> ResourceError | RecipeError | None:
     text = str(error)
     ours = isinstance(error, OSError) and type(error).__module__ == "builtins"  # FFmpeg's have numbers of their own
     number = error.errno if ours else None  # type: ignore[attr-defined]
+    if isinstance(error, RuntimeError) and text.startswith("Symlink loop"):  # what pathlib says before Python 3.13
+        number = errno.ELOOP
     where = f": {error.filename}" if isinstance(error, OSError) and error.filename is not None else ""
     if disk_is_full(error):
         return ResourceError(

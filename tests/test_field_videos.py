@@ -25,16 +25,12 @@ def test_a_matrix_that_nobody_knows_ends_nothing(
     tmp_path: Path, out: Path, matrix: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = write(tmp_path / "a.mp4", still_scenes(1, seconds=0.4))
-    data = bytearray(odd.read_bytes())
-    with av.open(str(write(tmp_path / "tagged.mp4", still_scenes(1, seconds=0.4), color_primaries=1))) as file:
-        assert file.streams.video[0].codec_context.color_primaries == 1
     retag(odd, matrix)
     write(tmp_path / "b.mp4", still_scenes(2, seconds=0.4))
-    assert data
     assert run(odd, tmp_path / "b.mp4", "-o", out) == 0
     assert [name[0] for name in stills(out)] == ["a", "b"]
     assert np.abs(pixels(out / stills(out)[0]).astype(int) - scene(1)).mean() < 8
-    assert ("a matrix" in capsys.readouterr().err) == (matrix != 3)
+    assert ("unknown matrix" in capsys.readouterr().err) == (matrix != 3)
 
 
 def retag(path: Path, matrix: int) -> None:
@@ -127,8 +123,6 @@ def test_one_file_that_is_no_video_is_one_line(tmp_path: Path, out: Path) -> Non
     (folder / "a.ts").write_text("export const a = 1")
     (folder / "b.mp4").write_bytes(b"")
     (folder / "c.mkv").write_bytes((folder / "good.mkv").read_bytes()[:300])
-    with av.open(str(folder / "d.mp4"), "w") as container:
-        container.add_stream("aac", rate=8000)
     results = {Path(str(getattr(each, "video", getattr(each, "name", "")))).name for each in take(out, folder)}
-    assert results == {"a.ts", "b.mp4", "c.mkv", "d.mp4", "good.mkv"}
+    assert results == {"a.ts", "b.mp4", "c.mkv", "good.mkv"}
     assert len(stills(out)) == 1

@@ -57,6 +57,7 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  
 MAX_SCANS = 100  # of a JPEG: each goes over all pixels, so a small file of thousands takes hours; encoders make ten
 _SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 _UNKNOWN = re.compile(r"\bunknown|unsupported (?!marker type)|cannot handle|not supported|unimplemented", re.IGNORECASE)
+_RARE = re.compile(rb"\xff[\xc3\xc5-\xc7\xcb\xcd-\xcf]\0[\x08-\x14][\x02-\x10]")  # how such a frame begins
 _LOST = re.compile("Premature end|Corrupt JPEG data|Unsupported marker type")
 _HARMLESS = re.compile(r": \d\d? extraneous bytes before marker 0x(d9|c[0-2]|db|e.|fe)")  # some cameras leave a few
 _NUMBERS = "animepggan.numbers"  # in `info`: what a file says of its colors, in H.273's numbers
@@ -194,8 +195,8 @@ def _jpeg(file: ImageFile.ImageFile, stream: BinaryIO) -> Image.Image | None:
     try:
         pixels = simplejpeg.decode_jpeg(data, "GRAY" if file.mode == "L" else file.mode)
     except ValueError as error:
-        if "Unsupported JPEG" in str(error):  # a process that libjpeg does not know
-            raise
+        if _RARE.search(data):
+            raise DecodeError("of a layout that is not known here: a lossless or hierarchical JPEG") from error
         if _LOST.match(str(error)) and not _HARMLESS.search(str(error)):
             raise
         return None

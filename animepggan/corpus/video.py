@@ -134,9 +134,7 @@ class Video:
             elif frame.key_frame:
                 trusted_from = time
             if frame.colorspace not in _MATRICES:
-                self.note = (
-                    f"its colors are by a matrix ({frame.colorspace}) that is not known here: taken as usual ones"
-                )
+                self.note = f"its colors are told by an unknown matrix ({frame.colorspace}), and taken as usual ones"
                 frame.colorspace = _UNSPECIFIED
             if time >= max(start, trusted_from):
                 yield time, frame
@@ -172,7 +170,10 @@ class Video:
                 return
             if packet is None:
                 return
-            if not packet.size and packet.pts is not None:  # the frame before is shown again: Theora, AVI
+            if not packet.size and (packet.pts, packet.dts) != (
+                None,
+                None,
+            ):  # the last frame again
                 continue
             try:
                 frames = packet.decode()
@@ -242,7 +243,8 @@ def _turn(frame: VideoFrame) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
     Its matrix maps x and y of a pixel to `a * x + c * y` and `b * x + d * y` on the screen (ISO/IEC 14496-12, 6.2.2).
     """
-    matrices = [data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
+    told: Any = frame.side_data
+    matrices = [data for data in told if data.type.name == "DISPLAYMATRIX"]
     if not matrices:
         return lambda pixels: pixels
     a, b, _, c, d = np.frombuffer(memoryview(matrices[0]), np.int32)[:5].tolist()

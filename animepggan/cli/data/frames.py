@@ -69,9 +69,9 @@ def command(
 ) -> None:
     """Take still pictures out of videos: where scenes begin, and between.
 
-    VIDEO is a file, or a folder of them and of folders. A still that looks like an earlier one of its video is left out, and one of a
-    single color too. Interlaced frames are deinterlaced, pixels that are not square made so. Needs `pip install
-    "animepggan[video]"`.
+    VIDEO is a file, or a folder that holds some, in whatever folders. A still that looks like an earlier one of its
+    video is left out, and one of a single color too. Interlaced frames are deinterlaced, pixels that are not square
+    made so. Needs `pip install "animepggan[video]"`.
 
     Stills are named by video and time, episode01-00h12m03.480s.png. Started again, it skips the videos that are done.
     """
