@@ -12,7 +12,6 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from animepggan.disk import expanded
 from animepggan.errors import RecipeError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +60,11 @@ def find_recipe(name_or_path: str | Path) -> RecipeFile:
     RecipeError, with the nearest names, where there is none. A bare word is a shipped name first.
     """
     text = str(name_or_path)
-    path = expanded(text)
+    path = Path(text)
+    if text.startswith("~"):
+        from animepggan.disk import expanded  # which needs more than `recipes list` may
+
+        path = expanded(text)
     names = {file.stem: file for file in _shipped()}
     if text in names:
         return RecipeFile(names[text], fell_back=False)
