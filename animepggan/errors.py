@@ -129,7 +129,7 @@ def resource_error(error: BaseException) -> ResourceError | RecipeError | None:
         return ResourceError(
             f"not enough memory{detail}\nask for less at once: a smaller batch size, count or resolution"
         )
-    if number is not None and number not in _OURS:
+    if number is not None and number not in _OURS and (where or number != errno.ENOENT):  # of no file: ours
         names = {errno.errorcode.get(number, "")}
         advice = next((advice for words, advice in _ADVICE.items() if names & {*words.split()}), _ELSE)
         return ResourceError(f"{os.strerror(number).lower()}{where}\n{advice}")
