@@ -12,6 +12,7 @@ alone. Nothing is pickled.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from animepggan.disk import PARTIAL, expanded, make_folder, sha256_of, sync_file, sync_folder
+from animepggan.disk import PARTIAL, expanded, hidden_beside, make_folder, sha256_of, sync_file, sync_folder
 from animepggan.errors import ModelError, ResourceError, disk_is_full
 from animepggan.networks import (
     Architecture,
@@ -74,13 +75,13 @@ def write_folder(
             "make room, then run the same command again: it goes on from the last checkpoint"
         )
     there = folder.resolve()  # "." has no name
-    partial = there.with_name(f".{there.name}{PARTIAL}")
+    partial = hidden_beside(there, PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir()
         told = {key: config[key] for key in ("format", "architecture", "position")}
         metadata = {METADATA_KEY: json.dumps(told, sort_keys=True, separators=(",", ":"))}
-        (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (partial / CONFIG).write_text(_text_of(config), encoding="utf-8", newline="\n")
         for name, group in tensors.items():
             path = partial / f"{name}.safetensors"
             save_file({key: value.contiguous() for key, value in group.items()}, path, metadata=metadata)
@@ -88,7 +89,7 @@ def write_folder(
         manifest = {
             path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(partial.iterdir())
         }
-        (partial / MANIFEST).write_text(json.dumps({"files": manifest}, indent=2) + "\n", encoding="utf-8")
+        (partial / MANIFEST).write_text(_text_of({"files": manifest}), encoding="utf-8", newline="\n")
         for path in partial.iterdir():
             sync_file(path)
         sync_folder(partial)
@@ -110,9 +111,13 @@ def write_folder(
         ) from error
 
 
+def _text_of(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
 def discard(folder: Path) -> None:
     """Remove a checkpoint folder, if it is there; wherever that is cut short, no half of it is left under its name."""
-    hidden = folder.with_name(f".{folder.name}.old{PARTIAL}")
+    hidden = hidden_beside(folder, f".old{PARTIAL}")
     shutil.rmtree(hidden, ignore_errors=True)
     with suppress(FileNotFoundError):
         folder.rename(hidden)
@@ -140,10 +145,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_json(path: Path) -> Any:
     """What a JSON file holds; FileNotFoundError where there is none, ModelError where it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:  # an OSError, too
         raise
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: damaged: {error}") from error
 
 
@@ -186,11 +193,19 @@ def verify(folder: Path, weights: Sequence[str] | None = None) -> None:
         if not file.is_file():
             raise ModelError(f"{folder}: incomplete: {name} is missing")
         try:
-            whole = (file.stat().st_size, sha256_of(file)) == listed.get(name)
+            whole = (file.stat().st_size, sha256_of(file)) == listed.get(name) or (
+                name == CONFIG and _as_written(read_json(file)) == listed.get(name)
+            )
         except OSError as error:
             raise ModelError(f"{file}: cannot be read: {error.strerror}") from error
         if not whole:
             raise ModelError(f"{file}: damaged: it is not the file that {MANIFEST} describes")
+
+
+def _as_written(config: Any) -> tuple[int, str]:
+    """Size and sha256 of config.json as it is written; git and editors write the same with other ends of lines."""
+    data = _text_of(config).encode()
+    return len(data), hashlib.sha256(data).hexdigest()
 
 
 @contextmanager

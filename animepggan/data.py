@@ -39,8 +39,8 @@ def check(
     """Decode every picture of the SPEC `data` once and say what is in it; nothing in it is changed.
 
     - `output`: folder that gets sheet.html and bad.jsonl; None: nothing is written;
-    - `backbone`: hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors, efficientnet-lite0, ccip, or
-      none, which looks for no strangers; by default DINOv2 small if it can be had, else efficientnet-lite0, else none,
+    - `backbone`: hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors, efficientnet-lite0, ccip,
+      or none, which looks for no strangers; by default DINOv2 small if it can be had, else efficientnet-lite0, else none,
       and none for more than LARGE pictures;
     - `workers`: threads that decode; 0: the calling one; by default one a core;
     - `device`: auto, cpu, cuda, cuda:N or mps.
@@ -152,8 +152,8 @@ def review(
 
 
 def describer(spec: str | None, *, device: str | torch.device = "cpu") -> Describer:
-    """The backbone that tells characters apart: CCIP by its name, `ccip`, or what `interop.backbones.choose` takes, which
-    is shown pictures of SEEN pixels. Raises ModelError and HubError.
+    """The backbone that tells characters apart: CCIP by its name, `ccip`, or what `interop.backbones.choose` takes,
+    which is shown pictures of SEEN pixels. Raises ModelError and HubError.
     """
     return open_ccip(device) if spec == "ccip" else choose(spec, cache=cache_folder(), device=device).at(SEEN)
 

@@ -182,7 +182,7 @@ def _from_hub(spec: str, device: torch.device | str) -> Backbone:
         raise ModelError(f"{spec!a} is no backbone\n{TAKES}")
     local = hub.fetch(spec, allow_patterns=FILES, wanted=" and ".join(FILES))
     try:
-        description = json.loads((local.path / FILES[0]).read_text(encoding="utf-8"))
+        description = json.loads((local.path / FILES[0]).read_text(encoding="utf-8-sig"))
         architecture, config = str(description["architecture"]), dict(description["pretrained_cfg"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{parsed}: its config.json is none of timm's: not a backbone") from error

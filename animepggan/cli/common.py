@@ -209,10 +209,22 @@ def common_options(function: Callable[Concatenate[Console, Parameters], None]) -
     )(with_console)  # type: ignore[return-value]  # click adds the options to the signature when it calls
 
 
+class _Path(click.Path):
+    """A path with `~` spelled out: a shell leaves it alone in `--output=~/x`."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        from animepggan.disk import expanded
+
+        return expanded(os.fsdecode(super().convert(value, parameter, context)))
+
+
+PATH = _Path(path_type=Path)
+
+
 def output_option(default_text: str) -> Callable[[Command], Command]:
     """Add `-o/--output PATH`, passed as `output: Path | None`; `default_text` says in the help what None stands for."""
     text = f"Where the result goes.  [default: {default_text}]"
-    return click.option("-o", "--output", metavar="PATH", type=click.Path(path_type=Path), help=text)
+    return click.option("-o", "--output", metavar="PATH", type=PATH, help=text)
 
 
 def _check_device(_: click.Context, __: click.Parameter, device: str) -> str:

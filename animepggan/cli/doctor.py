@@ -167,7 +167,8 @@ def _allocator() -> str | None:
 def _folders() -> dict[str, Path]:
     from animepggan.disk import cache_folder
 
-    hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface"), "hub").expanduser()
+    home = os.environ.get("HF_HOME", "~/.cache/huggingface")
+    hub = os.environ.get("HF_HUB_CACHE") or os.path.expanduser(f"{home}/hub")  # noqa: PTH111 (Path's may raise)
     return {"cache": cache_folder(), "hub's cache": Path(hub), "this folder": Path.cwd()}
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from animepggan.corpus.names import json_line, printable
+from animepggan.corpus.source import reading
 from animepggan.disk import expanded, replacing, write_text
 from animepggan.errors import DataError
 
@@ -104,7 +105,7 @@ def decisions_in(path: Path) -> dict[str, bool]:
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a JSON lines file with their line numbers; DataError names the line that is none."""
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         for line, text in enumerate(iter(partial(file.readline, _MAX_LINE), b""), 1):
             if line == 1:
                 text = text.removeprefix(b"\xef\xbb\xbf")
@@ -136,7 +137,7 @@ def base_of(path: Path) -> str:
         raise DataError(f"{shown}: does not say where the pictures are\n{_SOURCE_FORM}")
     if spec.lower().endswith(".jsonl"):
         raise DataError(f"{shown}: names a description, {printable(spec)}, not pictures\n{_SOURCE_FORM}")
-    return spec if _SCHEME.match(spec) else os.path.normpath(path.parent / spec)
+    return spec if _SCHEME.match(spec) else os.path.normpath(path.parent / expanded(spec))
 
 
 _SOURCE_FORM = 'it reads {"spec": "../faces"}: a folder or an archive relative to its own folder, or demo: or hub:'
@@ -150,7 +151,7 @@ def _relative(base: str, folder: Path) -> str:
     if _SCHEME.match(base):
         return base
     try:
-        return Path(os.path.relpath(expanded(base).resolve(), folder.resolve())).as_posix()
+        return Path(os.path.relpath(Path(base).resolve(), folder.resolve())).as_posix()
     except ValueError:  # on another drive
         return str(Path(base).resolve())
 

@@ -61,6 +61,10 @@ def find_recipe(name_or_path: str | Path) -> RecipeFile:
     """
     text = str(name_or_path)
     path = Path(text)
+    if text.startswith("~"):
+        from animepggan.disk import expanded  # which needs more than `recipes list` may
+
+        path = expanded(text)
     names = {file.stem: file for file in _shipped()}
     if text in names:
         return RecipeFile(names[text], fell_back=False)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image
 
-from animepggan.disk import PARTIAL
+from animepggan.disk import PARTIAL, hidden_beside
 from animepggan.errors import RecipeError
 from animepggan.sampling.files import output_errors, output_file, write_png
 from animepggan.sampling.grid import enlarge
@@ -139,7 +139,7 @@ def _is_folder_of_frames(path: Path) -> bool:
 
 def _write_folder(frames: Frames, path: Path, scale: int) -> None:
     """`path`/frame-0000.png ...; frames of an earlier film in it give way."""
-    drawn = path.with_name(f".{path.name}{PARTIAL}")
+    drawn = hidden_beside(path, PARTIAL)
     shutil.rmtree(drawn, ignore_errors=True)
     try:
         for number, frame in enumerate(frames):

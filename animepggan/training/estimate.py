@@ -284,9 +284,10 @@ def peak_memory(device: torch.device) -> int:
     """The most memory that this process has held, bytes: on the GPU where that is the device, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource  # what Windows lacks, and psutil elsewhere
-
+    try:
+        import resource
+    except ImportError:  # Windows has none, and psutil has this only there
+        memory = psutil.Process().memory_info()
+        return int(getattr(memory, "peak_wset", memory.rss))
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

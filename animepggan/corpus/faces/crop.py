@@ -30,13 +30,15 @@ import numpy as np
 from PIL import Image
 
 from animepggan.bar import Bar, silent
-from animepggan.corpus.decode import DecodeError, open_picture
+from animepggan.corpus.decode import open_picture
 from animepggan.corpus.description import read_lines, write_lines
 from animepggan.corpus.faces.align import Square, cut, square_of
 from animepggan.corpus.faces.detector import Detector, open_detector
 from animepggan.corpus.faces.face import CROPS, REJECTS, Face, Given, face_values
+from animepggan.corpus.headers import DecodeError
 from animepggan.corpus.job import Record, open_record
 from animepggan.corpus.names import printable
+from animepggan.corpus.source import no_pictures
 from animepggan.corpus.spec import Bad, Entry, Source, source_of
 from animepggan.corpus.sweep import attempt, in_order
 from animepggan.corpus.worker import cores, serve
@@ -193,7 +195,7 @@ def _check(source: Source, output: Path, finder: Detector | Given) -> None:
             "choose another --output"
         )
     if not source.entries:
-        raise DataError(f"{printable(source.spec)} holds no pictures")
+        raise no_pictures(source.spec, source.skipped)
     if isinstance(finder, Given) and not any(entry.name in finder.faces for entry in source.entries):
         some = printable(next(iter(finder.faces)))
         raise DataError(

@@ -41,7 +41,7 @@ from animepggan.disk import replacing
 from animepggan.errors import DataError, RecipeError, ResourceError, disk_is_full
 
 INDEX = "index.record"
-PYRAMID_FORMAT = 3
+PYRAMID_FORMAT = 4
 """Raised when a pyramid of before can no longer be read, or when `decode` makes other pixels of the same file."""
 _CHUNK = 4 << 20  # bytes of pixels at the top level that a thread decodes at once, and at most 64 pictures
 
