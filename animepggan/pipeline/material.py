@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from animepggan.corpus.decode import DecodeError, open_picture
+from animepggan.corpus.content import HEAD, format_of
+from animepggan.corpus.decode import open_picture
 from animepggan.corpus.faces.detector import Detector, open_detector
 from animepggan.corpus.folders import list_file
 from animepggan.corpus.frames import find_videos
+from animepggan.corpus.headers import DecodeError
 from animepggan.corpus.names import printable
-from animepggan.corpus.source import PICTURES, Entry, Source
+from animepggan.corpus.source import Entry, Source
 from animepggan.corpus.spec import source_of
-from animepggan.corpus.video import ENDINGS
 from animepggan.disk import expanded
 from animepggan.errors import DataError, ModelError, RecipeError
 
@@ -41,10 +42,10 @@ def look_over(sources: Sequence[str | Path]) -> Material:
     single: list[Entry] = []
     for each in sources:
         path = expanded(each)
-        ending = path.suffix.lower()
-        if path.is_file() and ending in ENDINGS:
+        kind = _kind(path)
+        if kind == "video":
             videos.append(path)
-        elif path.is_file() and ending in PICTURES:
+        elif kind == "picture":
             single += [item for item in list_file(path) if isinstance(item, Entry)]
         else:
             inside = find_videos([path]) if path.is_dir() else []
@@ -67,6 +68,15 @@ def look_over(sources: Sequence[str | Path]) -> Material:
         else:
             material.uncut.append(source)
     return material
+
+
+def _kind(path: Path) -> str | None:
+    """Whether a file is a lone video or picture; None where it is neither, as a folder or an archive."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        found = format_of(file.read(HEAD))
+    return None if found is None else found[1]
 
 
 def _detector() -> Detector | None:

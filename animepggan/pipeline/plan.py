@@ -14,10 +14,11 @@ import numpy as np
 from PIL import Image
 
 from animepggan.bar import Say, unheard
-from animepggan.corpus.decode import DecodeError, open_picture
+from animepggan.corpus.decode import open_picture
 from animepggan.corpus.faces.crop import CropOptions
 from animepggan.corpus.faces.detector import open_detector
 from animepggan.corpus.facts import SEEN
+from animepggan.corpus.headers import DecodeError
 from animepggan.corpus.source import Source
 from animepggan.corpus.video import Video, VideoError, picture
 from animepggan.corpus.worker import cores
