@@ -40,8 +40,8 @@ def check(
 
     - `output`: folder that gets sheet.html and bad.jsonl; None: nothing is written;
     - `backbone`: hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors, efficientnet-lite0, ccip,
-      or none, which looks for no strangers; by default DINOv2 small if it can be had, else efficientnet-lite0, else none,
-      and none for more than LARGE pictures;
+      or none, which looks for no strangers; by default DINOv2 small if it can be had, else efficientnet-lite0, else
+      none, and none for more than LARGE pictures;
     - `workers`: threads that decode; 0: the calling one; by default one a core;
     - `device`: auto, cpu, cuda, cuda:N or mps.
 
