@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from animepggan.disk import PARTIAL, expanded, hidden_beside, make_folder, sha256_of, sync_file, sync_folder
-from animepggan.errors import ModelError, ResourceError, disk_is_full
+from animepggan.errors import ModelError, RecipeError, ResourceError, disk_is_full
 from animepggan.networks import (
     Architecture,
     Generator,
@@ -358,7 +358,7 @@ def find_model(model: str | None, *, runs: Path = Path("runs"), weights: Sequenc
         path = expanded(model)
         if path.exists():
             return FoundModel(_inside(path, model), model)
-    except (OSError, ValueError) as error:  # a name too long, no permission, a null byte
+    except (OSError, ValueError, RecipeError) as error:  # a name too long, no permission, a null byte, no such user
         raise ModelError(f"{model!a}: cannot be looked up: {error}") from error
     raise ModelError(
         f"{model}: no such model; give a checkpoint folder, a weights file, a run folder, hub:owner/name, or "

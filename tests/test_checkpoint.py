@@ -594,7 +594,7 @@ def test_what_is_no_model_is_told(tmp_path: Path) -> None:
         (str(tmp_path / "nowhere"), "no such model"),
         ("a" * 5000, "cannot be looked up"),
         ("a\0b", "no such model|cannot be looked up"),
-        ("~nobody-of-this-name/model", "no such model"),
+        ("~nobody-of-this-name/model", "cannot be looked up: .*there is no home folder"),
     ):
         with pytest.raises(ModelError, match=told) as caught:
             find_model(model)
