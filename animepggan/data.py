@@ -16,8 +16,8 @@ from animepggan.corpus.source import no_pictures
 from animepggan.corpus.spec import Source, source_of
 from animepggan.device import device_of
 from animepggan.disk import cache_folder, make_folder
-from animepggan.errors import AnimepgganError, DataError, RecipeError, resource_errors
-from animepggan.interop.backbones import choose
+from animepggan.errors import AnimepgganError, DataError, ModelError, RecipeError, resource_errors
+from animepggan.interop.backbones import PACKAGED, choose
 from animepggan.interop.ccip import open_ccip
 from animepggan.report.data_sheets import write_check, write_curation
 from animepggan.review_page.server import Review, serve
@@ -39,9 +39,9 @@ def check(
     """Decode every picture of the SPEC `data` once and say what is in it; nothing in it is changed.
 
     - `output`: folder that gets sheet.html and bad.jsonl; None: nothing is written;
-    - `backbone`: hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors, efficientnet-lite0, ccip,
-      or none, which looks for no strangers; by default DINOv2 small if it can be had, else efficientnet-lite0, else
-      none, and none for more than LARGE pictures;
+    - `backbone`: hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors, efficientnet-lite0,
+      ccip (extra `ccip`), or none, which looks for no strangers; by default efficientnet-lite0 if it is
+      installed, else DINOv2 small if it can be had, else none, and none for more than LARGE pictures;
     - `workers`: threads that decode; 0: the calling one; by default one a core;
     - `device`: auto, cpu, cuda, cuda:N or mps.
 
@@ -82,7 +82,7 @@ def curate(
     - `backbone`, `workers`, `device`: as for `check`, but without `none` a backbone there has to be;
     - `keep`, `reject`: SPECs of example pictures of who belongs, and of who does not;
     - `near_limit`: difference up to which pictures are near copies, in units of noise; by default from the set;
-    - `stranger_limit`: score above which pictures are left out; by default from the set, at least 3.5;
+    - `stranger_limit`: score above which pictures are left out; 1, the default: as far from her as her own farthest;
     - `say`: told which backbone looks.
 
     Raises what `check` raises, RecipeError also where `near_limit` is below 0, DataError where no picture can be used,
@@ -152,10 +152,19 @@ def review(
 
 
 def describer(spec: str | None, *, device: str | torch.device = "cpu") -> Describer:
-    """The backbone that tells characters apart: CCIP by its name, `ccip`, or what `interop.backbones.choose` takes,
-    which is shown pictures of SEEN pixels. Raises ModelError and HubError.
+    """The backbone that tells characters apart: CCIP by its name, `ccip`, or what `choose` takes, which is shown
+    pictures of SEEN pixels. None: the packaged one, which `corpus.strangers` knows, or what `choose` makes of None.
+
+    Raises ModelError and HubError.
     """
-    return open_ccip(device) if spec == "ccip" else choose(spec, cache=cache_folder(), device=device).at(SEEN)
+    if spec == "ccip":
+        return open_ccip(device)
+    if spec is None:
+        try:
+            return choose(PACKAGED, cache=cache_folder(), device=device).at(SEEN)
+        except ModelError:
+            pass
+    return choose(spec, cache=cache_folder(), device=device).at(SEEN)
 
 
 def _backbone(name: str | None, count: int, device: str) -> tuple[Describer | None, str]:

@@ -334,6 +334,7 @@ class Colors:
     """A backbone of the mean colors of quarters, for speed."""
 
     label = "colors at 2 x 2"
+    size = 128
 
     def at(self, size: int) -> Colors:
         return self

@@ -38,8 +38,10 @@ class Curation:
     bad: dict[int, Bad]
     clusters: Clusters
     backbone: str | None  # its label; None: no strangers were looked for
-    scores: dict[int, float]  # how suspicious: the set's median is 0, nine tenths of it are below 1
-    stranger_limit: float | None  # a score
+    scores: dict[int, float]  # how suspicious, of `strangers.judge`
+    stranger_limit: float | None  # a score; None: nobody is left out, but by examples
+    unsure: str = ""  # why the set does not say who is who
+    examples: Mapping[str, bool] = field(default_factory=dict)  # by digest: whether it belongs
     by_hand: Mapping[str, bool] = field(default_factory=dict)  # description.decisions_in: over what is found here
 
     @property
@@ -54,12 +56,15 @@ class Curation:
 
     @property
     def strangers(self) -> list[int]:
-        """The pictures left out of training, the most suspicious first: the clusters whose median is over the limit."""
-        if self.stranger_limit is None:
-            return []
+        """The pictures left out of training, the most suspicious first: the clusters with a rejected example, and those
+        whose median is over the limit and that hold no example to keep.
+        """
         found = set[int]()
-        for members in self.clusters.members:
-            if np.median([self.scores[place] for place in members]) > self.stranger_limit:
+        for members in self.clusters.members if self.scores else ():
+            told = {self.examples.get(self.facts[place].digest) for place in members}
+            median = np.median([self.scores[place] for place in members])
+            far = self.stranger_limit is not None and median > self.stranger_limit
+            if False in told or (far and True not in told):
                 found |= set(members)
         return [place for place in self.suspects if place in found]
 
@@ -83,6 +88,7 @@ class Curation:
             "backbone": self.backbone,
             "near_limit": self.clusters.near_limit,
             "stranger_limit": self.stranger_limit,
+            "unsure": self.unsure,
             **{name.replace(" ", "_"): count for name, count in self.counts.items()},
         }
 
@@ -110,6 +116,10 @@ class Curation:
 
     def _status(self, place: int, head: int, strange: bool) -> tuple[Status, str]:
         if strange:
+            if self.examples.get(self.facts[place].digest) is False:
+                return "stranger", "one of the rejected examples"
+            if self.stranger_limit is None or self.scores[place] <= self.stranger_limit:
+                return "stranger", "in a cluster of strangers"
             score = f"unlike the set: a score of {self.scores[place]:.1f}, over {self.stranger_limit:.1f}"
             return "stranger", f"{score}; its cluster is judged as one" if place != head else score
         if place == head:
@@ -127,7 +137,7 @@ def curation_of(
     keep: Source | None = None,  # example pictures of who belongs
     reject: Source | None = None,  # and of who does not
     near_limit: float | None = None,  # in units of noise; None: from the set
-    stranger_limit: float | None = None,  # a score; None: strangers.limit
+    stranger_limit: float | None = None,  # a score; None: strangers.LIMIT, where the set says who is who
     workers: int | None = None,  # threads that decode; 0: the calling one; None: one a core
     scratch: Path | None = None,  # folder for a memory map, 7 kB a picture; None: the system's temporary one
     bar: Bar = silent,
@@ -141,6 +151,7 @@ def curation_of(
         clusters = cluster(opened, near_limit=near_limit, bar=bar)
         places = opened.places.tolist()
         scores: dict[int, float] = {}
+        unsure, examples = "", dict[str, bool]()
         if backbone is None or opened.embeddings is None:
             stranger_limit = None
         else:
@@ -148,29 +159,37 @@ def curation_of(
             seen = strangers.Seen(opened.embeddings, strangers.palettes(opened.thumbnails))
             # The strangers' neighborhood is made of clusters: copies of one picture are no neighbors of it.
             single = np.array(sorted(row[members[0]] for members in clusters.members), np.int64)
-            known = [None if some is None else _seen(some, backbone, workers) for some in (keep, reject)]
-            scores = dict(zip(places, strangers.score(seen, single, *known).tolist(), strict=True))
+            known: list[strangers.Seen | None] = []
+            for some, belongs in ((keep, True), (reject, False)):
+                looked = None if some is None else _seen(some, backbone, workers)
+                known.append(None if looked is None else looked[0])
+                examples |= {} if looked is None else dict.fromkeys(looked[1], belongs)
+            judgment = strangers.judge(seen, single, backbone.label, *known)
+            scores, unsure = dict(zip(places, judgment.scores.tolist(), strict=True)), judgment.unsure
             scores |= {place: scores[first] for place, first in clusters.copy_of.items()}
-            if stranger_limit is None:
-                stranger_limit = strangers.limit(seen[single], known[0])
+            if stranger_limit is None and not unsure:
+                stranger_limit = strangers.LIMIT
     return Curation(
         source,
         dict(zip(places, opened.facts, strict=True)),
         opened.bad,
         clusters,
-        None if stranger_limit is None or backbone is None else backbone.label,
+        backbone.label if backbone is not None and scores else None,
         scores,
         stranger_limit,
+        unsure,
+        examples,
     )
 
 
-def _seen(source: Source, backbone: Describer, workers: int | None) -> strangers.Seen:
-    """What example pictures look like."""
+def _seen(source: Source, backbone: Describer, workers: int | None) -> tuple[strangers.Seen, list[str]]:
+    """What example pictures look like, and their digests."""
     with tempfile.TemporaryDirectory() as folder:
         opened = open_all(source.entries, Path(folder), backbone=backbone, workers=workers)
         if opened.embeddings is None:
             raise DataError(f"{printable(source.spec)} holds no example picture that can be used")
-        return strangers.Seen(opened.embeddings, strangers.palettes(opened.thumbnails))
+        seen = strangers.Seen(opened.embeddings, strangers.palettes(opened.thumbnails))
+        return seen, [facts.digest for facts in opened.facts]
 
 
 # ---------------------------------------------------------------- for people to read
@@ -229,8 +248,7 @@ class Report:
         if self.curation.backbone is None:
             yield "strangers", printable(self.unseen, 160)
         else:
-            likely = f"{len(self.strangers):,} likely" if self.strangers else "none likely"
-            yield "strangers", f"{likely}, with a score over {self.curation.stranger_limit:.1f}"
+            yield "strangers", self.curation.unsure or unlike(len(self.strangers))
             yield "seen with", printable(self.curation.backbone, 160)
 
     def as_json(self) -> dict[str, Any]:
@@ -281,6 +299,13 @@ class Report:
         for kind, found in (("bad", self.bad), ("skipped", self.skipped)):
             for bad in found:
                 yield {"name": bad.name, "kind": kind, "reason": bad.reason}
+
+
+def unlike(count: int) -> str:
+    """How many pictures look like strangers, in words."""
+    if not count:
+        return "no picture looks unlike the rest"
+    return "1 picture looks unlike the rest" if count == 1 else f"{count:,} pictures look unlike the rest"
 
 
 def _told(counter: Counter[str]) -> str:

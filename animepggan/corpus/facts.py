@@ -98,9 +98,8 @@ def open_all(
         facts = Facts(*image.size, picture.format, picture.mode, picture.transparent, flat, fingerprint(pixels))
         if backbone is None:
             return facts, _thumbnail(image), None
-        shown = image.resize(
-            (backbone.size, backbone.size), Image.Resampling.LANCZOS, box=_square(image), reducing_gap=3.0
-        )
+        side = (backbone.size, backbone.size)
+        shown = image.resize(side, Image.Resampling.LANCZOS, box=_square(image), reducing_gap=3.0)
         return facts, _thumbnail(image), np.asarray(shown)
 
     count = len(entries)

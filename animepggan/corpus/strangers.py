@@ -1,45 +1,58 @@
-"""Who does not belong: each picture's distance to its neighborhood, in an embedding where the set's own variety counts
-little.
+"""Who does not belong in a set of one character: each picture's score, and whether the set says who is who.
 
-What varies within a set of one character (her place, her face, the background) spreads the embedding along some
-directions; who she is, along others, in which the set hardly varies. So the embedding is whitened by the covariance of
-the set, taken without its farthest tenth. There the distance to the neighbor at `SHARE` of the set is large for single
-strangers and for a group of strangers alike, as long as the group is smaller than that share.
+What a picture shows besides who (pose, mood, light, place) moves its embedding more than who it is. How it does was
+learned once, for the packaged backbone, from drawn characters (`scripts/learn_identity.py`): `identity.safetensors`
+holds the directions in which pictures of one character differ least beside those of several (linear discriminant
+analysis, Fisher 1936), each scaled so that pictures of one character have a deviation of about one.
 
-A backbone trained on photographs sees shapes and hardly the color of hair and eyes, by which drawn characters are told
-apart. So each picture's colors are compared as well: the Hellinger distance of histograms over CIE L*a*b*, to the same
-neighbor. Both distances are brought to the set's own scale and added.
+There the set is cut into small parts of pictures that are alike (Ward 1963). The part at the set's median is hers, and
+so is every part that is near one of hers: her moods and poses form a chain, and somebody else, also one with her hair,
+stands apart. A tenth or a third of strangers changes nothing in that. A stranger alone in a part of hers is found at
+the end: by the Mahalanobis distance from what has turned out to be hers, measured without the picture itself.
 
-The tenth that the covariance does not know looks farther away than it is where there are few pictures, fewer than the
-embedding has directions: then any picture does that was not fitted to. So a small set's limit comes from its own
-pictures, as far away as they look when they are left out of the fit (`limit`).
+Examples that belong stand in for the median; those that do not draw parts to themselves, and single pictures that lie
+on the way from her to them. Where too much stands apart, the set does not say who is who, and nobody is left out.
+
+Of another backbone nothing was learned. Then its embedding and the colors are taken in the directions in which the set
+varies most, and only the last step is done: who looks altogether different is found, who has her hair is not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
+from safetensors import safe_open
 
-SHARE = 0.05
-"""A group of strangers larger than this share of the set is taken to belong."""
-CAUTIOUS = 3.5
-"""Score from which a picture of a large set is left out of training, unless the limit is given: so many times as far
-above the median as the picture at nine tenths of the set is. Where many pictures are strange that one is far out
-itself, and few are left out: a set of which much is wrong needs a person to look at it."""
-LARGE = 1000
-"""Clusters from which on a picture looks alike whether it was fitted to or not."""
+LIMIT = 1.0
+"""Score over which a picture is left out of training: as far from her as her own farthest are."""
+LEAST_HERS, LARGEST_RIVAL = 0.4, 0.8
+"""The share of a set's clusters that she is at least, and that of hers which anybody else is at most: else the set does
+not say who is who."""
+FEWEST = 10
+"""Clusters below which nobody is a stranger, but by examples."""
+UNSURE = "the set does not say who is who: nobody is in most pictures; name examples with --keep and --reject"
+IDENTITY = Path(__file__).with_name("identity.safetensors")
 
-_RIDGE = 1.0  # of the mean variance, added to every direction's
-_ROUNDS, _TRIMMED = 3, 0.1
-_LANDMARKS = 4000  # pictures that stand for the set as neighbors
-_FITTED = 20_000  # pictures that the covariance is taken from
-_EXAMPLES = 3  # nearest examples that a picture is compared to
-_PARTS = 5  # of a small set, each left out once
-_CELLS = 1 << 24  # distances held at a time
+_Floats = NDArray[np.float64]
+
+_SIZE = 48  # directions kept
+_PART, _PARTS = 12, 60  # pictures of a part, about, and parts at most
+_APART = 5.2  # deviations between the means of parts from which they are not one character
+_SAMPLED = 3000  # pictures that are cut into parts; others go to the nearest part
+_INNER = 0.6  # share of the set around its median that is taken to be mostly hers
+_FOLDS, _ROUNDS = 4, 3
+_FAR = 1.5  # her own farthest: so many times as far above nine tenths as these are above the median
+_LIKE = 1.2  # times the square that two pictures of one character are apart by: within it of a rejected example
+_OTHERS = 0.3  # share of a set that is not the rejected examples', from which her median is sought there
+_OF_EXAMPLE = 0.4  # of the way to a rejected example, from which pictures are taken to show the same
+_DONE = 3  # of parts: no links are followed from there
+_SURE = 3.5  # and at least so many deviations
 _BINS = (4, 8, 8)  # of lightness 0 to 100 and of a* and b*
 _FROM, _TO = -56, 64  # of a* and b*: where nearly all drawn colors lie; those outside count in the bins at the border
 _TO_LAB = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
@@ -60,19 +73,6 @@ def palettes(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     return found
 
 
-def distance_to(vectors: NDArray[np.float32], others: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """The distance of each row of [n, d] to its `count`th nearest of `others` [m, d], itself among them or not: [n]."""
-    found = np.empty(len(vectors), np.float32)
-    fixed = torch.from_numpy(np.ascontiguousarray(others))
-    lengths = (fixed**2).sum(dim=1)
-    rows = max(1, _CELLS // len(others))
-    for start in range(0, len(vectors), rows):
-        part = torch.from_numpy(np.ascontiguousarray(vectors[start : start + rows]))
-        squares = torch.addmm(lengths + (part**2).sum(dim=1, keepdim=True), part, fixed.T, alpha=-2).clamp_min_(0)
-        found[start : start + rows] = squares.kthvalue(min(count, len(others)), dim=1).values.sqrt().numpy()
-    return found
-
-
 @dataclass(frozen=True)
 class Seen:
     """What pictures are judged by."""
@@ -80,124 +80,211 @@ class Seen:
     embeddings: NDArray[np.float32]  # [n, d]
     palettes: NDArray[np.float32]  # [n, c], of `palettes`
 
-    def __getitem__(self, rows: NDArray[np.int64] | slice) -> Seen:
-        return Seen(self.embeddings[rows], self.palettes[rows])
+
+@dataclass(frozen=True)
+class Judgment:
+    """What was found of n pictures."""
+
+    scores: NDArray[np.float32]  # [n], 0 or more; higher: more suspicious; over LIMIT: a stranger
+    unsure: str  # why the set does not say who is who; "" where it does
 
 
-_Space = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Mean [d] and whitening matrix [d, d]: the affine map of embeddings to where distances mean something."""
-
-
-def whiten(embeddings: NDArray[np.float32]) -> tuple[_Space, NDArray[np.int64]]:
-    """The space in which the covariance of [n, d], without its farthest tenth, is nearly the same in all directions;
-    and the rows that it was taken from, of at most _FITTED.
-    """
-    sample = embeddings[_evenly(len(embeddings), _FITTED)].astype(np.float64)
-    inside = np.arange(len(sample))
-    for _ in range(_ROUNDS):
-        fitted = inside
-        mean, matrix = fit(sample[fitted])
-        far = (((sample - mean) @ matrix) ** 2).sum(axis=1)
-        inside = np.flatnonzero(far <= np.quantile(far, 1 - _TRIMMED))
-    return (mean, matrix), fitted
-
-
-def fit(rows: NDArray[np.float64]) -> _Space:
-    """The space in which the covariance of all of [n, d] is nearly the same in all directions."""
-    mean = rows.mean(axis=0)
-    centered = rows - mean
-    count, size = rows.shape
-    if count < size:  # most directions have no variance at all: they need not be looked for
-        _, spreads, across = np.linalg.svd(centered, full_matrices=False)
-        variances, directions = spreads**2 / count, across.T
-    else:
-        variances, directions = np.linalg.eigh(centered.T @ centered / count)
-    ridge = _RIDGE * max(0.0, variances.sum()) / size + 1e-12
-    scales = 1 / np.sqrt(np.maximum(variances, 0) + ridge) - 1 / np.sqrt(ridge)
-    return mean, (directions * scales) @ directions.T + np.eye(size) / np.sqrt(ridge)
-
-
-def score(
+def judge(
     seen: Seen,  # n pictures
     single: NDArray[np.int64],  # of these, the ones that stand for the set: one a cluster
+    backbone: str,  # its label
     keep: Seen | None = None,  # examples that belong
     reject: Seen | None = None,  # examples that do not
+) -> Judgment:
+    """How suspicious each picture is."""
+    examples = keep is not None or reject is not None
+    if len(single) < (3 if examples else FEWEST):
+        return Judgment(np.zeros(len(seen.embeddings), np.float32), "")
+    place, learned = _space(seen, single, backbone)
+    points, wanted, unwanted = place(seen), *(None if some is None else place(some) for some in (keep, reject))
+    chosen = single[:: -(-len(single) // _SAMPLED)]
+    squares = _squares(points[chosen], _median(points[chosen] if wanted is None else wanted))
+    apart = np.zeros(len(points), bool)
+    core = chosen[squares <= np.quantile(squares, _INNER)]
+    if learned:
+        hers, rival = _hers(points, chosen, wanted, unwanted)
+        apart, core = ~hers, chosen[hers[chosen]]
+        if not examples and (len(core) < LEAST_HERS * len(chosen) or rival > LARGEST_RIVAL * len(core)):
+            return Judgment(_scores(points, core, chosen, apart, None), UNSURE)
+    return Judgment(_scores(points, core, chosen, apart, unwanted), "")
+
+
+@cache
+def _identity() -> tuple[_Floats, _Floats, str]:
+    """What was learned: a mean [d], directions [d, _SIZE] and the backbone that it is of."""
+    with safe_open(IDENTITY, "np") as file:
+        mean, directions = (file.get_tensor(name).astype(np.float64) for name in ("mean", "directions"))
+        return mean, directions[:, :_SIZE], file.metadata()["backbone"]
+
+
+def which(label: str) -> str:
+    """Of a backbone's label, what its embeddings depend on: architecture, size and weights."""
+    return f"{label.partition(' from ')[0]}@{label.rpartition('@')[2]}"
+
+
+def _space(seen: Seen, single: NDArray[np.int64], backbone: str) -> tuple[Callable[[Seen], _Floats], bool]:
+    """The map of pictures to where distances mean something, [n, at most _SIZE]; whether it was learned."""
+    mean, directions, of = _identity()
+    if which(backbone) == of:
+        return lambda some: (some.embeddings - mean) @ directions, True
+
+    def both(some: Seen) -> _Floats:
+        return np.concatenate([some.embeddings, some.palettes], axis=1).astype(np.float64)
+
+    rows = both(seen)[single[:: -(-len(single) // _SAMPLED)]]
+    middle = rows.mean(axis=0)
+    _, spreads, across = np.linalg.svd(rows - middle, full_matrices=False)
+    most = max(1, min(_SIZE, len(rows) // 5, int((spreads > 1e-6 * spreads[0]).sum())))
+    scale = np.sqrt(len(rows)) / (np.sqrt((spreads[:most] ** 2).mean()) + 1e-12)
+    return lambda some: (both(some) - middle) @ across[:most].T * scale, False
+
+
+def _median(rows: _Floats) -> _Floats:
+    """The point with the smallest sum of distances to [n, d] (Weiszfeld 1937): a tenth of strangers hardly moves it."""
+    point = np.asarray(np.median(rows, axis=0))
+    for _ in range(30):
+        weights = 1 / (np.sqrt(_squares(rows, point)) + 1e-9)
+        point = weights @ rows / weights.sum()
+    return point
+
+
+def _squares(rows: _Floats, point: _Floats) -> _Floats:
+    return np.asarray(((rows - point) ** 2).sum(axis=1))
+
+
+def _hers(
+    points: _Floats,  # [n, d]
+    chosen: NDArray[np.int64],
+    wanted: _Floats | None,  # [m, d], hers
+    unwanted: _Floats | None,  # [m, d], not hers
+) -> tuple[NDArray[np.bool_], int]:
+    """Which of n a chain of near parts joins to the part at her median; and how many of `chosen` such a
+    chain joins of anybody else, at most.
+    """
+    here = points[chosen]
+    center = _median(here)
+    variance = float(np.median(_squares(here, center))) / points.shape[1]
+    part_of = ward(here, int(np.clip(len(chosen) // _PART, min(6, len(chosen)), _PARTS)))
+    sizes = np.bincount(part_of)
+    means = np.stack([here[part_of == part].mean(axis=0) for part in range(len(sizes))])
+    # Means of few pictures are apart by chance alone.
+    noise = points.shape[1] * variance / sizes
+    links = np.sqrt(np.maximum(_between(means, means) - noise - noise[:, None], 0) / max(variance, 1e-12))
+    whose = np.zeros(len(sizes), np.int64)  # 1: hers, -1: of a rejected example
+    if unwanted is not None:
+        squares = _between(unwanted, means)
+        alike = squares.min(axis=1) < _LIKE * points.shape[1] * variance
+        whose[squares.argmin(axis=1)[alike]] = -1
+        rest = _chained(whose, links)[part_of] == 0
+        if wanted is None and rest.mean() > _OTHERS:
+            center = _median(here[rest])
+    if wanted is not None:
+        center = _median(wanted)
+    inner = _squares(here, center)
+    start = here[inner <= np.quantile(inner, _INNER)].mean(axis=0) if wanted is None and unwanted is None else center
+    whose[_squares(means, start).argmin()] = 1
+    whose = _chained(whose, links)
+    hers = np.empty(len(points), bool)
+    for first in range(0, len(points), _SAMPLED):
+        rows = slice(first, first + _SAMPLED)
+        hers[rows] = whose[_between(points[rows], means).argmin(axis=1)] == 1
+    hers[chosen] = whose[part_of] == 1
+    rival = 0
+    while (whose == 0).any():
+        whose[np.flatnonzero(whose == 0)[0]] = 2
+        whose = _chained(np.where((whose == 1) | (whose == -1), _DONE, whose), links)
+        rival = max(rival, int(sizes[whose == 2].sum()))
+        whose[whose == 2] = _DONE
+    return hers, rival
+
+
+def _chained(whose: NDArray[np.int64], links: _Floats) -> NDArray[np.int64]:
+    """Whose each part is, 0 where nobody's, when links shorter than _APART are followed, the shortest first."""
+    whose = whose.copy()
+    while (whose == 0).any() and (whose != 0).any():
+        reached = np.where(np.isin(whose, (0, _DONE), invert=True)[:, None] & (whose == 0), links, np.inf)
+        one, other = np.unravel_index(int(reached.argmin()), reached.shape)
+        if reached[one, other] >= _APART:
+            break
+        whose[other] = whose[one]
+    return whose
+
+
+def _between(rows: _Floats, others: _Floats) -> _Floats:
+    """Squared distances [n, m]."""
+    lengths = (rows**2).sum(axis=1)[:, None] + (others**2).sum(axis=1)
+    return np.asarray(np.maximum(lengths - 2 * rows @ others.T, 0))
+
+
+def ward(rows: _Floats, count: int) -> NDArray[np.int64]:
+    """The part, 0 to `count` - 1, of each of [n, d]: those two are joined, n - `count` times, that make the sum of
+    squares within parts grow least (Ward 1963; by chains of nearest neighbors, Murtagh 1983).
+    """
+    total = len(rows)
+    costs = (_between(rows, rows) / 2).astype(np.float32)
+    np.fill_diagonal(costs, np.inf)
+    sizes, gone = np.ones(total, np.float32), np.zeros(total, bool)
+    joined: list[tuple[float, int, int]] = []
+    chain: list[int] = []  # each the nearest of the one before
+    while len(joined) < total - 1:
+        if not chain:
+            chain.append(int(np.flatnonzero(~gone)[0]))
+        last, before = chain[-1], chain[-2] if len(chain) > 1 else -1
+        nearest = int(costs[last].argmin())
+        if before < 0 or costs[last, nearest] < costs[last, before]:
+            chain.append(nearest)
+            continue
+        # Each is the other's nearest: `before` becomes a part of `last` (Lance and Williams 1967).
+        joined.append((float(costs[last, before]), last, before))
+        grown = (sizes[last] + sizes) * costs[last] + (sizes[before] + sizes) * costs[before]
+        grown = (grown - sizes * costs[last, before]) / (sizes[last] + sizes[before] + sizes)
+        gone[before] = True
+        grown[gone] = grown[last] = np.inf
+        costs[last], costs[:, last], costs[before], costs[:, before] = grown, grown, np.inf, np.inf
+        sizes[last] += sizes[before]
+        del chain[-2:]
+    part = np.arange(total)
+    for _, kept, gone_into in sorted(joined)[: total - count]:
+        part[part == part[gone_into]] = part[kept]
+    return np.unique(part, return_inverse=True)[1]
+
+
+def _scores(
+    points: _Floats,  # [n, d]
+    core: NDArray[np.int64],  # mostly hers
+    chosen: NDArray[np.int64],
+    apart: NDArray[np.bool_],  # [n], in a part that is not hers
+    unwanted: _Floats | None,  # [m, d]
 ) -> NDArray[np.float32]:
-    """How suspicious each picture is: float32 [n]; the set's median is 0, its nine tenths are below 1.
-
-    Examples that belong replace the set as the neighborhood; the distance to those that do not is subtracted.
-    """
-    if len(single) < 3:
-        return np.zeros(len(seen.embeddings), np.float32)
-
-    def standard(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return _standard(values, values[single])
-
-    space, _ = whiten(seen.embeddings[single])
-    shapes, colors = _distances(space, seen, seen[single], keep)
-    suspicion = standard(standard(shapes) + standard(colors))
-    if reject is not None:
-        shapes, colors = _to_neighbor(space, seen, reject, _EXAMPLES)
-        suspicion = standard(suspicion - standard(standard(shapes) + standard(colors)))
-    return suspicion
-
-
-def limit(clusters: Seen, keep: Seen | None = None) -> float:
-    """The score above which pictures are left out of training, of a set with these clusters (a picture of each):
-    CAUTIOUS, or more where they are few.
-
-    Each part of the pictures that the space was fitted to is left out of another fit, and its distances are taken there
-    (cross-validation). With them median and nine tenths are those of pictures that the space does not know, as are the
-    farthest; the limit is CAUTIOUS by these, in the words of `score`.
-    """
-    count = len(clusters.embeddings)
-    if not 3 <= count < LARGE:
-        return CAUTIOUS
-    space, fitted = whiten(clusters.embeddings)
-    known, colors = _distances(space, clusters, clusters, keep)
-    unknown = known.copy()
-    outside = np.setdiff1d(np.arange(count), fitted)  # in no fit: by them distances are brought to one scale
-    for part in np.array_split(fitted, _PARTS):  # neighbors by name go together: they may be of one scene
-        rest = np.setdiff1d(fitted, part)
-        if not len(part) or len(rest) < 2 or not len(outside):
-            return CAUTIOUS
-        there, _ = _distances(fit(clusters.embeddings[rest].astype(np.float64)), clusters, clusters, keep)
-        unknown[part] = there[part] * np.median(known[outside] / np.maximum(there[outside], 1e-6))
-    by_color = _standard(colors, colors)
-    median, most = np.quantile(_standard(known, known) + by_color, (0.5, 0.9))
-    middle, far = np.quantile(_standard(unknown, known) + by_color, (0.5, 0.9))
-    return max(CAUTIOUS, float((middle + CAUTIOUS * (far - middle) - median) / max(float(most - median), 1e-6)))
-
-
-def _distances(
-    space: _Space, seen: Seen, clusters: Seen, keep: Seen | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """How far each of n is from its neighborhood in the set, or from the examples that belong: in `space`, and in
-    colors, [n] each.
-    """
-    if keep is not None:
-        return _to_neighbor(space, seen, keep, _EXAMPLES)
-    around = clusters[_evenly(len(clusters.embeddings), _LANDMARKS)]
-    return _to_neighbor(space, seen, around, 1 + max(2, round(SHARE * len(around.embeddings))))
-
-
-def _to_neighbor(
-    space: _Space, seen: Seen, others: Seen, count: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The distance to the `count`th nearest of `others`, in `space` and in colors."""
-    mean, matrix = (value.astype(np.float32) for value in space)
-    here, there = (np.asarray((some.embeddings - mean) @ matrix, np.float32) for some in (seen, others))
-    return distance_to(here, there, count), distance_to(seen.palettes, others.palettes, count)
-
-
-def _evenly(count: int, most: int) -> slice:
-    """At most so many of so many rows, from the whole."""
-    return slice(None, None, max(1, -(-count // most)))
-
-
-def _standard(values: NDArray[np.float32], of: NDArray[np.float32]) -> NDArray[np.float32]:
-    """With the median of `of` at 0, and nine tenths of them below 1."""
-    median, most = np.quantile(of, (0.5, 0.9))
-    width = float(most - median)
-    # Where nothing differs (pictures without colors), nothing is told by it.
-    return np.asarray((values - median) / width if width > 1e-6 else values * 0, np.float32)
+    """Distances from what is hers over the farthest of her own, [n]; 1 more for what is apart from her."""
+    fold = np.arange(len(points)) % _FOLDS
+    size = points.shape[1]
+    away, strange = np.zeros(len(points)), apart.copy()
+    limit = 1.0
+    for _ in range(_ROUNDS):
+        for part in range(_FOLDS):
+            rows = points[core[fold[core] != part]]
+            if len(rows) < 2:
+                rows = points[core]
+            mean = rows.mean(axis=0)
+            # Of few pictures, the deviation of one that was learned.
+            scatter = (rows - mean).T @ (rows - mean) + size * np.eye(size)
+            inverse = np.linalg.inv(scatter / (len(rows) + size))
+            off = points[fold == part] - mean
+            away[fold == part] = np.sqrt((off @ inverse * off).sum(axis=1))
+            for example in () if unwanted is None else unwanted - mean:
+                length = float(example @ inverse @ example) + 1e-12
+                strange[fold == part] |= off @ inverse @ example / length > max(_OF_EXAMPLE, _SURE / length**0.5)
+        median, most = np.quantile(away[core], (0.5, 0.9))
+        limit = max(float(most + _FAR * (most - median)), 1e-6)
+        hers = np.where(apart, away <= median, away <= limit)
+        if hers[chosen].sum() < 2:
+            break
+        core = chosen[hers[chosen]]
+    strange &= ~(apart & (away <= np.median(away[core])))
+    return np.asarray(away / limit + strange, np.float32)

@@ -20,11 +20,8 @@ from PIL import Image
 from animepggan import hub
 from animepggan.errors import ModelError
 
-REPO, COMMIT, VARIANT = (
-    "deepghs/ccip_onnx",
-    "3ba23ac72d7d2f381ece6399e2dda0a850d0e089",
-    "ccip-caformer-24-randaug-pruned",
-)
+REPO, COMMIT = "deepghs/ccip_onnx", "3ba23ac72d7d2f381ece6399e2dda0a850d0e089"
+VARIANT = "ccip-caformer-24-randaug-pruned"
 FILE = "model_feat.onnx"
 SIZE = 384  # pixels a side
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -75,7 +72,5 @@ def open_ccip(device: torch.device | str = "cpu") -> Ccip:
         providers = [name for name in (*wanted, "CPUExecutionProvider") if name in there]
         return Ccip(onnxruntime.InferenceSession(str(local.path / FILE), providers=providers))
     except Exception as error:  # onnxruntime's errors have no common class, and all mean that the file is no such model
-        lines = str(error).splitlines()
-        raise ModelError(
-            f"{local.path / FILE}: cannot be opened: {lines[0] if lines else type(error).__name__}"
-        ) from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ModelError(f"{local.path / FILE}: cannot be opened: {reason}") from error

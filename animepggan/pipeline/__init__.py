@@ -241,6 +241,8 @@ class _Job:
             made = describe(faces, folder, workers=self.workers, device=self.device, bar=self.bar, say=self.say)
             row |= {"counts": made.counts}
         self.say("set: " + "; ".join(f"{name} {value}" for name, value in made.counts.items()))
+        if made.unsure:
+            self.say(made.unsure)
 
     def review(self, folder: Path, review: Review | None) -> None:
         if review is not None and not self.is_done("review", _stamp_of(self.record, "curate")):

@@ -57,8 +57,8 @@ def write_check(path: Path, report: Report, workers: int | None = None) -> None:
                 left = f" The first {GROUPS} of {len(groups):,} groups." if len(groups) > GROUPS else ""
                 yield Section(title, note + left, rows=(tiles(group[:MEMBERS]) for group in groups[:GROUPS]))
         if suspects:
-            limit = report.curation.stranger_limit
-            note = f"By their scores; over {limit:.1f}, framed, likely strangers: other characters, or no face at all."
+            note = "By their scores; framed: likely strangers, other characters or no face at all."
+            note = f"{report.curation.unsure}." if report.curation.unsure else note
             yield Section("The most suspicious first", note, rows=[tiles(suspects, score=True)])
         if report.flat:
             yield Section("One color", "Nothing to learn from.", rows=[tiles(report.flat[:GROUPS])])
@@ -96,12 +96,14 @@ def write_curation(path: Path, curation: Curation, workers: int | None = None) -
             f"In units of noise; up to {limit:.2f} a near copy; what is over 3 stands at 3.",
             drawing=histogram([(np.minimum(near[np.isfinite(near)], 3), "#888")], limit, logarithmic=True),
         )
-        if curation.stranger_limit is not None:
+        if curation.scores:
             scores = np.array(list(curation.scores.values()), np.float32)
+            limit = 1.0 if curation.stranger_limit is None else curation.stranger_limit
+            note = f"1 is as far from her as her own farthest; over {limit:.1f} left out."
             yield Section(
                 "Scores of strangers",
-                f"The median is 0, nine tenths are below 1; over {curation.stranger_limit:.1f} left out.",
-                drawing=histogram([(scores, "#888")], curation.stranger_limit, logarithmic=True),
+                f"{curation.unsure}." if curation.unsure else note,
+                drawing=histogram([(scores, "#888")], limit, logarithmic=True),
             )
             row = [tiles(suspects, curation.scores, "z.1f")]
             yield Section("The most suspicious first", "Framed: left out of training.", rows=row)

@@ -36,7 +36,7 @@ FOUND = 1  # exit code when there is something to look at
     "--backbone",
     metavar="NAME",
     help="hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors, efficientnet-lite0, ccip, "
-    "or none.  [default: DINOv2 small from the hub, else efficientnet-lite0; none for over 20,000 pictures]",
+    "or none.  [default: efficientnet-lite0, without it DINOv2 small from the hub; none for over 20,000 pictures]",
 )
 @click.option("--workers", metavar="N", type=NATURAL, help="Threads; 0: one.  [default: all cores]")
 @device_options

@@ -17,10 +17,12 @@ from animepggan.corpus.names import printable
     "--backbone",
     metavar="NAME",
     help="hub:owner/name[@revision], FILE.safetensors, ARCHITECTURE=FILE.safetensors, efficientnet-lite0, ccip, "
-    "or none (copies only).  [default: DINOv2 small from the hub, else efficientnet-lite0]",
+    "or none (copies only).  [default: efficientnet-lite0 if installed, else DINOv2 small from the hub]",
 )
-@click.option("--keep", metavar="SPEC", help="Example pictures of who belongs: strangers are found better.")
-@click.option("--reject", metavar="SPEC", help="Example pictures of who does not belong.")
+@click.option("--keep", metavar="SPEC", help="Example pictures of who belongs: they are kept.")
+@click.option(
+    "--reject", metavar="SPEC", help="Example pictures of who does not belong: left out, with what is like them."
+)
 @click.option(
     "--near-limit",
     metavar="X",
@@ -31,7 +33,7 @@ from animepggan.corpus.names import printable
     "--stranger-limit",
     metavar="X",
     type=float,
-    help="Score above which pictures are left out.  [default: from the set, at least 3.5]",
+    help="Score above which pictures are left out: 1 is as far as her own farthest.  [default: 1]",
 )
 @click.option("--workers", metavar="N", type=NATURAL, help="Threads; 0: one.  [default: all cores]")
 @device_options
@@ -54,6 +56,8 @@ def command(console: Console, /, data: str, threads: int | None, output: Path | 
         curation = library.curate(source, folder, bar=bar, say=console.say, **options)
     description, sheet = folder / "corpus.jsonl", folder / "sheet.html"
     console.say("; ".join(f"{name} {value}" for name, value in curation.counts.items()))
+    if curation.unsure:
+        console.say(curation.unsure)
     shown = printable(str(folder))
     console.say(f"look at {printable(str(sheet))}; `animepggan data review {shown}` corrects it by clicking")
     console.result(str(description), {"description": description, "sheet": sheet, **curation.as_json()})
