@@ -406,7 +406,7 @@ def test_a_name_that_no_film_has_is_refused_before_a_model_is_looked_for(
     ("arguments", "words"),
     [
         (["--seeds", "5"], "two faces"),
-        (["--count", 1], "--count"),
+        (["--count", 1], "a larger count"),
         (["--frames", 1], "--frames"),
         (["--frames", 3, "--count", 4], "fewer than the 4 faces"),
         (["--fps", 0], "--fps"),
