@@ -4,6 +4,8 @@
     scripts/measure_curation.py --seed 7           the same of other pictures, drawn when not there
     scripts/measure_curation.py --backbone FILE    as `data curate` takes it
     scripts/measure_curation.py --pictures 150     small sets: yui again and again in parts of so many pictures
+    scripts/measure_curation.py --strangers        2, 10 and 30 % strangers, of six others and of one, in both heroines'
+    scripts/measure_curation.py --strangers --prototype FILE    and in a set that another kit draws: FILE is its module
 
 Exits 1 when a goal is missed. Drawing takes minutes, looking at 4077 pictures about two.
 """
@@ -12,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
+import importlib.util
 import io
 import sys
 import tempfile
@@ -21,10 +25,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 from measuring import machine
+from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from animepggan.corpus.curation import Curation, curation_of
@@ -48,6 +53,11 @@ PARTS = 4
 """Small sets that are looked at with --pictures."""
 MOST_LOST = 0.01
 """Share of her own pictures that may be left out of training."""
+SHARES = (0.02, 0.1, 0.3)
+LEAST_FOUND, MOST_OF_HERS = 0.9, 0.02
+"""With --strangers: the share of them that has to be left out, and of hers that may be."""
+HERS, OTHERS = 300, 6
+"""Pictures of the other kit's heroine, and how many others it draws; every third has her hair."""
 KINDS = ("reencoded", "resized", "cropped", "brightened", "subtitled")
 
 
@@ -82,10 +92,14 @@ def main() -> int:
     parser.add_argument("--backbone", default=PACKAGED, help=f"default {PACKAGED}, which works everywhere")
     parser.add_argument("--only", choices=("yui", "general"))
     parser.add_argument("--pictures", type=int, help="of each small set")
+    parser.add_argument("--strangers", action="store_true", help="measure shares of strangers only")
+    parser.add_argument("--prototype", type=Path, help="a module with heroine, someone, a_shot and svg")
     options = parser.parse_args()
     backbone = choose(options.backbone, cache=cache_folder()).at(SEEN)
     print(machine())
     print(f"backbone: {backbone.label}")
+    if options.strangers:
+        return int(not _finds_strangers(options, backbone))
     if options.pictures:
         with _yui(options.folder / f"yui-{options.count or 'all'}-seed{options.seed}", options) as (source, truth):
             return int(not _keeps_her(source, truth, backbone, options.pictures))
@@ -101,7 +115,7 @@ def main() -> int:
         found = list(measure(curation, truth, goals=name == "yui"))
         missed |= any(each.missed for each in found)
         print(f"\n{name}, seed {options.seed}: {len(source)} pictures, {seconds:.0f} s", end="; ")
-        print(f"limits: near {curation.clusters.near_limit:.2f}, stranger {curation.stranger_limit:.1f}")
+        print(f"limits: near {curation.clusters.near_limit:.2f}, stranger {curation.stranger_limit}")
         for each in found:
             goal = "" if each.goal is None else f"   goal {each.goal:.0%}" + ("   MISSED" if each.missed else "")
             print(f"  {each.name:<44} {each.share:7.1%} of {each.of:<5}{goal}")
@@ -121,12 +135,115 @@ def _keeps_her(source: Source, truth: Truth, backbone: Backbone, pictures: int) 
         strangers = {name for name in chosen if truth.kind[name] == "stranger"}
         lost, hers = lost + len(out - strangers), hers + len(chosen - strangers)
         print(
-            f"  limit {curation.stranger_limit:4.1f}: left out {len(out & strangers)} of {len(strangers)} strangers, "
+            f"  limit {curation.stranger_limit}: left out {len(out & strangers)} of {len(strangers)} strangers, "
             f"{len(out - strangers)} of {len(chosen - strangers)} of hers"
         )
     kept = lost <= MOST_LOST * hers
     print(f"  of hers left out {lost / hers:.2%}   goal {MOST_LOST:.0%} at most" + ("" if kept else "   MISSED"))
     return kept
+
+
+def _finds_strangers(options: argparse.Namespace, backbone: Backbone) -> bool:
+    """Print what is left out of sets with shares of strangers; whether the goals are met."""
+    met, remembering = True, Remembering(backbone)
+    for name in ("yui", "second", *(["prototype"] if options.prototype else [])):
+        source, whose = (
+            _prototype(options) if name == "prototype" else _heroine(cast(Literal["yui", "second"], name), options)
+        )
+        others = sorted(set(whose.values()) - {""})
+        for who, told in ((others, f"{len(others)} others"), (others[:1], "1 other")):
+            for share in SHARES:
+                chosen = _mixed(whose, who, share, np.random.default_rng(options.seed))
+                curation = curation_of(source.only(partial(_is_in, chosen)), remembering)
+                out = {curation.entries[place].name for place in curation.strangers}
+                strange = {picture for picture in chosen if whose[picture]}
+                hers = chosen - strange
+                found, lost = len(out & strange) / len(strange), len(out & hers) / len(hers)
+                right = found >= LEAST_FOUND and lost <= MOST_OF_HERS
+                met &= right
+                print(
+                    f"{name:<10} {told:<9} {len(strange):>3} of {len(chosen)} strangers ({share:.0%}): "
+                    f"out {found:6.1%}, of hers {lost:5.1%}{'' if right else '   MISSED'}{'   unsure' if curation.unsure else ''}",
+                    flush=True,
+                )
+    return met
+
+
+class Remembering:
+    """A backbone that looks at each picture once."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone, self.label, self.size = backbone, backbone.label, backbone.size
+        self.known: dict[bytes, NDArray[np.float32]] = {}
+
+    def describe(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        keys = [hashlib.sha256(picture.tobytes()).digest() for picture in pictures]
+        new = {key: place for place, key in enumerate(keys) if key not in self.known}
+        if new:
+            found = self.backbone.describe(pictures[list(new.values())])
+            self.known |= dict(zip(new, found, strict=True))
+        return np.stack([self.known[key] for key in keys])
+
+
+def _mixed(whose: dict[str, str], who: list[str], share: float, dice: np.random.Generator) -> set[str]:
+    """The names of all pictures of hers, and of as many of each of `who` as make that share."""
+    hers = [name for name, other in whose.items() if not other]
+    wanted = max(1, round(share / (1 - share) * len(hers)))
+    rows = [dice.permutation([name for name, other in whose.items() if other == one]).tolist() for one in who]
+    turns = [row[turn] for turn in range(max(map(len, rows))) for row in rows if turn < len(row)]
+    strange = turns[:wanted]
+    if len(strange) < wanted:  # fewer of hers, so that the share is right
+        hers = dice.permutation(hers)[: round(len(strange) * (1 - share) / share)].tolist()
+    return {*hers, *strange}
+
+
+def _heroine(name: str, options: argparse.Namespace) -> tuple[Source, dict[str, str]]:
+    """A heroine's set, and whom each picture shows, "" herself."""
+    count = options.count or 600
+    folder = options.folder / f"strangers-{name}-{count}-seed{options.seed}"
+    if finished(folder) is None:
+        kind = cast(Literal["yui", "second"], name)
+        draw_demo(kind, folder, seed=options.seed, count=count, strangers=max(SHARES), others=OTHERS)
+    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return source_of(str(folder)), {row["file"]: row["character"] if row["kind"] == "stranger" else "" for row in rows}
+
+
+def _prototype(options: argparse.Namespace) -> tuple[Source, dict[str, str]]:
+    """The set that another kit draws, and whom each picture shows, "" its heroine."""
+    from resvg_py import svg_to_bytes
+
+    folder = options.folder / f"strangers-prototype-seed{options.seed}"
+    kit = _module(options.prototype)
+    her = kit.heroine()
+    hair = (
+        "hair fringe under part bend stray lines spikes puff gloss side blunt back back_len back_w nape flick wave tail"
+    )
+    fixed = {name: getattr(her, name) for name in f"{hair} ahoge boy".split()}
+    strange = -(-HERS * 3 // 7 // OTHERS)
+    whose: dict[str, str] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(-1, OTHERS):
+        one = her if number < 0 else kit.someone(f"{options.seed} {number}")
+        one = replace(one, **fixed) if number % 3 == 2 else one
+        for shot in range(HERS if number < 0 else strange):
+            name = f"{number + 1}-{shot:03d}.png"
+            whose[name] = "" if number < 0 else f"other-{number}"
+            if not (folder / name).exists():
+                drawn = kit.svg(one, kit.a_shot(f"{options.seed} {number} {shot}"))[0]
+                image = Image.open(io.BytesIO(bytes(svg_to_bytes(svg_string=drawn, width=SEEN, height=SEEN))))
+                image.convert("RGB").save(folder / name)
+    return source_of(str(folder)), whose
+
+
+def _module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("prototype", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["prototype"] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _is_in(names: set[str], entry: Entry) -> bool:

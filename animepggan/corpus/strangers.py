@@ -45,6 +45,8 @@ _SIZE = 48  # directions kept
 _PART, _PARTS = 12, 60  # pictures of a part, about, and parts at most
 _APART = 5.2  # deviations between the means of parts from which they are not one character
 _SAMPLED = 3000  # pictures that are cut into parts; others go to the nearest part
+_NEAREST, _SPREAD = 0.3, 1.2  # hers wherever she is most of the set: their mean square, and how it falls short
+_MIXED = 0.8  # of less, the rest is cut once more: among many strangers parts are mixed
 _INNER = 0.6  # share of the set around its median that is taken to be mostly hers
 _FOLDS, _ROUNDS = 4, 3
 _FAR = 1.5  # her own farthest: so many times as far above nine tenths as these are above the median
@@ -108,6 +110,8 @@ def judge(
     core = chosen[squares <= np.quantile(squares, _INNER)]
     if learned:
         hers, rival = _hers(points, chosen, wanted, unwanted)
+        if FEWEST <= hers[chosen].sum() < _MIXED * len(chosen):
+            hers &= _hers(points, chosen[hers[chosen]], wanted, unwanted)[0]
         apart, core = ~hers, chosen[hers[chosen]]
         if not examples and (len(core) < LEAST_HERS * len(chosen) or rival > LARGEST_RIVAL * len(core)):
             return Judgment(_scores(points, core, chosen, apart, None), UNSURE)
@@ -168,7 +172,7 @@ def _hers(
     """
     here = points[chosen]
     center = _median(here)
-    variance = float(np.median(_squares(here, center))) / points.shape[1]
+    variance = _SPREAD * float(np.quantile(_squares(here, center), _NEAREST)) / points.shape[1]
     part_of = ward(here, int(np.clip(len(chosen) // _PART, min(6, len(chosen)), _PARTS)))
     sizes = np.bincount(part_of)
     means = np.stack([here[part_of == part].mean(axis=0) for part in range(len(sizes))])
