@@ -338,12 +338,6 @@ def finetune(run: Run, *arguments: str) -> tuple[int, str, str]:
     return run("finetune", "--data", "faces", *arguments)
 
 
-def test_without_a_base_it_exits_2(run: Run) -> None:
-    code, _, err = finetune(run)
-    assert code == 2
-    assert "--base" in message(err)
-
-
 @pytest.mark.parametrize("base", ["nowhere", "faces", "faces/0000.png", "tiny.yaml"])
 def test_a_base_that_is_none_exits_4(run: Run, base: str) -> None:
     code, _, err = finetune(run, "--base", base)
@@ -365,26 +359,26 @@ def test_a_misfit_exits_2_and_names_the_keys(run: Run) -> None:
 
 
 def test_half_a_base_exits_4(run: Run) -> None:
-    shutil.copytree(runs.trained() / "checkpoints" / "stage-0008", "base")
-    code, _, err = finetune(run, "--base", "base/generator_ema.safetensors")
+    shutil.copytree(runs.trained() / "checkpoints" / "stage-0008", "theirs")
+    code, _, err = finetune(run, "--base", "theirs/generator_ema.safetensors")
     assert code == 4
     assert "discriminator is missing" in message(err)
-    Path("base/discriminator.safetensors").unlink()
-    code, _, err = finetune(run, "--base", "base")
+    Path("theirs/discriminator.safetensors").unlink()
+    code, _, err = finetune(run, "--base", "theirs")
     assert code == 4
     assert "discriminator.safetensors is missing" in message(err)
 
 
 def test_a_base_that_is_not_finite_exits_4(run: Run) -> None:
-    shutil.copytree(runs.trained() / "checkpoints" / "stage-0008", "base")
-    file = Path("base/discriminator.safetensors")
+    shutil.copytree(runs.trained() / "checkpoints" / "stage-0008", "theirs")
+    file = Path("theirs/discriminator.safetensors")
     tensors = load_file(file)
     tensors["from_rgb.8.weight"][0] = torch.nan
     rewrite(file, tensors)
-    sign(Path("base"))
-    code, out, err = finetune(run, "--base", "base")
+    sign(Path("theirs"))
+    code, out, err = finetune(run, "--base", "theirs")
     assert (code, out) == (4, "")
-    assert "base/discriminator.safetensors: from_rgb.8.weight holds numbers that are not finite" in message(err)
+    assert "theirs/discriminator.safetensors: from_rgb.8.weight holds numbers that are not finite" in message(err)
     assert not [name for name in runs.listing(Path("runs")) if not name.endswith(".lock")]
 
 

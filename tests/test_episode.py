@@ -85,7 +85,7 @@ def test_the_seed_decides_everything(drawn: Path, tmp_path: Path) -> None:
 def test_crop_takes_the_truth_as_landmarks(drawn: Path, tmp_path: Path) -> None:
     assert len(Given(drawn / "truth.jsonl").faces) == len({row["source"] for row in truth(drawn)})
     summary = crop(
-        drawn / "screenshots", tmp_path / "faces", size=32, min_face=10, landmarks=drawn / "truth.jsonl", workers=0
+        drawn / "screenshots", tmp_path / "faces", size=32, min_face=16, landmarks=drawn / "truth.jsonl", workers=0
     )
     whole = [row for row in truth(drawn) if row["visible"] == 1]
     assert len(whole) <= summary.crops <= len(truth(drawn))
