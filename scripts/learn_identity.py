@@ -1,6 +1,6 @@
 """Learn in which directions of an embedding drawn characters differ: animepggan/corpus/identity.safetensors.
 
-    scripts/learn_identity.py        of the packaged backbone, from 60 shows of three characters, 12 pictures each
+    scripts/learn_identity.py        of the packaged backbone, from 140 shows of three characters, 12 pictures each
 
 Run it anew whenever `features.Backbone.describe` gives other embeddings. The heroines' styles are in none of the shows,
 so that what is measured on them was not learned from. Minutes.
@@ -23,13 +23,13 @@ from animepggan.corpus.strangers import IDENTITY, which
 from animepggan.disk import cache_folder, replacing
 from animepggan.interop.backbones import PACKAGED, choose
 
-DIRECTIONS = 48
+DIRECTIONS = 40
 RIDGE = 0.3  # of the mean variance within characters, added to every direction's
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shows", type=int, default=60)
+    parser.add_argument("--shows", type=int, default=140)
     parser.add_argument("--pictures", type=int, default=12, help="of each character")
     options = parser.parse_args()
     backbone = choose(PACKAGED, cache=cache_folder()).at(SEEN)

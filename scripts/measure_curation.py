@@ -163,7 +163,8 @@ def _finds_strangers(options: argparse.Namespace, backbone: Backbone) -> bool:
                 met &= right
                 print(
                     f"{name:<10} {told:<9} {len(strange):>3} of {len(chosen)} strangers ({share:.0%}): "
-                    f"out {found:6.1%}, of hers {lost:5.1%}{'' if right else '   MISSED'}{'   unsure' if curation.unsure else ''}",
+                    f"out {found:6.1%}, of hers {lost:5.1%}"
+                    f"{'' if right else '   MISSED'}{'   unsure' if curation.unsure else ''}",
                     flush=True,
                 )
     return met
@@ -224,7 +225,7 @@ def _prototype(options: argparse.Namespace) -> tuple[Source, dict[str, str]]:
     whose: dict[str, str] = {}
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(-1, OTHERS):
-        one = her if number < 0 else kit.someone(f"{options.seed} {number}")
+        one = her if number < 0 else kit.someone(1000 * options.seed + number)
         one = replace(one, **fixed) if number % 3 == 2 else one
         for shot in range(HERS if number < 0 else strange):
             name = f"{number + 1}-{shot:03d}.png"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import safe_open
 
 from animepggan.corpus import strangers
 from animepggan.corpus.curation import curation_of
@@ -19,7 +20,7 @@ from animepggan.corpus.description import write_description
 from animepggan.corpus.difference import SIDE, difference
 from animepggan.corpus.likeness import HIGHEST_LIMIT, LOWEST_LIMIT, valley
 from animepggan.corpus.spec import Entry, Source, source_of
-from animepggan.corpus.strangers import distance_to, palettes
+from animepggan.corpus.strangers import palettes
 
 
 def scene(seed: int, side: int = 96) -> Image.Image:
@@ -51,6 +52,7 @@ def colorless(embeddings: NDArray[np.float32]) -> strangers.Seen:
     return strangers.Seen(embeddings, np.zeros((len(embeddings), 2), np.float32))
 
 
+LEARNED = "tf_efficientnet_lite0 at 128 px from anywhere@579344248a93"
 HOWS = ("reencoded", "resized", "cut", "darker")
 
 
@@ -109,56 +111,82 @@ def test_the_limit_lies_between_what_is_near_and_what_is_not() -> None:
     assert valley(np.abs(near).astype(np.float32)) > 0.7
 
 
-def test_neighbors_agree_with_all_distances() -> None:
-    vectors = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
-    distances = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
-    np.testing.assert_allclose(distance_to(vectors, vectors, 4), np.sort(distances, axis=1)[:, 3], atol=1e-3)
+def drawn_from(seed: int, hers: int, *groups: int, apart: float = 9.0) -> NDArray[np.float32]:
+    """Embeddings of a backbone of which directions were learned: hers, then others so many deviations off."""
+    generator = np.random.default_rng(seed)
+    with safe_open(strangers.IDENTITY, "np") as file:
+        mean, directions = (file.get_tensor(name).astype(np.float64) for name in ("mean", "directions"))
+    size = directions.shape[1]
+    places = [generator.normal(size=(hers, size))]
+    for count in groups:
+        off = generator.normal(size=size)
+        places.append(generator.normal(size=(count, size)) + apart * off / np.linalg.norm(off))
+    return (mean + np.concatenate(places) @ np.linalg.pinv(directions)).astype(np.float32)
 
 
-def test_a_group_of_strangers_and_a_single_one_stand_first() -> None:
+def judged(embeddings: NDArray[np.float32], **examples: strangers.Seen) -> tuple[NDArray[np.bool_], str]:
+    found = strangers.judge(colorless(embeddings), np.arange(len(embeddings)), LEARNED, **examples)
+    return found.scores > strangers.LIMIT, found.unsure
+
+
+@pytest.mark.parametrize("groups", [(4,), (1, 1, 1, 1), (30,), (12, 9, 9), (70,), (30, 20, 20)])
+def test_strangers_are_left_out_whatever_their_share(groups: tuple[int, ...]) -> None:
+    lost = found = 0
+    for seed in range(3):
+        out, unsure = judged(drawn_from(seed, 200, *groups))
+        assert unsure == ""
+        lost, found = lost + out[:200].sum(), found + out[200:].sum()
+    assert found >= 0.9 * 3 * sum(groups)
+    assert lost <= 0.02 * 3 * 200
+
+
+def test_a_set_of_two_in_equal_parts_says_so_and_examples_tell_who_is_who() -> None:
+    both = drawn_from(0, 60, 60)
+    out, unsure = judged(both)
+    assert "--keep and --reject" in unsure
+    for who, other in ((slice(0, 60), slice(60, 120)), (slice(60, 120), slice(0, 60))):
+        keep, reject = colorless(both[who][:6]), colorless(both[other][:4])
+        for examples in ({"keep": keep}, {"reject": reject}, {"keep": keep, "reject": reject}):
+            out, unsure = judged(both, **examples)
+            assert unsure == ""
+            assert out[other].mean() >= 0.9
+            assert out[who].mean() <= 0.05
+
+
+def test_what_is_like_a_rejected_example_is_left_out_with_it() -> None:
+    """So near that the set alone does not tell them apart."""
+    everyone = drawn_from(1, 200, 20, apart=5.0)
+    assert judged(everyone)[0][200:].mean() < 0.5
+    out, _ = judged(everyone, reject=colorless(everyone[200:204]))
+    assert out[200:].mean() >= 0.8
+    assert out[:200].mean() <= 0.05
+
+
+def test_of_another_backbone_who_looks_altogether_different_is_found() -> None:
     generator = np.random.default_rng(0)
-    varied = np.concatenate([np.full(10, 3.0), np.full(30, 0.2)])  # large in some directions, small in the others
-    own = generator.normal(size=(400, 40)) * varied
-    group = generator.normal(size=(12, 40)) * varied * 0.3
-    group[:, 20:] += 3.0
-    single = generator.normal(size=(1, 40)) * varied
-    single[:, 15:] -= 4.0
-    everyone = np.concatenate([own, group, single]).astype(np.float32)
-    scores = strangers.score(colorless(everyone), np.arange(len(everyone)))
-    assert set(np.argsort(-scores)[:13]) == set(range(400, 413))
-    assert (scores[:400] > strangers.CAUTIOUS).mean() < 0.01
-    examples = {"keep": colorless(own[:40].astype(np.float32)), "reject": colorless(group[:3].astype(np.float32))}
-    helped = strangers.score(colorless(everyone), np.arange(len(everyone)), **examples)
-    assert helped[400:412].min() > np.quantile(helped[:400], 0.9)
+    varied = np.geomspace(1, 0.2, 40)
+    own, others = generator.normal(size=(200, 40)) * varied, generator.normal(size=(40, 40)) * varied
+    others[:, 20:] += 2
+    everyone = np.concatenate([own, others]).astype(np.float32)
+    found = strangers.judge(colorless(everyone), np.arange(240), "nobody's")
+    assert (found.scores[200:] > strangers.LIMIT).mean() >= 0.9
+    assert (found.scores[:200] > strangers.LIMIT).mean() <= 0.02
 
 
-def test_fewer_pictures_than_directions_do_not_make_strangers_of_her_own() -> None:
-    """The tenth that is not fitted to looks far away there; left out of the fit, so does everybody."""
-    lost = {"fixed": 0, "own": 0}
-    for seed in range(4):
-        generator = np.random.default_rng(seed)
-        varied = np.geomspace(3, 0.1, 200)
-        own = generator.normal(size=(80, 200)) * varied
-        stranger = generator.normal(size=(1, 200)) * varied
-        stranger[:, 100:] += 4.0
-        everyone = np.concatenate([own, stranger]).astype(np.float32)
-        limit = strangers.limit(colorless(everyone))
-        scores = strangers.score(colorless(everyone), np.arange(81))
-        lost["fixed"] += int((scores[:80] > strangers.CAUTIOUS).sum())
-        lost["own"] += int((scores[:80] > limit).sum())
-        assert scores[80] > limit
-    assert lost["fixed"] > 0.05 * 320
-    assert lost["own"] <= 0.01 * 320
+def test_parts_are_those_of_which_the_squares_grow_least() -> None:
+    """As joining step by step, all pairs tried, finds them."""
+    rows = np.random.default_rng(3).normal(size=(24, 3))
+    parts = [[row] for row in range(24)]
 
+    def squares(part: list[int]) -> float:
+        return float(((rows[part] - rows[part].mean(axis=0)) ** 2).sum())
 
-def test_the_limit_of_a_large_set_is_the_cautious_one() -> None:
-    generator = np.random.default_rng(0)
-    many = generator.normal(size=(strangers.LARGE, 30)).astype(np.float32)
-    assert strangers.limit(colorless(many)) == strangers.CAUTIOUS
-    assert strangers.limit(colorless(many[:-1])) == pytest.approx(strangers.CAUTIOUS, abs=0.5)  # no step
-    assert strangers.limit(colorless(many[:2])) == strangers.CAUTIOUS
-    alike = np.ones((40, 30), np.float32)
-    assert strangers.limit(colorless(alike)) >= strangers.CAUTIOUS
+    while len(parts) > 5:
+        pairs = [(a, b) for a in range(len(parts)) for b in range(a)]
+        a, b = min(pairs, key=lambda two: squares(parts[two[0]] + parts[two[1]]) - sum(squares(parts[i]) for i in two))
+        parts = [part for at, part in enumerate(parts) if at not in (a, b)] + [parts[a] + parts[b]]
+    found = strangers.ward(rows, 5)
+    assert {frozenset(part) for part in parts} == {frozenset(np.flatnonzero(found == n).tolist()) for n in range(5)}
 
 
 def test_who_has_other_hair_is_a_stranger_to_a_backbone_without_colors() -> None:
@@ -177,7 +205,7 @@ def test_who_has_other_hair_is_a_stranger_to_a_backbone_without_colors() -> None
     pictures = [head(seed, others if seed in (7, 31) else hers) for seed in range(40)]
     source = Source.of(entry(f"{n:02d}.png", picture) for n, picture in enumerate(pictures))
     curation = curation_of(source, Grays(), workers=0)
-    assert set(curation.suspects[:2]) == {7, 31}
+    assert set(curation.suspects[:2]) == {7, 31} <= set(curation.strangers)
 
 
 def test_palettes_tell_colors_not_places() -> None:
@@ -192,30 +220,34 @@ def test_palettes_tell_colors_not_places() -> None:
     assert (palettes(extremes[:, None, None]).max(axis=1) == 1).all()
 
 
-def test_whitening_few_pictures_is_whitening_by_all_directions() -> None:
-    """A set smaller than the embedding takes a shorter way to the same distances, outside of what it spans as well."""
-    generator = np.random.default_rng(0)
-    rows = generator.normal(size=(9, 12)) * np.geomspace(2, 0.2, 12)
-    mean, matrix = strangers.fit(rows)
-    centered = rows - rows.mean(axis=0)
-    variances, directions = np.linalg.eigh(centered.T @ centered / 9)
-    expected = directions / np.sqrt(variances.clip(0) + variances.clip(0).mean())
-    strange = generator.normal(size=(5, 12))
-    for some in (rows, strange):
-        distances = np.linalg.norm(((some[:, None] - some[None]) @ matrix), axis=2)
-        np.testing.assert_allclose(
-            distances, np.linalg.norm((some[:, None] - some[None]) @ expected, axis=2), rtol=1e-6
-        )
-    np.testing.assert_allclose(mean, rows.mean(axis=0))
+def planted(tmp_path: Path, folder: str, names: dict[str, Image.Image]) -> Source:
+    (tmp_path / folder).mkdir()
+    for name, picture in names.items():
+        picture.save(tmp_path / folder / name)
+    return source_of(str(tmp_path / folder))
 
 
-def test_the_limit_is_the_set_s_own_unless_it_is_given() -> None:
-    def limit(count: int, given: float | None = None) -> float | None:
-        source = Source.of(entry(f"{seed}.png", scene(seed)) for seed in range(count))
-        return curation_of(source, Colors(), workers=0, stranger_limit=given).stranger_limit
+def test_an_example_decides_about_its_own_picture_whatever_the_scores(tmp_path: Path) -> None:
+    pictures = {f"{seed:02d}.png": scene(seed) for seed in range(20)}
+    pictures |= {"near.png": changed(scene(3), "reencoded")}
+    source = planted(tmp_path, "set", pictures)
+    reject = planted(tmp_path, "reject", {"anything.png": scene(3), "else.png": scene(11)})
+    keep = planted(tmp_path, "keep", {"hers.png": scene(5)})
+    curation = curation_of(source, Colors(), keep=keep, reject=reject, stranger_limit=0.0, workers=0)
+    rows = {row.path: row for row in curation.rows()}
+    for name in ("03.png", "11.png"):
+        assert (rows[name].status, rows[name].weight) == ("stranger", 0)
+        assert rows[name].reason == "one of the rejected examples"
+    assert rows["near.png"].status == "stranger"
+    assert rows["05.png"].status == "keep"
+    unlimited = curation_of(source, Colors(), reject=reject, stranger_limit=1e3, workers=0)
+    assert {source.entries[place].name for place in unlimited.strangers} == {"03.png", "11.png", "near.png"}
 
-    assert limit(12) != pytest.approx(limit(20))
-    assert limit(12, given=1.0) == 1.0
+
+def test_the_limit_is_one_unless_it_is_given() -> None:
+    source = Source.of(entry(f"{seed}.png", scene(seed)) for seed in range(12))
+    assert curation_of(source, Colors(), workers=0).stranger_limit == strangers.LIMIT
+    assert curation_of(source, Colors(), workers=0, stranger_limit=0.7).stranger_limit == 0.7
 
 
 def test_what_is_planted_is_found_and_nothing_else(tmp_path: Path) -> None:

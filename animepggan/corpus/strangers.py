@@ -41,15 +41,15 @@ IDENTITY = Path(__file__).with_name("identity.safetensors")
 
 _Floats = NDArray[np.float64]
 
-_SIZE = 48  # directions kept
+_SIZE = 40  # directions kept
 _PART, _PARTS = 12, 60  # pictures of a part, about, and parts at most
-_APART = 5.2  # deviations between the means of parts from which they are not one character
+_APART = 5.5  # deviations between the means of parts from which they are not one character
 _SAMPLED = 3000  # pictures that are cut into parts; others go to the nearest part
-_NEAREST, _SPREAD = 0.3, 1.2  # hers wherever she is most of the set: their mean square, and how it falls short
+_SPREAD = 1.2  # of pictures that are alike, hence in one part, to that of any
 _MIXED = 0.8  # of less, the rest is cut once more: among many strangers parts are mixed
 _INNER = 0.6  # share of the set around its median that is taken to be mostly hers
 _FOLDS, _ROUNDS = 4, 3
-_FAR = 1.5  # her own farthest: so many times as far above nine tenths as these are above the median
+_FAR = 1.25  # her own farthest: so many times as far above nine tenths as these are above the median
 _LIKE = 1.2  # times the square that two pictures of one character are apart by: within it of a rejected example
 _OTHERS = 0.3  # share of a set that is not the rejected examples', from which her median is sought there
 _OF_EXAMPLE = 0.4  # of the way to a rejected example, from which pictures are taken to show the same
@@ -123,7 +123,7 @@ def _identity() -> tuple[_Floats, _Floats, str]:
     """What was learned: a mean [d], directions [d, _SIZE] and the backbone that it is of."""
     with safe_open(IDENTITY, "np") as file:
         mean, directions = (file.get_tensor(name).astype(np.float64) for name in ("mean", "directions"))
-        return mean, directions[:, :_SIZE], file.metadata()["backbone"]
+        return mean, directions, file.metadata()["backbone"]
 
 
 def which(label: str) -> str:
@@ -172,10 +172,12 @@ def _hers(
     """
     here = points[chosen]
     center = _median(here)
-    variance = _SPREAD * float(np.quantile(_squares(here, center), _NEAREST)) / points.shape[1]
     part_of = ward(here, int(np.clip(len(chosen) // _PART, min(6, len(chosen)), _PARTS)))
     sizes = np.bincount(part_of)
     means = np.stack([here[part_of == part].mean(axis=0) for part in range(len(sizes))])
+    # Of a direction, in most parts: strangers have parts of their own, and change nothing in hers.
+    scatters = np.bincount(part_of, ((here - means[part_of]) ** 2).sum(axis=1)) / np.maximum(sizes - 1, 1)
+    variance = _SPREAD * float(np.median(scatters[sizes > 1]) if (sizes > 1).any() else 1) / points.shape[1]
     # Means of few pictures are apart by chance alone.
     noise = points.shape[1] * variance / sizes
     links = np.sqrt(np.maximum(_between(means, means) - noise - noise[:, None], 0) / max(variance, 1e-12))
