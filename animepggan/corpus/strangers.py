@@ -43,13 +43,13 @@ _Floats = NDArray[np.float64]
 
 _SIZE = 40  # directions kept
 _PART, _PARTS = 12, 60  # pictures of a part, about, and parts at most
-_APART = 5.5  # deviations between the means of parts from which they are not one character
+_APART = 5.6  # deviations between the means of parts from which they are not one character
 _SAMPLED = 3000  # pictures that are cut into parts; others go to the nearest part
 _SPREAD = 1.2  # of pictures that are alike, hence in one part, to that of any
 _MIXED = 0.8  # of less, the rest is cut once more: among many strangers parts are mixed
 _INNER = 0.6  # share of the set around its median that is taken to be mostly hers
 _FOLDS, _ROUNDS = 4, 3
-_FAR = 1.25  # her own farthest: so many times as far above nine tenths as these are above the median
+_FAR = 1.6  # her own farthest: so many times as far above nine tenths as these are above the median
 _LIKE = 1.2  # times the square that two pictures of one character are apart by: within it of a rejected example
 _OTHERS = 0.3  # share of a set that is not the rejected examples', from which her median is sought there
 _OF_EXAMPLE = 0.4  # of the way to a rejected example, from which pictures are taken to show the same
