@@ -2,9 +2,9 @@
 
     import animepggan
 
-    model = animepggan.load("runs/yui")                  # or hub:owner/name, or nothing: the newest of your runs
+    model = animepggan.load("runs/yui")                  # or hub:owner/name, or nothing: your newest, else `base`
     faces = model.sample(range(16), truncation=0.8)      # uint8 [16, h, w, 3]
-    run = animepggan.finetune(data="yui/", base="hub:owner/name")
+    run = animepggan.finetune(data="yui/")               # of the base in the package, or base="runs/mine"
 
 Each verb of the command line is a function with the same words and defaults. What a user can cause raises an
 `AnimepgganError` (animepggan.errors has the family) and nothing prints; what takes long takes a `bar`, called as
@@ -22,9 +22,10 @@ from animepggan.errors import AnimepgganError
 if TYPE_CHECKING:
     from animepggan.corpus.faces.crop import crop
     from animepggan.corpus.frames import frames
-    from animepggan.data import check, curate
+    from animepggan.data import check, curate, review
     from animepggan.evaluation import evaluate
     from animepggan.model import Model, load
+    from animepggan.pipeline import start
     from animepggan.run import finetune, pretrain
 
 __version__ = "0.1.0"
@@ -42,6 +43,8 @@ __all__ = [
     "frames",
     "load",
     "pretrain",
+    "review",
+    "start",
 ]
 
 _MODULES = {
@@ -54,6 +57,8 @@ _MODULES = {
     "load": "model",
     "Model": "model",
     "pretrain": "run",
+    "review": "data",
+    "start": "pipeline",
 }
 
 if not TYPE_CHECKING:  # a type checker reads the imports above, and so finds a name that is not there

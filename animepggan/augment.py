@@ -21,7 +21,7 @@ from animepggan.streams import stream
 BRIGHTNESS = 0.5  # added to [-1, 1]: at most this, either way
 SATURATION = 2.0  # the distance from grey is multiplied by 0 to this
 CONTRAST = (0.5, 1.5)  # the distance from the picture's mean is multiplied by a number from here
-SHIFT = 1 / 8  # of the side, at most, either way, in whole pixels
+_SHIFT = 1 / 8  # of the side, at most, either way, in whole pixels
 CUTOUT = 1 / 2  # of the side: the square that is blanked
 
 LIMIT = 0.8
@@ -55,7 +55,7 @@ def augment(pictures: Tensor, strength: float, purpose: str, *numbers: int) -> T
     mean = pictures.mean(dim=(1, 2, 3), keepdim=True)
     pictures = mean + (pictures - mean) * contrast
 
-    reach = int(side * SHIFT + 0.5)
+    reach = int(side * _SHIFT + 0.5)
     shift = torch.floor(amounts[:, 3:5] * (2 * reach + 1)).long() - reach
     pictures = _translate(pictures, torch.where(chosen[:, 3, None], shift, 0))
 

@@ -12,11 +12,13 @@ alone. Nothing is pickled.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,8 +27,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from animepggan.disk import PARTIAL, make_folder, sha256_of, sync_file, sync_folder
-from animepggan.errors import ModelError, ResourceError, disk_is_full
+from animepggan.disk import PARTIAL, expanded, hidden_beside, make_folder, sha256_of, sync_file, sync_folder
+from animepggan.errors import ModelError, RecipeError, ResourceError, disk_is_full
 from animepggan.networks import (
     Architecture,
     Generator,
@@ -45,6 +47,8 @@ WEIGHTS = ("generator_ema", "generator", "discriminator")
 SAMPLED = f"{WEIGHTS[0]}.safetensors"
 BEST = "checkpoints/best.json"
 """In a run folder: which checkpoint a measure chose."""
+PACKAGED_BASE = "base"
+"""As a MODEL: the base that comes with the package, which lies in it under that name; `./base` is a folder here."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -71,20 +75,21 @@ def write_folder(
             "make room, then run the same command again: it goes on from the last checkpoint"
         )
     there = folder.resolve()  # "." has no name
-    partial = there.with_name(f".{there.name}{PARTIAL}")
+    partial = hidden_beside(there, PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir()
         told = {key: config[key] for key in ("format", "architecture", "position")}
         metadata = {METADATA_KEY: json.dumps(told, sort_keys=True, separators=(",", ":"))}
+        (partial / CONFIG).write_text(_text_of(config), encoding="utf-8", newline="\n")
         for name, group in tensors.items():
             path = partial / f"{name}.safetensors"
             save_file({key: value.contiguous() for key, value in group.items()}, path, metadata=metadata)
-        (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            shutil.copymode(partial / CONFIG, path)  # safetensors lets nobody but the owner read what it writes
         manifest = {
             path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(partial.iterdir())
         }
-        (partial / MANIFEST).write_text(json.dumps({"files": manifest}, indent=2) + "\n", encoding="utf-8")
+        (partial / MANIFEST).write_text(_text_of({"files": manifest}), encoding="utf-8", newline="\n")
         for path in partial.iterdir():
             sync_file(path)
         sync_folder(partial)
@@ -106,9 +111,13 @@ def write_folder(
         ) from error
 
 
+def _text_of(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
 def discard(folder: Path) -> None:
     """Remove a checkpoint folder, if it is there; wherever that is cut short, no half of it is left under its name."""
-    hidden = folder.with_name(f".{folder.name}.old{PARTIAL}")
+    hidden = hidden_beside(folder, f".old{PARTIAL}")
     shutil.rmtree(hidden, ignore_errors=True)
     with suppress(FileNotFoundError):
         folder.rename(hidden)
@@ -136,10 +145,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_json(path: Path) -> Any:
     """What a JSON file holds; FileNotFoundError where there is none, ModelError where it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:  # an OSError, too
         raise
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: damaged: {error}") from error
 
 
@@ -182,11 +193,19 @@ def verify(folder: Path, weights: Sequence[str] | None = None) -> None:
         if not file.is_file():
             raise ModelError(f"{folder}: incomplete: {name} is missing")
         try:
-            whole = (file.stat().st_size, sha256_of(file)) == listed.get(name)
+            whole = (file.stat().st_size, sha256_of(file)) == listed.get(name) or (
+                name == CONFIG and _as_written(read_json(file)) == listed.get(name)
+            )
         except OSError as error:
             raise ModelError(f"{file}: cannot be read: {error.strerror}") from error
         if not whole:
             raise ModelError(f"{file}: damaged: it is not the file that {MANIFEST} describes")
+
+
+def _as_written(config: Any) -> tuple[int, str]:
+    """Size and sha256 of config.json as it is written; git and editors write the same with other ends of lines."""
+    data = _text_of(config).encode()
+    return len(data), hashlib.sha256(data).hexdigest()
 
 
 @contextmanager
@@ -222,6 +241,14 @@ def require_finite(tensor: torch.Tensor, name: str, path: Path) -> torch.Tensor:
     if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
         raise ModelError(f"{path}: {name} holds numbers that are not finite\ntake a checkpoint from before that")
     return tensor
+
+
+def without_place(spec: str) -> str:
+    """A SPEC or MODEL as a checkpoint, which travels, may tell it: of a path the last part, or `run/checkpoint`."""
+    if spec.startswith(("hub:", "demo:")):
+        return spec
+    path = expanded(spec).absolute()
+    return f"{path.parents[1].name}/{path.name}" if path.parent.name == "checkpoints" else path.name
 
 
 def look_up(value: Any, *keys: str) -> Any:
@@ -307,15 +334,20 @@ class FoundModel:
 
 
 def find_model(model: str | None, *, runs: Path = Path("runs"), weights: Sequence[str] = WEIGHTS[:1]) -> FoundModel:
-    """The place of a model: a checkpoint folder, a lone weights file, a run folder (its newest checkpoint), a run's
-    checkpoints/best.json (the one that it names), or `hub:owner/name[@revision][:sub]`; for None, the newest checkpoint
-    under `runs` by the save time it records.
+    """The place of a model: a checkpoint folder, a lone weights file, a run folder (the checkpoint that its best.json
+    names, else its newest), a run's checkpoints/best.json, `hub:owner/name[@revision][:sub]`, or `base`, which comes
+    with the package; for None, the newest checkpoint under `runs` by the save time it records, else that base.
 
     `weights` are the files that will be read, so that no others are fetched from the hub. ModelError where there is no
     such model, HubError where the hub does not answer.
     """
     if model is None:
-        return _newest_of_all(runs)
+        return _newest_of_all(runs) or find_model(PACKAGED_BASE, runs=runs)
+    if model == PACKAGED_BASE:
+        folder = Path(str(resources.files("animepggan") / PACKAGED_BASE))
+        if not (folder / CONFIG).is_file():
+            raise ModelError("the base that comes with animepggan is missing from this installation; install it again")
+        return FoundModel(folder, PACKAGED_BASE)
     if model.startswith("hub:"):
         from animepggan import hub
 
@@ -323,33 +355,42 @@ def find_model(model: str | None, *, runs: Path = Path("runs"), weights: Sequenc
         local = hub.fetch(model, allow_patterns=files)
         return FoundModel(_inside(local.path, model), model, local.revision)
     try:
-        path = Path(model).expanduser()
+        path = expanded(model)
         if path.exists():
             return FoundModel(_inside(path, model), model)
-    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no permission, no such user, a null byte
+    except (OSError, ValueError, RecipeError) as error:  # a name too long, no permission, a null byte, no such user
         raise ModelError(f"{model!a}: cannot be looked up: {error}") from error
     raise ModelError(
-        f"{model}: no such model; give a checkpoint folder, a weights file, a run folder, or hub:owner/name"
+        f"{model}: no such model; give a checkpoint folder, a weights file, a run folder, hub:owner/name, or "
+        f"{PACKAGED_BASE}, which comes with animepggan"
     )
 
 
 def _inside(path: Path, model: str) -> Path:
-    """The checkpoint that `path` is or names, or the newest one of the run that it is."""
+    """The checkpoint that `path` is or names, or the best one of the run that it is, else that run's newest."""
     if path.name == Path(BEST).name and path.is_file():
-        try:
-            folder = path.parent / str(read_json(path)["checkpoint"])
-        except (KeyError, TypeError) as error:
-            raise ModelError(f"{path}: damaged: it names no checkpoint") from error
-        if not (folder / MANIFEST).is_file():
-            raise ModelError(f"{path}: names {folder.name}, and that checkpoint is not there")
-        return folder
+        return _named_in(path)
     if path.is_file() or (path / CONFIG).is_file() or (path / SAMPLED).is_file():
         return path
     if checkpoints := checkpoints_of(path):
-        return checkpoints[-1]
+        try:
+            return _named_in(path / BEST)
+        except (FileNotFoundError, ModelError):  # never measured, or damaged: the run writes it anew when it goes on
+            return checkpoints[-1]
     if (path / "recipe.yaml").is_file():
         raise ModelError(f"{model}: this run has no checkpoint yet")
     raise ModelError(f"{model}: no checkpoint and no run in this folder")
+
+
+def _named_in(best: Path) -> Path:
+    """The checkpoint that a best.json names; FileNotFoundError where there is none, ModelError where it is no use."""
+    try:
+        folder = best.parent / str(read_json(best)["checkpoint"])
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{best}: damaged: it names no checkpoint") from error
+    if not (folder / MANIFEST).is_file():
+        raise ModelError(f"{best}: names {folder.name}, and that checkpoint is not there")
+    return folder
 
 
 def checkpoints_of(run: Path) -> list[Path]:
@@ -372,11 +413,9 @@ def _value_in(folder: Path, *keys: str) -> Any:
         return None
 
 
-def _newest_of_all(runs: Path) -> FoundModel:
+def _newest_of_all(runs: Path) -> FoundModel | None:
     folders = [path.parent for path in runs.glob(f"*/checkpoints/[!.]*/{MANIFEST}")]
     if not folders:
-        raise ModelError(
-            f"no MODEL given and no checkpoint under {runs}/; train one (`animepggan pretrain demo`) or name a model"
-        )
+        return None
     newest = max(folders, key=lambda each: (str(_value_in(each, "provenance", "saved_at") or ""), position_of(each)))
     return FoundModel(newest, str(newest))

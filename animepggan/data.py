@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.curation import Curation, Report, curation_of, report_of
-from animepggan.corpus.description import write_description, write_lines
+from animepggan.corpus.description import decisions_in, write_description, write_lines
 from animepggan.corpus.facts import SEEN, Describer
 from animepggan.corpus.names import printable
 from animepggan.corpus.source import no_pictures
@@ -19,6 +20,7 @@ from animepggan.errors import AnimepgganError, DataError, ModelError, RecipeErro
 from animepggan.interop.backbones import PACKAGED, choose
 from animepggan.interop.ccip import open_ccip
 from animepggan.report.data_sheets import write_check, write_curation
+from animepggan.review_page.server import Review, serve
 
 LARGE = 20_000
 """Pictures up to which `check` lets a backbone look without being asked: more take it longer than decoding does."""
@@ -74,7 +76,8 @@ def curate(
     say: Say = unheard,
 ) -> Curation:
     """Find copies, near copies and strangers in the SPEC `data`, and describe them in `output`/corpus.jsonl, which
-    training takes as its data; `output`/sheet.html shows them. Nothing is deleted.
+    training takes as its data; `output`/sheet.html shows them. Nothing is deleted, and what a person decided in an
+    `output`/corpus.jsonl of before (`review`) stays as it is.
 
     - `backbone`, `workers`, `device`: as for `check`, but without `none` a backbone there has to be;
     - `keep`, `reject`: SPECs of example pictures of who belongs, and of who does not;
@@ -82,14 +85,17 @@ def curate(
     - `stranger_limit`: score above which pictures are left out; 1, the default: as far from her as her own farthest;
     - `say`: told which backbone looks.
 
-    Raises what `check` raises, DataError where no picture can be used, and ModelError or HubError where there is no
-    backbone.
+    Raises what `check` raises, RecipeError also where `near_limit` is below 0, DataError where no picture can be used,
+    and ModelError or HubError where there is no backbone.
     """
+    if near_limit is not None and not near_limit >= 0:
+        raise RecipeError(f"near_limit {near_limit:g} is not a number from 0 on")
     source = source_of(data)
     if not source.entries:
         raise no_pictures(source.spec, source.skipped)
     wanted, unwanted = (None if spec is None else source_of(spec) for spec in (keep, reject))
     folder = make_folder(output)
+    by_hand = decisions_in(folder / "corpus.jsonl")
     chosen = None
     if backbone == "none":
         if wanted is not None or unwanted is not None:
@@ -109,12 +115,40 @@ def curate(
         scratch=folder,
         bar=bar,
     )
+    curation = replace(curation, by_hand=by_hand)
     if not curation.facts:
         first = "".join(f": {bad}" for bad in list(curation.bad.values())[:1])
         raise DataError(f"{printable(source.spec)} holds no picture that can be used{first}")
     write_description(folder / "corpus.jsonl", curation.rows(), base=source.base)
     write_curation(folder / "sheet.html", curation, workers)
     return curation
+
+
+@resource_errors()
+def review(
+    folder: str | Path,
+    *,
+    port: int = 0,
+    backbone: str | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    show: Say = unheard,
+) -> Review:
+    """Let a person say in a browser who belongs in what `curate` described in `folder`, until they press Done or the
+    process is interrupted. Each decision is saved in `folder`/corpus.jsonl at once; nothing is deleted.
+
+    - `port`: where the page is served, on 127.0.0.1 only; 0: any that is free;
+    - `backbone`, `workers`, `device`: as for `curate`, which ranks again where the person asks for it;
+    - `show`: told the page's address once it can be opened.
+
+    Raises DataError where there is nothing to review, BusyError where it is being reviewed, RecipeError where the port
+    is taken.
+    """
+
+    def rank(bar: Bar, pictures: Source, here: Path, keep: Source | None, reject: Source | None) -> None:
+        curate(pictures, here, backbone=backbone, keep=keep, reject=reject, workers=workers, device=device, bar=bar)
+
+    return serve(folder, rank, port=port, show=show)
 
 
 def describer(spec: str | None, *, device: str | torch.device = "cpu") -> Describer:

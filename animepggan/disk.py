@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,7 +32,7 @@ def replacing(path: Path, *, shared: bool = False, sync: bool = False) -> Iterat
     """
     # Short whatever the length of the name, which may be all that the file system takes.
     owner = f".{os.getpid()}" if shared else ""
-    partial = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}{owner}{PARTIAL}")
+    partial = path.with_name(f".{_short(path.name)}{owner}{PARTIAL}")
     try:
         yield partial
         if sync:
@@ -56,8 +57,22 @@ def write_json(path: Path, value: object, *, sync: bool = False) -> None:
 
 
 def expanded(path: str | Path) -> Path:
-    """`path` with `~` spelled out; one of a user who is not there stays as it is."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises where there is no such user)
+    """`path` with `~` spelled out; RecipeError where that is nobody's home, and no file of this name either."""
+    whole = Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises a RuntimeError)
+    first = whole.parts[0] if whole.parts else ""
+    if first.startswith("~") and not os.path.lexists(first):
+        raise RecipeError(f"{path}: there is no home folder {first}\n`./{first}` is a file of that name")
+    return whole
+
+
+def hidden_beside(path: Path, ending: str) -> Path:
+    """`.NAME<ending>` beside `path`, by a hash where that is longer than file systems take."""
+    name = path.name if len(os.fsencode(path.name)) < 200 else _short(path.name)
+    return path.with_name(f".{name}{ending}")
+
+
+def _short(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 
 def make_folder(path: str | Path) -> Path:
@@ -78,9 +93,18 @@ def sha256_of(path: Path) -> str:
 
 
 def sync_file(path: Path) -> None:
-    """Wait until the file's bytes are on the disk."""
+    """Wait until the file's bytes are on the disk, where the file system can do that."""
     with path.open("rb+") as file:
-        os.fsync(file.fileno())
+        sync(file.fileno())
+
+
+def sync(descriptor: int) -> None:
+    """Wait until an open file's bytes are on the disk, where the file system can do that."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, *_NO_LOCKS}:
+            raise
 
 
 def sync_folder(path: Path) -> None:
@@ -121,7 +145,17 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
 
 
 def cache_folder() -> Path:
-    """`ANIMEPGGAN_CACHE`, else `animepggan` in the platform's folder for caches."""
+    """`ANIMEPGGAN_CACHE`, else `animepggan` in the platform's folder for caches, or for temporary files where the user
+    has no home."""
     if chosen := os.environ.get("ANIMEPGGAN_CACHE"):
-        return Path(chosen).expanduser().absolute()
-    return platformdirs.user_cache_path("animepggan", appauthor=False)
+        return expanded(chosen).absolute()
+    with suppress(RuntimeError):  # there is no home, and no XDG_CACHE_HOME
+        folder = platformdirs.user_cache_path("animepggan", appauthor=False)
+        if not str(folder).startswith("~"):  # as older versions have it
+            return folder
+    return Path(tempfile.gettempdir(), f"animepggan-{os.getuid()}")
+
+
+def has_home() -> bool:
+    """Whether the user has a home folder; in a container a user of any number may have none."""
+    return os.path.expanduser("~") != "~"  # noqa: PTH111 (Path's raises)

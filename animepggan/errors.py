@@ -6,9 +6,9 @@ AnimepgganError
 ├── ModelError        exit 4    a checkpoint missing, damaged, or not the one that a run can go on from
 ├── HubError          exit 5    a malformed hub specification, or the hub did not answer
 ├── ResourceError     exit 6    disk or memory
-├── DivergedError     exit 7    training produced a number that is not finite
+├── DivergedError     exit 7    training produced a number that is not finite, or went wrong too often
 ├── BusyError         exit 8    another process is writing to the output folder
-└── Interrupted       exit 130 or 143    SIGINT or SIGTERM, after saving
+└── Interrupted       exit 128 + number of the signal, after saving
 
 A message is one to three lines: what is wrong, where (file, key, line, picture), what to do.
 Only `cli/` turns one into an exit code and a print.
@@ -61,7 +61,7 @@ class ResourceError(AnimepgganError):
 
 
 class DivergedError(AnimepgganError):
-    """A loss or a gradient is not finite; no weight has seen it."""
+    """A loss or a gradient is not finite, and no weight has seen it; or a run went wrong after it went back."""
 
     exit_code = 7
 
@@ -87,18 +87,38 @@ def disk_is_full(error: object) -> bool:
     return os.strerror(errno.ENOSPC) in str(error)  # safetensors and the hub's downloads keep the system's words only
 
 
-def resource_error(error: BaseException) -> ResourceError | None:
-    """The words for a full disk, a path that may not be written, or no memory; None when `error` is something else."""
+_ADVICE = {
+    "EACCES EPERM EROFS": "name a place that you may read and write",
+    "ENAMETOOLONG": "choose a shorter name: most file systems take 255 bytes, and a kanji is three",
+    "EFBIG": "the file system takes no file as large as that (FAT: 4 GB), or `ulimit -f` allows none",
+    "EMFILE ENFILE": "let a process have more of them (`ulimit -n 4096`), or take fewer --workers",
+    "ENOLCK EOPNOTSUPP ENOTSUP ENOSYS EINVAL": "the file system there cannot do that; name a place on another",
+    "ELOOP EMLINK": "name a place that is no link, or mend the link",
+}
+_ELSE = "see whether the disk, or the network drive, is still there and whole; then run the same command again"
+_OURS = {errno.EBADF, errno.EFAULT, errno.ECHILD, errno.ESRCH, errno.EPIPE}  # say nothing of a disk
+
+
+def resource_error(error: BaseException) -> ResourceError | RecipeError | None:
+    """The words for what the system refuses: a full disk, a place that cannot be read or written, no memory; None where
+    `error` is something else. A file where a folder should be is a RecipeError: the name is wrong, not the disk.
+
+    This is for the files of an output, the cache and locks: what reads data raises DataError, what reads models
+    ModelError.
+    """
     text = str(error)
-    number = error.errno if isinstance(error, OSError) else None
+    ours = isinstance(error, OSError) and type(error).__module__ == "builtins"  # FFmpeg's have numbers of their own
+    number = error.errno if ours else None  # type: ignore[attr-defined]
+    if isinstance(error, RuntimeError) and text.startswith("Symlink loop"):  # what pathlib says before Python 3.13
+        number = errno.ELOOP
     where = f": {error.filename}" if isinstance(error, OSError) and error.filename is not None else ""
     if disk_is_full(error):
         return ResourceError(
             f"no space left on the disk{where}\n"
             "what was written before is untouched; free some space and run the same command again"
         )
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return ResourceError(f"{os.strerror(number).lower()}{where}\nname a place that you may read and write")
+    if number in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
+        return RecipeError(f"{os.strerror(number).lower()}{where}\na file is where a folder should be, or the reverse")
     if (
         isinstance(error, MemoryError)
         or number == errno.ENOMEM
@@ -109,6 +129,10 @@ def resource_error(error: BaseException) -> ResourceError | None:
         return ResourceError(
             f"not enough memory{detail}\nask for less at once: a smaller batch size, count or resolution"
         )
+    if number is not None and number not in _OURS and (where or number != errno.ENOENT):  # of no file: ours
+        names = {errno.errorcode.get(number, "")}
+        advice = next((advice for words, advice in _ADVICE.items() if names & {*words.split()}), _ELSE)
+        return ResourceError(f"{os.strerror(number).lower()}{where}\n{advice}")
     return None
 
 

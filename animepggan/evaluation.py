@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animepggan.bar import Bar, Say, silent, unheard
+from animepggan.checkpoint import PACKAGED_BASE
 from animepggan.corpus.decode import decode, open_picture
 from animepggan.corpus.names import printable
 from animepggan.corpus.spec import Bad, Source, source_of
 from animepggan.corpus.sweep import sweep
 from animepggan.device import device_of
-from animepggan.disk import cache_folder
+from animepggan.disk import cache_folder, expanded
 from animepggan.errors import DataError, HubError, ModelError, RecipeError, resource_errors
 from animepggan.hub import parse_spec
 from animepggan.interop.backbones import choose
@@ -26,6 +27,7 @@ from animepggan.metrics.embeddings import require_fidelity
 from animepggan.metrics.pictures import Embedder, RealPictures, room
 from animepggan.metrics.quality import MOST, make_reference, measure
 from animepggan.model import Model, load
+from animepggan.recipe import load_recipe
 from animepggan.report.scores import Evaluated
 from animepggan.sampling.draw import Precision, check_precision
 from animepggan.sampling.seeds import seeds_from
@@ -104,7 +106,7 @@ def evaluate(
         warn(text)
 
     if hold_out is not None and not (0 < hold_out < 1 or (hold_out >= 1 and hold_out % 1 == 0)):
-        raise RecipeError(f"--hold-out {hold_out:g} is neither a share below 1 nor a whole number of clusters")
+        raise RecipeError(f"hold_out {hold_out:g} is neither a share below 1 nor a whole number of clusters")
     for name, value in (("count", count), ("batch size", batch_size)):
         if value is not None and value < 1:
             raise RecipeError(f"{name} {value} is not a number of pictures from 1 on")
@@ -163,9 +165,9 @@ def is_model(subject: str) -> bool:
     """Whether what `evaluate` is given names a model; else it names pictures."""
     if subject.startswith("hub:"):
         return parse_spec(subject).kind == "model"
-    if subject.startswith("demo:"):
-        return False
-    path = Path(subject).expanduser()
+    if subject.startswith("demo:") or subject == PACKAGED_BASE:
+        return subject == PACKAGED_BASE
+    path = expanded(subject)
     if path.is_dir():
         return any((path / name).exists() for name in OF_MODELS)
     return path.suffix.lower() not in OF_PICTURES
@@ -192,14 +194,36 @@ def _of_model(
     drawn = model.draw(seeds, truncation=truncation, precision=precision, resolution=resolution)
     return _Subject(
         spec=model.spec,
-        name=model.name,
+        name=_name(model),
         resolution=resolution or model.resolution,
         count=count,
         pictures=zip((f"seed {number}" for number in seeds), drawn, strict=True),
         background=str((model.provenance.get("recipe") or {}).get("background", "#ffffff")),
-        trained_on=(model.provenance.get("corpus") or {}).get("spec"),
+        trained_on=_trained_on(model),
         how={"truncation": truncation, "precision": precision},
     )
+
+
+def _run_of(model: Model) -> Path | None:
+    """The folder of the run that the model is a checkpoint of; None where it lies elsewhere."""
+    folders = model.path.resolve().parents
+    run = folders[1] if folders[0].name == "checkpoints" else None
+    return run if run is not None and (run / "recipe.yaml").is_file() else None
+
+
+def _name(model: Model) -> str:
+    run = _run_of(model)
+    return model.name if run is None else f"{run.name}/{model.path.name}"
+
+
+def _trained_on(model: Model) -> str | None:
+    """SPEC of the pictures: by the recipe of its run, which may tell of this machine; else as the model tells."""
+    run = _run_of(model)
+    try:
+        known = None if run is None else load_recipe(run / "recipe.yaml").recipe.data
+    except RecipeError:
+        known = None
+    return known or (model.provenance.get("corpus") or {}).get("spec")
 
 
 def _of_pictures(spec: str, data: Source, count: int | None, seed: int, resolution: int | None) -> _Subject:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from animepggan import hub
-from animepggan.disk import sha256_of
+from animepggan.disk import expanded, sha256_of
 from animepggan.errors import ModelError
 
 ARCHITECTURE = "architecture"  # the key of a weights file's metadata under which timm's name of the architecture stands
@@ -120,7 +120,7 @@ def open_backbone(spec: str, *, device: torch.device | str = "cpu") -> Backbone:
     architecture, equals, name = spec.rpartition("=")
     if equals and not architecture.replace("_", "").replace(".", "").isalnum():
         architecture, name = "", spec  # a path with a = in it
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.suffix != ".safetensors":
         raise ModelError(f"{spec!a} is no backbone\n{TAKES}")
     return from_file(path, architecture or None, origin=path.name, device=device)
@@ -182,7 +182,7 @@ def _from_hub(spec: str, device: torch.device | str) -> Backbone:
         raise ModelError(f"{spec!a} is no backbone\n{TAKES}")
     local = hub.fetch(spec, allow_patterns=FILES, wanted=" and ".join(FILES))
     try:
-        description = json.loads((local.path / FILES[0]).read_text(encoding="utf-8"))
+        description = json.loads((local.path / FILES[0]).read_text(encoding="utf-8-sig"))
         architecture, config = str(description["architecture"]), dict(description["pretrained_cfg"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{parsed}: its config.json is none of timm's: not a backbone") from error

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from animepggan import __version__
 from animepggan.checkpoint import (
     MANIFEST,
+    PACKAGED_BASE,
     WEIGHTS,
     Loaded,
     find_model,
@@ -37,9 +38,9 @@ from animepggan.sampling.seeds import check_seeds
 def load(model: str | Path | None = None, *, device: str = "auto") -> Model:
     """Find, verify and load a model.
 
-    `model` is a checkpoint folder, a weights file, a run folder (its newest checkpoint), a run's
-    `checkpoints/best.json` (the one that a measure chose), or `hub:owner/name[@revision][:subfolder]`. Without it: the
-    newest checkpoint under `runs/`. `device` is `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
+    `model` is a checkpoint folder, a weights file, a run folder (the checkpoint that a measure chose, else its newest),
+    `hub:owner/name[@revision][:subfolder]`, or `base`, which comes with the package. Without it: the newest checkpoint
+    under `runs/`, else that base. `device` is `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
 
         model = animepggan.load("runs/yui")
         faces = model.sample(range(16))  # uint8 [16, h, w, 3]
@@ -51,7 +52,8 @@ def load(model: str | Path | None = None, *, device: str = "auto") -> Model:
     found = find_model(None if model is None else str(model))
     if (found.path / MANIFEST).is_file():
         verify(found.path, ("generator_ema",))
-    return Model(load_generator(found.path, where), found.path, found.spec if found.commit else None, found.commit)
+    alias = found.spec if found.commit or found.spec == PACKAGED_BASE else None
+    return Model(load_generator(found.path, where), found.path, alias, found.commit)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,7 +72,7 @@ class Model:
 
     loaded: Loaded  # the generator, the alpha of its fade-in, config.json
     path: Path  # a checkpoint folder or a weights file, on this disk
-    hub: str | None = None  # what it was loaded by, where it came from the hub
+    alias: str | None = None  # what it was loaded by, where that is no path: of the hub, or the base in the package
     commit: str | None = None  # of that repository: 40 hexadecimal digits
 
     def __repr__(self) -> str:
@@ -79,13 +81,13 @@ class Model:
     @property
     def spec(self) -> str:
         """What `load` takes to get it again on this machine."""
-        return self.hub or str(self.path)
+        return self.alias or str(self.path)
 
     @property
     def name(self) -> str:
-        """What to call it elsewhere: `hub:owner/name`, or run and checkpoint; no path of this machine."""
+        """What to call it elsewhere: its alias, or run and checkpoint; no path of this machine."""
         run = self.provenance.get("name")
-        return self.hub or (f"{run}/{self.path.name}" if run else self.path.name)
+        return self.alias or (f"{run}/{self.path.name}" if run else self.path.name)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -172,20 +174,20 @@ class Model:
         """
         faces = list(latents_of(check_seeds(seeds), self.latent_dim))
         if frames < 1:
-            raise RecipeError(f"--frames {frames}: at least 1")
+            raise RecipeError(f"frames {frames}: at least 1")
         if to is None:
             if blend is not None:
-                raise RecipeError("--blend is for two models")
+                raise RecipeError("blend is for two models")
             if len(faces) < 2:
-                raise RecipeError("--seeds, --count: a walk needs two faces or more")
+                raise RecipeError("a walk needs two faces or more: give more seeds, or a larger count")
             if frames < len(faces):
-                raise RecipeError(f"--frames {frames}: fewer than the {len(faces)} faces; each takes a frame at least")
+                raise RecipeError(f"frames {frames}: fewer than the {len(faces)} faces; each takes a frame at least")
             way = closed_walk(faces, frames)
             return draw(self.loaded, way, truncation=truncation, precision=precision, resolution=resolution)
         check_pair(self.loaded, to.loaded)
         lowest, highest = blend or (4, self.resolution)
         if not lowest <= highest or lowest > self.resolution:
-            raise RecipeError(f"--blend {lowest}-{highest}: the models have {self.resolution} px")
+            raise RecipeError(f"blend {lowest}-{highest}: the models have {self.resolution} px")
 
         def sheets() -> Iterator[NDArray[np.uint8]]:
             for share in there_and_back(frames):

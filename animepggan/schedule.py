@@ -8,6 +8,7 @@ batch size, learning rate) is read off `Schedule.at(images_seen)`; nothing here 
 from __future__ import annotations
 
 import bisect
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ class Moment:
     images_seen: int
     phase: Phase
     alpha: float  # weight of the new resolution, 0 to 1
-    learning_rate: float  # with the ramp
+    learning_rate: float  # with the ramp, the decay and what the run was slowed by
 
     @property
     def resolution(self) -> int:
@@ -106,6 +107,7 @@ class Schedule:
         batch_size: ByResolution,  # images
         learning_rate: ByResolution,
         ramp_kimg: float = 0.0,  # the learning rate rises linearly from 0 over the run's first ramp_kimg
+        decay_kimg: float = 0.0,  # and falls linearly to 0 over its last decay_kimg
     ) -> None:
         stages: list[Stage] = []
         images = 0
@@ -132,18 +134,27 @@ class Schedule:
             stages.append(Stage(resolution, tuple(phases)))
         self.stages = tuple(stages)
         self.phases = tuple(phase for stage in stages for phase in stage.phases)
-        self.ramp_images = ramp_kimg * 1000
+        self.ramp_images, self.decay_images = ramp_kimg * 1000, decay_kimg * 1000
+        self.factor = 1.0  # of every learning rate; see `slowed`
         self._starts = [phase.start for phase in self.phases]
 
     @property
     def total_images(self) -> int:
         return self.phases[-1].end
 
+    def slowed(self, factor: float) -> Schedule:
+        """The same schedule at `factor` times its learning rates."""
+        slowed = copy.copy(self)
+        slowed.factor = self.factor * factor
+        return slowed
+
     def at(self, images_seen: int) -> Moment:
         """What holds at `images_seen`; at the end of the run, what held for its last step, at alpha 1."""
         phase = self.phases[max(0, bisect.bisect_right(self._starts, images_seen) - 1)]
         ramp = min(1.0, (images_seen + phase.batch_size) / self.ramp_images) if self.ramp_images else 1.0
-        return Moment(images_seen, phase, phase.alpha_at(images_seen), phase.learning_rate * ramp)
+        if self.decay_images:  # never quite 0: the last step has a rate, too
+            ramp *= min(1.0, (self.total_images - images_seen) / self.decay_images)
+        return Moment(images_seen, phase, phase.alpha_at(images_seen), phase.learning_rate * ramp * self.factor)
 
     def stage_ending(self, before: int, now: int) -> Stage | None:
         """The stage that a step from `before` to `now` images ends, if any.

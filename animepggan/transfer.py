@@ -10,8 +10,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from animepggan.checkpoint import WEIGHTS, FoundModel, find_model, load_networks, look_up, read_config, verify
+from animepggan.checkpoint import (
+    MANIFEST,
+    WEIGHTS,
+    FoundModel,
+    find_model,
+    load_networks,
+    look_up,
+    read_config,
+    read_json,
+    verify,
+    without_place,
+)
 from animepggan.errors import ModelError, RecipeError
+from animepggan.networks import channels_at
 from animepggan.recipe import Recipe
 from animepggan.training.state import State, architecture_of
 
@@ -21,13 +33,9 @@ class Preset:
     """What fits a set of some size: between the recipe and the base, where neither command line nor recipe says."""
 
     clusters: int  # the size
+    name: str  # what it is for; recipe.yaml says "preset NAME"
     recipe: str  # the shipped one that is taken where none is named
     values: Mapping[str, object]  # by dotted key
-
-    @property
-    def name(self) -> str:
-        """As recipe.yaml shows it: "preset 500"."""
-        return str(self.clusters)
 
 
 LEARNING_RATE, BATCH_SIZE = 0.005, 8
@@ -36,17 +44,19 @@ LEARNING_RATE, BATCH_SIZE = 0.005, 8
 _FEW = {
     "augment": "none",
     "freeze_discriminator": 0,
+    "returns": 2,
     "schedule.stabilize_kimg": 60.0,
     "schedule.ramp_kimg": 1.0,
+    "schedule.decay_kimg": 0.0,
     "checkpoints.every_kimg": 10.0,
     "previews.every_kimg": 2.0,
     "measures.every_kimg": 0.0,
 }
 _MANY = {**_FEW, "schedule.stabilize_kimg": 400.0, "checkpoints.every_kimg": 50.0, "previews.every_kimg": 10.0}
 PRESETS = (
-    Preset(4000, "yui", values=_MANY),
-    Preset(500, "yui-few", values=_FEW),
-    Preset(50, "yui-few", values={**_FEW, "schedule.stabilize_kimg": 16.0}),  # longer, and it copies
+    Preset(4000, "for thousands of pictures", "yui", values=_MANY),
+    Preset(500, "for hundreds of pictures", "yui-few", values=_FEW),
+    Preset(50, "for tens of pictures", "yui-few", values={**_FEW, "schedule.stabilize_kimg": 16.0}),  # longer copies
 )
 """By the number of clusters, largest first; a set takes the nearest by ratio, so the borders are geometric means."""
 
@@ -70,12 +80,14 @@ class Base:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What a checkpoint made from this base says of it."""
+        """What a checkpoint made from this base says of it; nothing of where it lay."""
+        files = read_json(self.found.path / MANIFEST)["files"]
         return {
-            "spec": self.found.spec,
+            "spec": self.found.spec if self.found.commit else without_place(str(self.found.path)),
             "commit": self.found.commit,
             "name": self.config["provenance"].get("name"),
             "images_seen": self.config["position"]["images_seen"],
+            "sha256": files["generator.safetensors"]["sha256"],
         }
 
     def recipe_values(self) -> dict[str, Any]:
@@ -155,6 +167,23 @@ def check_fit(recipe: Recipe, base: Base) -> None:
         )
 
 
+FEWEST_CHANNELS = 16
+"""Of the last layers in the paper's own network, at 1024 px; its others have more."""
+
+
+def narrow(recipe: Recipe, base: Base) -> str | None:
+    """What to say where `extend` grows a base to layers of fewer channels than any of the paper's."""
+    architecture = base.config["architecture"]
+    left = channels_at(recipe.extend or base.resolution, architecture["fmap_base"], architecture["fmap_max"])
+    if not recipe.extend or left >= FEWEST_CHANNELS:
+        return None
+    wider = {128: "anime-128", 256: "anime"}.get(recipe.extend, f"anime --set resolution={recipe.extend}")
+    return (
+        f"extend: at {recipe.extend} px {base.found.spec} has {left} channels left, which draw little detail\n"
+        f"a wider base is wanted: `animepggan pretrain {wider} --data FACES` makes one, on a GPU"
+    )
+
+
 def check_alone(recipe: Recipe) -> None:
     """RecipeError where a run without a base asks for what only fine-tuning has."""
     for key in ("freeze_discriminator", "l2sp", "miner", "extend"):
@@ -188,14 +217,15 @@ def anchor(state: State, base: Mapping[str, nn.Module]) -> None:
 def check_unmoved(base: Base, known: object) -> None:
     """ModelError where `base` is not what `known`, the provenance of a run's base, says of it.
 
-    A base may be a run that still goes on, and once another has started from it, l2sp needs its weights and extend its
-    resolution.
+    A base may be a run that still goes on, and once another has started from it, l2sp needs its weights, extend its
+    resolution, and a run that goes back to its start all of it.
     """
     now = base.provenance
-    for key in ("commit", "images_seen"):
+    for key in ("commit", "images_seen", "sha256"):
         if now[key] != look_up(known, key):
             raise ModelError(
                 f"{base.found.spec}: the base has moved on since the run started from it: "
                 f"{key} was {look_up(known, key)} and is {now[key]}\n"
-                "l2sp and extend need it as it was then: name that checkpoint or revision with --base, and --allow base"
+                "l2sp, extend and going back to the start need it as it was: name that checkpoint or revision with\n"
+                "--base, and --allow base"
             )

@@ -326,7 +326,8 @@ def train(run: Run, folder: Path, scratch_kimg: float) -> None:
         command = ["finetune", "--base", str(base)]
         if run.recipe is not None:
             command += ["--recipe", run.recipe]
-        settings += [f"schedule.stabilize_kimg={run.kimg}"]
+        # All of it is trained on and shown: what would end a run early is measured here afterward.
+        settings += [f"schedule.stabilize_kimg={run.kimg}", "measures.every_kimg=0", "returns=0"]
     for setting in (*settings, *run.settings):
         common += ["--set", setting]
     subprocess.run([sys.executable, "-m", "animepggan", *command, *common], check=True, stdout=subprocess.DEVNULL)

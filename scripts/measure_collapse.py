@@ -70,6 +70,7 @@ def train(folder: Path, words: list[str], total: int, rate: float, batch: int, s
         f"schedule.learning_rate={rate}",
         f"schedule.batch_size={batch}",
         f"schedule.stabilize_kimg={stabilize}",
+        "returns=0",
         f"checkpoints.every_kimg={4 if total < UP_TO_32 else 10}",
         "checkpoints.keep=99",
         f"previews.every_kimg={4 if total < UP_TO_32 else 10}",

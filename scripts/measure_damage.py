@@ -17,7 +17,8 @@ import numpy as np
 from measuring import machine
 from PIL import Image
 
-from animepggan.corpus.decode import DecodeError, decode
+from animepggan.corpus.decode import decode
+from animepggan.corpus.headers import DecodeError
 
 SIDE = 256  # pixels
 KINDS: dict[str, dict[str, Any]] = {

@@ -1,9 +1,9 @@
 """What the pyramid costs: building it, reading batches from it beside a training step, and opening one of a million.
 
 Builds into folders of its own, which are removed. The pictures are those of `demo:general` (drawn first where they are
-not in the cache), for encoding drawn at 256 px, or those of `--data`. Exits with 1 where a promise is not kept: reading
-under 3 % of a 64 px step at the demo's widths; a million pictures opened in 5 s and known of in 150 MB; loose files in
-a folder looked at for changes at the same pace, so 200,000 of them in 1 s.
+not in the cache), or those of `--data`. Exits with 1 where a promise is not kept: reading under 3 % of a 64 px step at
+the demo's widths; a million pictures opened in 5 s and known of in 150 MB; loose files in a folder looked at for
+changes at the same pace, so 200,000 of them in 1 s.
 """
 
 from __future__ import annotations
@@ -12,26 +12,25 @@ import argparse
 import io
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from statistics import median
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import psutil
 import torch
-from measuring import machine
-from numpy.typing import NDArray
-from PIL import Image
+from measuring import machine, spread
 
 from animepggan.corpus import Corpus
-from animepggan.corpus.demo import cached, draw_demo
+from animepggan.corpus.demo import cached
 from animepggan.corpus.pyramid.build import BUDGET, write_index
 from animepggan.corpus.pyramid.cache import place_of
 from animepggan.corpus.pyramid.shard import Chunk, Shape, Shard, file_of, parts_of, webp_of, write_shard
@@ -48,20 +47,16 @@ LOOSE, MOST_LOOSE = 200_000, 1.0  # files in a folder; seconds to open their pyr
 WIDE = 256  # pixels: the largest level that is read
 
 
-Result = TypeVar("Result")
-
-
-def timed(work: Callable[[], Result], into: list[float]) -> Result:
-    """What a call returns; how many seconds it took goes into a list."""
+def seconds(work: Callable[[], object]) -> float:
+    """How long a call takes."""
     start = time.perf_counter()
-    result = work()
-    into.append(time.perf_counter() - start)
-    return result
+    work()
+    return time.perf_counter() - start
 
 
-def spread(taken: list[float]) -> str:
-    low, middle, high = statistics.quantiles(taken, n=4)
-    return f"{middle * 1e3:8.3f} ms ({low * 1e3:.3f} to {high * 1e3:.3f})"
+def environment(**values: str) -> Any:
+    """Environment variables for the time of a block."""
+    return patch.dict(os.environ, values)
 
 
 def build(spec: str) -> None:
@@ -72,9 +67,7 @@ def build(spec: str) -> None:
             start, busy = time.perf_counter(), time.process_time()
             count = len(Corpus.load(spec, resolution=side).names)
             cold, busy = time.perf_counter() - start, time.process_time() - busy
-            start = time.perf_counter()
-            Corpus.load(spec, resolution=side)
-            warm = time.perf_counter() - start
+            warm = seconds(partial(Corpus.load, spec, resolution=side))
             size = sum(path.stat().st_size for path in Path(cache).rglob("*") if path.is_file())
         kind = "arrays" if budget != "0" else "arrays up to 128 px, WebP"
         print(
@@ -106,58 +99,23 @@ def read(spec: str) -> float:
     for number in range(times):
         seen = phase.start + number * size
         moment = schedule.at(seen)
-        timed(partial(step, state, schedule, moment, corpora["arrays"]), steps)
+        steps.append(seconds(partial(step, state, schedule, moment, corpora["arrays"])))
         for name, side in rows:
             batch = partial(corpora[name].batch, seen, size, resolution=side, seed=0, mirror=True)
-            timed(batch, reads[name, side])
+            reads[name, side].append(seconds(batch))
     # The first calls map the files and warm up torch.
     steps, reads = steps[4:], {row: taken[4:] for row, taken in reads.items()}
-    middle = statistics.median(steps)
+    middle = median(steps)
     print(f"\nreading a batch of {size}, {torch.get_num_threads()} threads, files in the system's memory; interleaved")
-    print(f"  step at {STEP_RESOLUTION} px, demo widths      {spread(steps)}")
+    print(f"  step at {STEP_RESOLUTION} px, demo widths      {milliseconds(steps)}")
     for (name, side), taken in reads.items():
-        share = statistics.median(taken) / middle
-        print(f"  {name:24s}{side:4d} px {spread(taken)}  {share:7.2%} of that step")
-    return max(statistics.median(taken) / middle for (_, side), taken in reads.items() if side <= STEP_RESOLUTION)
+        share = median(taken) / middle
+        print(f"  {name:24s}{side:4d} px {milliseconds(taken)}  {share:7.2%} of that step")
+    return max(median(taken) / middle for (_, side), taken in reads.items() if side <= STEP_RESOLUTION)
 
 
-def encoded(spec: str | None, folder: Path) -> None:
-    """How fast encoded pictures are read when all cores decode them, and why they are WebP."""
-    if spec is None:
-        draw_demo("general", folder / "drawn", count=512, size=WIDE)
-        spec = str(folder / "drawn")
-    with environment(ANIMEPGGAN_CACHE=str(folder / "cache"), **{BUDGET: "0"}):
-        corpus = Corpus.load(spec, resolution=WIDE)
-    count = min(len(corpus.names), 512)
-    chosen = np.random.default_rng(0).permutation(len(corpus.names))[:count]
-    start = time.perf_counter()
-    for part in np.array_split(chosen, count // 16):
-        corpus.pictures(part)
-    print(f"\nencoded level of {WIDE} px: {count / (time.perf_counter() - start):.0f} pictures/s read, batches of 16")
-    pixels = list(corpus.pictures(chosen[:64]))
-    for name, save in {
-        "PNG, effort 1": lambda picture: saved(picture, "PNG", compress_level=1),
-        "PNG, effort 6": lambda picture: saved(picture, "PNG", compress_level=6),
-        "WebP, as stored": webp_of,
-        "WebP, effort 4": lambda picture: saved(picture, "WEBP", lossless=True, method=4),
-    }.items():
-        writing: list[float] = []
-        reading: list[float] = []
-        data = [timed(partial(save, picture), writing) for picture in pixels]
-        for coded in data:
-            timed(partial(decoded, coded), reading)
-        share = sum(map(len, data)) / sum(picture.nbytes for picture in pixels)
-        print(f"  {name:16s} {share:5.1%} of the pixels' bytes, written {spread(writing)}, read {spread(reading)}")
-
-
-def decoded(coded: bytes) -> NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(coded)))
-
-
-def saved(picture: NDArray[np.uint8], kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, kind, **options)
-    return file.getvalue()
+def milliseconds(taken: list[float]) -> str:
+    return f"{spread([1e3 * each for each in taken], 3):26s} ms"
 
 
 def loose(folder: Path) -> float:
@@ -168,10 +126,8 @@ def loose(folder: Path) -> float:
             path.parent.mkdir(parents=True)
         path.write_bytes(b"x")
     make_index(source_of(str(folder)), LOOSE)
-    taken: list[float] = []
     before = time.process_time()
-    for _ in range(5):
-        timed(lambda: Corpus.load(str(folder), resolution=4), taken)
+    taken = [seconds(partial(Corpus.load, str(folder), resolution=4)) for _ in range(5)]
     busy = (time.process_time() - before) / 5
     print(f"\n{LOOSE:,} loose files: opened in {min(taken):.3f} s at best, {busy:.3f} s busy on average")
     return min(taken)
@@ -217,9 +173,9 @@ def make_index(source: Source, count: int, *, clusters: bool = False) -> None:
     for part in parts_of(entries):
         digests = random.integers(0, 256, (len(part), 32), np.uint8)
         pixels = np.zeros((len(part), 4, 4, 3), np.uint8)
-        write_shard(folder / file_of(part), part, [4], [Chunk({4: pixels}, digests, {})])
+        write_shard(folder / file_of(part), len(part), [4], [Chunk(list(part), {4: pixels}, digests, [])])
         shards.append(Shard(folder / file_of(part)))
-    write_index(folder, replace(source, find=lambda: entries), source.stamp, [4], [], shards)
+    write_index(folder, replace(source, find=lambda: entries), source.stamp, Shape(4), shards)
 
 
 def open_million(listing: str) -> None:
@@ -245,22 +201,7 @@ def open_million(listing: str) -> None:
 
 def resident() -> float:
     """MB of this process that are in memory, mapped files included."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-@contextmanager
-def environment(**values: str) -> Iterator[None]:
-    """Environment variables for the time of a block."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+    return float(psutil.Process().memory_info().rss / 1e6)
 
 
 def main() -> int:
@@ -282,7 +223,6 @@ def main() -> int:
         build(spec)
         with environment(ANIMEPGGAN_CACHE=f"{folder}/read"):
             share = read(spec)
-        encoded(arguments.data, Path(folder, "encoded"))
         with environment(ANIMEPGGAN_CACHE=f"{folder}/million"):
             opened, memory = million(Path(folder))
             walked = loose(Path(folder, "loose"))

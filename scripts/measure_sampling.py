@@ -22,11 +22,11 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 import torch
-from measuring import machine
+from measuring import machine, spread
 from torch import Tensor
 from torch.nn import functional
 
@@ -88,12 +88,6 @@ def rounds(
             if number:
                 seconds[name].append(now() - began)
     return seconds
-
-
-def spread(values: list[float], digits: int = 2) -> str:
-    """Median and quartiles."""
-    low, _, high = quantiles(values, n=4, method="inclusive")
-    return f"{median(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def against(seconds: dict[str, list[float]], name: str, base: str) -> list[float]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import quantiles
 
 import torch
 from torch import Tensor
@@ -35,6 +37,12 @@ def without_date(told: str) -> str:
     return told.rpartition(", ")[0]
 
 
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Median and quartiles."""
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
 def samples(generator: Generator, alpha: float, count: int, side: int) -> Tensor:
     """`count` pictures of seeds 0, 1, ..., enlarged to `side`: [count, 3, side, side] in [-1, 1]."""
     latents = torch.stack(list(latents_of(range(count), generator.latent_dim)))
@@ -50,6 +58,18 @@ def originals(folder: Path) -> Source:
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
         wanted = {row["file"] for row in csv.DictReader(file) if row["kind"] == "original"}
     return source_of(str(folder)).only(lambda entry: entry.name in wanted)
+
+
+def training_seconds(run: Path) -> float:
+    """What a run's training took by its log, pauses left out; 0 where there is no log."""
+    seconds, before = 0.0, 0
+    log = run / "log.jsonl"
+    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
+        record = json.loads(line)
+        if record.get("images_per_second") and record["images_seen"] > before:
+            seconds += (record["images_seen"] - before) / record["images_per_second"]
+            before = record["images_seen"]
+    return seconds
 
 
 def plot_kid(curves: Mapping[str, Sequence[tuple[float, float]]], path: Path, *, across: str) -> None:

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from animepggan.corpus import Corpus
 from animepggan.corpus.demo import cached, draw_demo
+from animepggan.corpus.facts import SEEN
 from animepggan.disk import cache_folder
 from animepggan.interop.backbones import PACKAGED, choose
 from animepggan.metrics.embeddings import kernel_distance
@@ -40,7 +41,6 @@ from animepggan.training import run as train
 
 RESULTS = Path(__file__).parent / "results" / "time_to_quality.jsonl"
 SIDE, SAMPLES, HELD_OUT = 32, 500, 1000  # pixels, pictures
-SEEN = 128  # pixels that the backbone sees a picture at: of 32 there is no more to see, and its own 224 take longer
 EVERY = 60.0  # seconds of training from one measure to the next
 PLAIN_MINUTES, MINUTES = 20.0, 8.0
 

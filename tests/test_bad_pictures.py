@@ -290,7 +290,7 @@ BAD: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "git lfs pointer": (
         "x.png",
         lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
-        "not a picture",
+        "a pointer of Git LFS, not the picture itself",
     ),
     "svg": ("x.png", lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
     "eps, whose opener runs a program": (
@@ -363,11 +363,11 @@ BAD: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "jpg without tables": ("x.jpg", lambda: picture("jpg").replace(b"\xff\xdb", b"\xff\xfe"), ""),
     "jpg whose pixels never come": ("x.jpg", lambda: picture("jpg").partition(b"\xff\xda")[0] + b"\xff\xd9", ""),
     "zip": ("x.jpg", lambda: b"PK\x03\x04" + b"\0" * 99, "not a picture"),
-    "film": ("x.png", lambda: b"\0\0\0\x20ftypisom\0\0\2\0isomiso2mp41" + b"\0" * 99, "not a picture"),
+    "film": ("x.png", lambda: b"\0\0\0\x20ftypisom\0\0\2\0isomiso2mp41" + b"\0" * 99, "a video (MP4)"),
     "heic": ("x.jpg", lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 99, "not a picture"),
     "pdf": ("x.png", lambda: b"%PDF-1.7\n" + b"\0" * 99, "not a picture"),
-    "psd": ("x.tif", lambda: b"8BPS\0\1" + b"\0" * 99, "not a picture"),
-    "ico": ("x.bmp", lambda: b"\0\0\1\0\1\0\x10\x10\0\0\1\0\x20\0" + b"\0" * 99, "not a picture"),
+    "psd": ("x.tif", lambda: b"8BPS\0\1" + b"\0" * 99, "not read here (Photoshop)"),
+    "ico": ("x.bmp", lambda: b"\0\0\1\0\1\0\x10\x10\0\0\1\0\x20\0" + b"\0" * 99, "not read here (icon)"),
     "utf-16 text": ("x.gif", lambda: "GIF89a".encode("utf-16"), "not a picture"),
     "just over the limit": ("x.png", lambda: png_header(9_220, 9_220), "too large: 9220x9220"),
 }

@@ -130,6 +130,16 @@ def test_the_manifest_is_the_last_file_written(tmp_path: Path) -> None:
     assert written["manifest.json"] == max(written.values()) > written["config.json"]
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o077], ids=oct)
+def test_weights_are_read_by_whoever_may_read_the_json_beside_them(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write(tmp_path / "stage-0004")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "stage-0004").iterdir()} == {0o666 & ~umask}
+
+
 def test_a_lone_weights_file_is_enough_to_draw(folder: Path, tmp_path: Path) -> None:
     lone = tmp_path / "elsewhere.safetensors"
     shutil.copy(folder / "generator_ema.safetensors", lone)
@@ -534,6 +544,11 @@ def test_a_checkpoint_a_file_and_a_run_are_found(tmp_path: Path) -> None:
     assert find_model(str(lone)).path == lone
     found = find_model(str(run))
     assert found.path == run / "checkpoints" / "stage-0008"
+    (run / "checkpoints" / "best.json").write_text('{"checkpoint": "images-000000048"}')
+    assert find_model(str(run)).path == run / "checkpoints" / "images-000000048"
+    for spoiled in ("{", "[]", '{"checkpoint": "images-7"}'):  # then the newest
+        (run / "checkpoints" / "best.json").write_text(spoiled)
+        assert find_model(str(run)).path == run / "checkpoints" / "stage-0008"
     assert found.spec == str(run)
     assert found.commit is None
 
@@ -579,14 +594,22 @@ def test_what_is_no_model_is_told(tmp_path: Path) -> None:
         (str(tmp_path / "nowhere"), "no such model"),
         ("a" * 5000, "cannot be looked up"),
         ("a\0b", "no such model|cannot be looked up"),
-        ("~nobody-of-this-name/model", "cannot be looked up"),
+        ("~nobody-of-this-name/model", "cannot be looked up: .*there is no home folder"),
     ):
         with pytest.raises(ModelError, match=told) as caught:
             find_model(model)
         assert len(str(caught.value).splitlines()) <= 3
-    for place in (tmp_path / "empty", tmp_path / "nowhere"):
-        with pytest.raises(ModelError, match="no MODEL given and no checkpoint under"):
-            find_model(None, runs=place)
+
+
+def test_without_a_run_the_base_in_the_package_is_found(tmp_path: Path) -> None:
+    for found in (find_model(None, runs=tmp_path / "nowhere"), find_model("base", weights=WEIGHTS)):
+        assert found.spec == "base"
+        verify(found.path, WEIGHTS)
+    files = [path for path in found.path.iterdir() if path.suffix == ".safetensors"]
+    assert {path.stem for path in files} == set(WEIGHTS)
+    assert sum(path.stat().st_size for path in files) <= 12e6
+    assert (found.path / "README.md").is_file()
+    assert load_generator(found.path).generator.resolution == 64
 
 
 def test_a_model_of_the_hub_is_found_in_a_filled_cache(folder: Path, offline_hub: Path) -> None:

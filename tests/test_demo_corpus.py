@@ -28,9 +28,9 @@ from animepggan.corpus.demo.characters import heroine, other, someone
 from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.moods import CLOSED, LINES, MOODS, OPENS, looking
 from animepggan.corpus.demo.picture import Placed, compose, portrait
-from animepggan.corpus.demo.scenes import PLACES, Scene, some_scene
+from animepggan.corpus.demo.scenes import GRADES, PLACES, Scene, some_scene
 from animepggan.corpus.demo.sets import Nearness, PlannedPicture, general, next_frame, of_heroine
-from animepggan.corpus.demo.styles import GENERAL, HEROINES, Style
+from animepggan.corpus.demo.styles import GENERAL, HEROINES, Finish, Style
 from animepggan.errors import BusyError, DataError
 
 SIZE = 64
@@ -520,3 +520,35 @@ def test_the_other_girl_is_told_from_her_at_a_glance() -> None:
         return [reduced(np.asarray(compose([one], Scene("plain"), 64, 64)[0])) for one in shot]
 
     assert min(distance(a, b) for a in seen(heroine()) for b in seen(other(0, heroine()))) > 25
+
+
+def test_faces_stay_readable_in_every_light() -> None:
+    """At night, in rain and before a fire skin is tinted: bright, and never gray or blue."""
+    placed = Placed(heroine(), looking("calm"))
+    for place in GRADES:
+        image, (face,) = compose([placed], Scene(place, 1), 96, 96)
+        x, chin = round(face.landmarks["mouth"][0]), round((face.landmarks["mouth"][1] + face.box[3]) / 2)
+        red, green, blue = np.asarray(image)[chin, x].astype(int)
+        assert red > 205, place
+        assert red >= blue, place
+        assert red > green + 10, place
+
+
+def test_what_stands_on_the_head_is_nearly_all_within_the_picture() -> None:
+    for index in range(12):
+        eared = replace(heroine(), extras=("ears",))
+        placed, scene = portrait(eared, Dice("hats", index))
+        bare = replace(placed, character=replace(eared, extras=()))
+        pair = [compose([who], scene, 96, 96, finish=Finish())[0] for who in (placed, bare)]
+        changed = np.any(np.asarray(pair[0]) != np.asarray(pair[1]), axis=2)
+        assert changed[:40].sum() > 300
+        assert changed[0].sum() <= 20  # tips at most
+
+
+def test_edges_are_smooth_where_figures_meet_the_scene() -> None:
+    """Without lines on them, between the light scene and dark hair there are pixels of colors in between."""
+    her = replace(heroine(), style=replace(heroine().style, pen=0.0))
+    image, _ = compose([Placed(her, looking("calm"))], Scene("plain", 1, 120.0), 128, 128, finish=Finish())
+    rows = np.asarray(image).astype(int)[30:70, :64, 1]
+    between = [np.argmax(row < row[0] - 45) - np.argmax(row < row[0] - 15) for row in rows]
+    assert sum(between) >= 8

@@ -162,3 +162,33 @@ def test_an_extra_is_there_when_all_of_it_is(
     facts = told(capsys)["facts"]
     assert facts["extras"] == "curate no, crop yes"
     assert facts["allocator"] == "the system's"
+
+
+@pytest.fixture
+def nvidia(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An NVIDIA card, as its driver's program tells."""
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'NVIDIA GeForce RTX 3060'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
+@pytest.mark.usefixtures("nvidia")
+def test_a_build_for_cpus_beside_an_nvidia_card_is_named_with_the_line_that_mends_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, gpus: Callable[[int], None]
+) -> None:
+    gpus(0)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    advice = told(capsys)["advice"][0]
+    assert "a build for CPUs and leaves the NVIDIA GeForce RTX 3060 idle" in advice
+    line = advice.splitlines()[1].strip()
+    assert line == (
+        "pip uninstall -y torch torchvision && "
+        "pip install torch torchvision --index-url https://download.pytorch.org/whl/cu130"
+    )
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert "built for CUDA 13.0 and cannot use the NVIDIA GeForce RTX 3060" in told(capsys)["advice"][0]
+    gpus(1)
+    assert "RTX 3060" not in str(told(capsys)["advice"])

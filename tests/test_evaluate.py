@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from animepggan.corpus import description
 from animepggan.errors import DataError, RecipeError
 from animepggan.metrics import ms_ssim, sliced_wasserstein
 from animepggan.metrics.pictures import RealPictures
-from animepggan.metrics.quality import make_reference, measure
+from animepggan.metrics.quality import Measures, make_reference, measure
+from animepggan.report.verdict import verdict
 
 Pictures = NDArray[np.uint8]
 KEYS = {"kid", "kid_std", "frechet", "precision", "recall", "density", "coverage", "swd", "ms_ssim", "copied_share"}
@@ -148,6 +150,34 @@ def test_measures_move_the_way_that_they_should(real: Path) -> None:
     assert json.loads(json.dumps(good.as_json(), allow_nan=False))["features"] == Means.label
 
 
+FIGURES = Measures(
+    **dict.fromkeys(("kid", "kid_std", "frechet", "recall", "density", "cluster_diversity", "nearest", "nearest_new")),
+    **{"precision": 0.4, "coverage": 0.6, "swd": {}, "ms_ssim": 0.26, "ms_ssim_reference": 0.25},
+    **{"copied_share": 0.01, "blend_share": 0.01, "features": "Lite", "reference": "yui", "reference_n": 500},
+    **{"training": "yui", "training_n": 500, "resolution": 64, "n": 500, "seed": 0},
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "Good: 60% of the real pictures"),
+        ({"copied_share": None}, "copies were not looked for"),
+        ({"coverage": 0.3}, "On its way: 30%"),
+        ({"coverage": 0.04, "precision": 0.2}, "Too early: only 4%"),
+        ({"coverage": 0.04, "precision": 0.0}, "Precision 0.00 can stand beside good pictures"),
+        ({"copied_share": 0.35}, "Copying: 35% of the pictures"),
+        ({"copied_share": 0.35, "n": 5}, "Good"),  # two pictures are chance
+        ({"ms_ssim": 0.6, "coverage": 0.0, "copied_share": 1.0}, "Collapsed: the pictures are nearly all one"),
+        ({"coverage": None, "precision": None}, "Without a backbone"),
+    ],
+)
+def test_the_figures_are_put_into_words(change: dict[str, Any], words: str) -> None:
+    told = verdict(replace(FIGURES, **change))
+    assert words in told
+    assert ("Precision" in told) == (change.get("precision") == 0.0)
+
+
 def test_reference_embeddings_are_kept(real: Path, tmp_path: Path) -> None:
     first, second, third = Means(), Means(), Means()
     make_reference(opened(real, cache=tmp_path), embedder=first, memorization=False)
@@ -208,6 +238,7 @@ def test_a_model_is_measured_against_what_it_was_trained_on(real: Path, tmp_path
     assert result.exit_code == 0
     assert "--train SPEC" in result.stderr
     assert "copied" in result.stdout
+    assert result.stdout.splitlines()[-2].startswith(("Without a backbone", "Collapsed"))  # then the files
     assert not (tmp_path / "out" / "sheet.html").exists()
     document = measured(*arguments, "--train", real, "--seed", "7")
     assert document["copied_share"] is not None

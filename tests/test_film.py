@@ -324,7 +324,25 @@ def run(*arguments: object) -> int:
 
 def test_interpolate_walks_through_its_seeds(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     film = tmp_path / "new" / "walk.apng"
-    assert run(model, "--seeds", "5,1,9", "--frames", 12, "--fps", 10, "--truncation", 0.7, "-o", film, "--json") == 0
+    assert (
+        run(
+            model,
+            "--seeds",
+            "5,1,9",
+            "--frames",
+            12,
+            "--fps",
+            10,
+            "--truncation",
+            0.7,
+            "--scale",
+            1,
+            "-o",
+            film,
+            "--json",
+        )
+        == 0
+    )
     assert json.loads(capsys.readouterr().out) == {
         "model": str(model),
         "file": str(film),
@@ -334,6 +352,7 @@ def test_interpolate_walks_through_its_seeds(model: Path, tmp_path: Path, capsys
         "resolution": 16,
         "truncation": 0.7,
         "precision": "fp32",
+        "scale": 1,
     }
     shown, durations = read_back(film)
     assert durations == [100.0] * 12
@@ -356,8 +375,23 @@ def test_interpolate_by_default(
     assert capsys.readouterr().out == f"{path}\n"
     assert parse_gif(path.read_bytes()).delays == [5] * 60
     frames, _ = read_back(path)
+    assert frames[0].shape == (128, 128, 3)  # of 16 px, enlarged so that a face can be seen
+    assert all(np.array_equal(frame, frame[::8, ::8].repeat(8, axis=0).repeat(8, axis=1)) for frame in frames)
     steps = [np.abs(a.astype(float) - b).mean() for a, b in zip(frames, [*frames[1:], frames[0]], strict=True)]
     assert steps[-1] < 2 * np.mean(steps)  # the loop has no jump
+
+
+@pytest.mark.parametrize("name", ["walk.gif", "walk.apng", "walk"])
+def test_a_film_is_enlarged_pixel_by_pixel(name: str, tmp_path: Path) -> None:
+    frames = gradients(3, side=8)
+    films = []
+    for scale in (1, 4):
+        path = tmp_path / f"{scale}" / name
+        write_film(frames, path, fps=20, scale=scale)
+        paths = sorted(path.iterdir()) if path.is_dir() else []
+        films.append([np.asarray(Image.open(each)) for each in paths] or read_back(path)[0])
+    for small, large in zip(*films, strict=True):
+        assert np.array_equal(large, small.repeat(4, axis=0).repeat(4, axis=1))
 
 
 def test_a_name_that_no_film_has_is_refused_before_a_model_is_looked_for(
@@ -372,7 +406,7 @@ def test_a_name_that_no_film_has_is_refused_before_a_model_is_looked_for(
     ("arguments", "words"),
     [
         (["--seeds", "5"], "two faces"),
-        (["--count", 1], "--count"),
+        (["--count", 1], "a larger count"),
         (["--frames", 1], "--frames"),
         (["--frames", 3, "--count", 4], "fewer than the 4 faces"),
         (["--fps", 0], "--fps"),
@@ -386,6 +420,8 @@ def test_a_name_that_no_film_has_is_refused_before_a_model_is_looked_for(
         (["--blend", "8-4"], "no range of resolutions"),
         (["--previews", "--seeds", "1"], "leave SEEDS out"),
         (["--previews", "--frames", 60], "leave FRAMES out"),
+        (["--previews", "--scale", 2], "leave SCALE out"),
+        (["--scale", 65], "--scale"),
     ],
 )
 def test_what_interpolate_refuses(
@@ -424,7 +460,7 @@ def test_from_one_model_to_the_other_and_back_at_the_same_faces(
     model: Path, tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     film = tmp_path / "over"
-    assert run(model, tuned, "--seeds", "5,1,9,2", "--frames", 4, "--json", "-o", film) == 0
+    assert run(model, tuned, "--seeds", "5,1,9,2", "--frames", 4, "--scale", 1, "--json", "-o", film) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["model"], told["model2"], told["blend"], told["frames"]) == (str(model), str(tuned), [4, 16], 4)
     frames = [np.asarray(Image.open(film / f"frame-{number:04d}.png")).astype(int) for number in range(4)]
@@ -441,7 +477,7 @@ def test_from_one_model_to_the_other_and_back_at_the_same_faces(
 
 def test_only_some_resolutions_go_over(model: Path, tuned: Path, tmp_path: Path) -> None:
     film = tmp_path / "over"
-    assert run(model, tuned, "--count", 1, "--frames", 2, "--blend", "8-16", "-o", film) == 0
+    assert run(model, tuned, "--count", 1, "--frames", 2, "--blend", "8-16", "--scale", 1, "-o", film) == 0
     shown = np.asarray(Image.open(film / "frame-0001.png")).astype(int)
     first, second = load_generator(model), load_generator(tuned)
     expected = next(draw(blend(first, second, 1.0, lowest=8), latents_of([0], first.generator.latent_dim)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_the_first_preview_is_what_the_base_draws(tmp_path: Path) -> None:
 
     shown = np.asarray(Image.open(tmp_path / "run" / "previews" / "images-000000000.png")).astype(int)
     drawn = to_uint8(load_generator(checkpoint()).generator(latents))[0]
-    assert np.abs(shown - drawn).max() <= 1
+    assert np.abs(shown[::16, ::16] - drawn).max() <= 1
 
 
 def based(group_size: int | str, batch_size: object, learning_rate: object) -> Base:
@@ -180,10 +181,29 @@ def test_the_base_is_in_the_provenance_and_stays_what_it_was(tmp_path: Path) -> 
     tuned = tmp_path / "run"
     stopped(tuned, 20, recipe=few(moving))
     told = provenance(tuned, "images-000000020")["base"]
-    assert told == {"spec": str(moving), "commit": None, "name": "tiny", "images_seen": 60}
+    weights = hashlib.sha256((moving / "checkpoints/images-000000060/generator.safetensors").read_bytes()).hexdigest()
+    spec = "base/images-000000060"  # not where it lies
+    assert told == {"spec": spec, "commit": None, "name": "tiny", "images_seen": 60, "sha256": weights}
     shutil.copytree(checkpoint(), moving / "checkpoints" / "stage-0008")
     runs.train(tuned, few(moving), corpus())
     assert provenance(tuned)["base"] == told
+
+
+def test_no_checkpoint_tells_where_anything_lay(tmp_path: Path) -> None:
+    """Checkpoints travel; the run's own recipe.yaml may tell of this machine."""
+    resolved = few(checkpoint(), f"data={tmp_path}/yui/faces", "measures.every_kimg=0.008", "measures.hold_out=0.25")
+    whole = character()
+    there = Corpus(runs.pixels(24, 8, 9), whole.names, name="faces", spec=f"{tmp_path}/yui/faces")
+    stopped(tmp_path / "run", 20, recipe=resolved, pictures=there)
+    saved = tmp_path / "run" / "checkpoints" / "images-000000020"
+    for file in (*saved.iterdir(), *saved.parent.glob("best.json")):
+        for place in (tmp_path, runs.trained().parent, Path.home()):
+            assert str(place).encode() not in file.read_bytes(), file
+    told = provenance(tmp_path / "run", saved.name)
+    assert (told["corpus"]["spec"], told["recipe"]["data"]) == ("faces", "faces")
+    assert told["recipe"]["base"] == "run/stage-0008"
+    (tmp_path / "run" / "recipe.yaml").unlink()  # what is left tells it well enough to go on
+    runs.train(tmp_path / "run", resolved, there)
 
 
 def test_another_base_is_another_recipe(tmp_path: Path) -> None:
@@ -200,7 +220,8 @@ def test_a_base_of_the_hub_comes_from_the_cache_and_its_commit_is_kept(offline_h
     fill_cache(offline_hub, "alice/base", OLDER, content)
     folder = offline_hub / "run"
     stopped(folder, 20, recipe=few("hub:alice/base"))
-    told = {"spec": "hub:alice/base", "commit": OLDER, "name": "tiny", "images_seen": 64}
+    weights = hashlib.sha256(content["generator.safetensors"]).hexdigest()
+    told = {"spec": "hub:alice/base", "commit": OLDER, "name": "tiny", "images_seen": 64, "sha256": weights}
     assert provenance(folder, "images-000000020")["base"] == told
     fill_cache(offline_hub, "alice/base", COMMIT, content)  # main moved on
     assert open_base("hub:alice/base").provenance["commit"] == COMMIT

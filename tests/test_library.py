@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import pydoc
 import subprocess
 import sys
@@ -178,6 +179,18 @@ def test_a_model_is_measured(model: animepggan.Model, tmp_path: Path) -> None:
     assert of_files.save(tmp_path / "out") == files
 
 
+def test_an_evaluation_is_named_after_its_run_and_finds_what_that_was_trained_on(run: Path, tmp_path: Path) -> None:
+    her = runs.copied(run, tmp_path / "yui-2")
+    found = animepggan.evaluate(her, runs.pictures(tmp_path / "mio", 12, seed=5), backbone="none", count=6)
+    assert found.name == "yui-2-stage-0008-mio"
+    assert found.measures.training == str(run.parent / "faces")  # by recipe.yaml: the checkpoint tells no place
+    lone = runs.copied(her / "checkpoints" / "stage-0008", tmp_path / "published")
+    told: list[str] = []
+    found = animepggan.evaluate(lone, tmp_path / "mio", backbone="none", count=6, warn=told.append)
+    assert found.name == "tiny-published-mio"
+    assert any("--train SPEC" in each for each in told)
+
+
 def test_what_is_wrong_is_an_error_of_ours(model: animepggan.Model, tmp_path: Path) -> None:
     for wrong, error, words in (
         (lambda: animepggan.load(tmp_path / "gone"), ModelError, "no such model"),
@@ -200,7 +213,12 @@ def test_what_is_wrong_is_an_error_of_ours(model: animepggan.Model, tmp_path: Pa
         (lambda: animepggan.evaluate(tmp_path, tmp_path, precision=FP16), RecipeError, "precision 'fp16'"),
         (lambda: model.sample([1], precision=FP16), RecipeError, "precision 'fp16' is neither fp32 nor bf16"),
         (lambda: animepggan.pretrain("demo", precision=FP16), RecipeError, "precision 'fp16'"),
-        (lambda: animepggan.pretrain("demo", patience=0), RecipeError, "patience 0"),
+        (lambda: animepggan.pretrain("demo", patience=-1), RecipeError, "patience -1"),
+        (lambda: animepggan.pretrain("demo", allow=["seed", "objective.drfit"]), RecipeError, "mean objective.drift?"),
+        (lambda: animepggan.crop("demo:yui", size=8), RecipeError, "size 8 is not a number from 16 to 2048"),
+        (lambda: animepggan.crop("demo:yui", confidence=math.nan), RecipeError, "confidence nan"),
+        (lambda: animepggan.crop("demo:yui", max_tilt=91), RecipeError, "max_tilt 91"),
+        (lambda: animepggan.curate("demo:yui", "out", near_limit=-1), RecipeError, "near_limit -1"),
         (lambda: animepggan.pretrain("demo", resume=True, restart=True), RecipeError, "exclude each other"),
         (lambda: animepggan.finetune(resume=True, restart=True), RecipeError, "exclude each other"),
         (lambda: animepggan.frames(tmp_path, format=FP16), RecipeError, "format 'fp16' is neither png nor jpeg"),
@@ -287,6 +305,7 @@ def test_a_full_disk_and_no_memory_are_errors_of_ours(
         (["data", "curate", "yui/"], animepggan.curate),
         (["data", "crop", "yui/"], animepggan.crop),
         (["data", "frames", __file__], animepggan.frames),
+        (["data", "review", "yui/"], animepggan.review),
         (["pretrain", "demo"], animepggan.pretrain),
         (["finetune"], animepggan.finetune),
     ],
@@ -305,7 +324,7 @@ def test_a_verb_has_the_words_and_the_defaults_of_the_library(
         options |= {word.lstrip("-").replace("-", "_"): context.params.get(str(each.name)) for word in each.opts}
     takes = {name: each.default for name, each in inspect.signature(function).parameters.items()}
     takes = {name: default for name, default in takes.items() if default is not inspect.Parameter.empty}
-    assert takes.keys() - options.keys() <= {"to", "bar", "say", "warn", "watch"}
+    assert takes.keys() - options.keys() <= {"to", "bar", "say", "show", "warn", "watch"}
     for name in takes.keys() & options.keys():
         assert options[name] in (takes[name], None), name  # None: the verb leaves it to the library
 

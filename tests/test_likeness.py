@@ -63,7 +63,7 @@ def test_a_set_has_the_same_clusters_raw_and_curated_at_any_resolution(faces: Pa
             assert len(found) == 30
             assert expected is None or found == expected
             expected = found
-            assert preset_for(len(np.unique(clusters))).name == "50"
+            assert preset_for(len(np.unique(clusters))).clusters == 50
             assert np.array_equal(RealPictures(corpus, resolution).clusters, clusters)
     assert expected is not None
     assert frozenset({"03.png", "again 3.png", "once more 3.bmp", "near 3.png"}) in expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,8 +27,10 @@ from animepggan.errors import DataError, ModelError, RecipeError
 from animepggan.metrics.pictures import RealPictures
 from animepggan.metrics.quality import make_reference, measure
 from animepggan.metrics.split import held_out, split
+from animepggan.recipe import load_recipe
 from animepggan.report.measures import BestSoFar, Criterion, Measurer
-from animepggan.run import Event
+from animepggan.run import Event, FinishedRun, finetune
+from animepggan.run.run import PATIENCE
 from animepggan.sampling.draw import draw
 from animepggan.sampling.latents import latents_of
 
@@ -128,7 +131,7 @@ def test_what_is_held_out_follows_from_seed_and_names_and_no_copy_crosses() -> N
         with pytest.raises(DataError, match=r"of 30 clusters cannot be held out(.|\n)*measures.hold_out=0.2"):
             split(corpus, clusters, share, 0)
     large = Corpus(torch.zeros(2000, 3, 4, 4, dtype=torch.uint8), [f"{n}" for n in range(2000)], name="a", spec="a")
-    assert split(large, np.arange(2000), 0.9, 0).count == 1000  # more make no measure better
+    assert split(large, np.arange(2000), 0.9, 0).count == 500  # more make no measure better
 
 
 def test_clusters_are_those_of_the_description(tmp_path: Path) -> None:
@@ -222,7 +225,7 @@ def test_what_is_best_between_checkpoints_is_kept_until_there_is_a_better_one(
     # The newest two in between, and the best beside them.
     assert runs.names(checkpoints_of(folder)) == [*KEPT[:2], "images-000000056", *KEPT[2:]]
     assert best(folder)["checkpoint"] == "images-000000056"
-    assert find_model(str(folder)).path.name == "stage-0008"
+    assert find_model(str(folder)).path.name == "images-000000056"  # what a measure chose, not the newest
     assert find_model(str(folder / "checkpoints" / "best.json")).path.name == "images-000000056"
 
 
@@ -491,6 +494,102 @@ def test_patience_on_the_command_line(
 def test_patience_needs_measures(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="--patience waits for measures"):
         train(tmp_path / "run", resolve(), patience=3)
+
+
+def test_only_what_is_clearly_better_is_waited_for() -> None:
+    kid = BestSoFar(Criterion("kid", "f", 12), last_resolution=8)
+    waits = []
+    for images_seen, value in ((4, 9.0), (8, 8.9), (12, 8.7), (16, 7.9), (20, 7.8), (24, 6.9)):
+        kid.add(line(images_seen, kid=value, kid_std=0.5))
+        waits.append((kid.value, kid.waited))
+    # By twice 0.5 is better: 7.9 than 9.0, but none of those between them; what is best is another matter.
+    assert waits == [(9.0, 0), (8.9, 1), (8.7, 2), (7.9, 0), (7.8, 1), (6.9, 2)]
+    coverage = BestSoFar(Criterion("coverage", "f", 12), last_resolution=8)
+    coverage.add(line(4, coverage=0.3))
+    coverage.add(line(8, coverage=0.31))
+    assert coverage.waited == 0  # no deviation is known of it
+
+
+# What fine-tuning does by default
+
+
+@pytest.fixture
+def tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., FinishedRun]:
+    """Fine-tunes on forty pictures as if they were five hundred."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("animepggan.run.library.MEASURED_FROM", 40)
+    runs.write_recipe(tmp_path, runs.FEW, "few")
+    data = runs.pictures(tmp_path / "yui", 40, seed=9)
+
+    def call(settings: Mapping[str, object] = {}, **options: Any) -> FinishedRun:
+        values = {"measures.count": 12, **settings}
+        return finetune(runs.trained(), data, recipe="few.yaml", settings=values, **options)
+
+    return call
+
+
+def measured_at(folder: Path) -> list[int]:
+    return [line["images_seen"] for line in logged(folder) if line.get("kid") is not None]
+
+
+def test_a_large_set_is_measured_by_default_and_a_small_one_is_not(
+    tuned: Callable[..., FinishedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, dict.fromkeys(range(4, 49, 4), 5.0), kid_std=1.0)
+    run = tuned(patience=0)
+    assert run.images_seen == run.total_images == 48
+    assert run.best == run.folder / "checkpoints" / "images-000000004"
+    assert find_model(str(run.folder)).path == run.best
+    told = json.loads((run.checkpoint / "config.json").read_text())["provenance"]["corpus"]
+    assert 2 <= told["held_out"] <= 6  # about a tenth of forty
+    small = tuned(settings={"measures.every_kimg": 0})
+    assert (small.best, small.folder.name, measured_at(small.folder)) == (None, "yui-2", [])
+    told = json.loads((small.checkpoint / "config.json").read_text())["provenance"]["corpus"]
+    assert told["held_out"] is None
+    monkeypatch.setattr("animepggan.run.library.MEASURED_FROM", 41)
+    again = tuned()
+    assert (again.folder, again.best) == (small.folder, None)
+
+
+def test_it_ends_by_default_once_it_does_not_improve(
+    tuned: Callable[..., FinishedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, {images: 5.0 - images / 1000 for images in range(4, 49, 4)}, kid_std=1.0)
+    run = tuned()
+    assert len(measured_at(run.folder)) == 1 + PATIENCE
+    assert run.images_seen == measured_at(run.folder)[-1] < 48
+    assert status(run.folder)["reason"].startswith("kid has not improved for 5 measures, since 4.996 at 0.004 kimg")
+    assert run.best == run.folder / "checkpoints" / f"images-{run.images_seen:09d}"  # if only by a hair
+    assert tuned(patience=0).images_seen == 48
+
+
+def test_measures_take_a_tenth_of_the_time_and_a_run_that_goes_on_keeps_their_interval(
+    tuned: Callable[..., FinishedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class EnoughError(Exception):
+        pass
+
+    def stop(event: Event) -> None:
+        if event.progress.images_seen == 24:
+            raise EnoughError
+
+    def slow(_: Measurer, state: Any) -> dict[str, Any]:
+        time.sleep(1.0 if state.images_seen == 4 else 0.0)
+        return {"kid": 5.0, "features": Means.label, "reference": "ten", "n": 12, "seed": 0}
+
+    monkeypatch.setattr(Measurer, "measure", slow)
+    with pytest.raises(EnoughError):
+        tuned(watch=stop)
+    (recorded,) = Path("runs/yui").glob("recipe.yaml")
+    every = load_recipe(recorded).recipe.measures.every_kimg
+    assert 0.0024 < every <= 0.048  # a twentieth of the run, had they been quick
+    saved = json.loads((checkpoints_of(Path("runs/yui"))[-1] / "config.json").read_text())
+    assert saved["provenance"]["recipe"]["measures"]["every_kimg"] == every
+    run = tuned()
+    assert run.folder == Path("runs/yui")
+    assert load_recipe(recorded).recipe.measures.every_kimg == every
+    assert [images for images in measured_at(run.folder) if images < every * 1000] == [4]
+    assert measured_at(run.folder)[-1] == 48
 
 
 def test_tensorboard_gets_the_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -343,7 +343,7 @@ def test_l2sp_goes_on_to_the_base_that_it_began_with(tmp_path: Path) -> None:
     runs.killed(tmp_path / "another", given, 24)
     shutil.rmtree(moving / "checkpoints" / "stage-0008")
     with pytest.raises(
-        ModelError, match=r"the base has moved on .* images_seen was 64 and is 60\nl2sp and extend need it"
+        ModelError, match=r"the base has moved on .* images_seen was 64 and is 60\nl2sp, extend and going back"
     ):
         runs.train(tmp_path / "another", given)
 

@@ -138,6 +138,12 @@ def test_a_shipped_recipe_is_found_by_name_where_it_was_installed(installation: 
         assert path.read_bytes() == (source / "recipes" / path.name).read_bytes()
 
 
+def test_the_base_in_the_package_is_drawn_from_where_nothing_was_trained(installation: Installation) -> None:
+    assert installation.animepggan("sample", "--count", "1", "-o", "drawn") == f"{Path('drawn', 'seed000000.png')}\n"
+    found = installation.evaluate("from animepggan.checkpoint import find_model; print(find_model('base').path)")
+    assert (Path(found) / "README.md").is_file()
+
+
 def test_listing_is_quick_wherever_it_is_installed(installation: Installation) -> None:
     """In processor seconds, at its best of five: on a busy machine the clock would measure the others."""
     taken = []
@@ -166,7 +172,8 @@ def test_the_wheel_holds_the_package_and_the_recipes_and_nothing_else(wheel: Pat
     data = f"animepggan-{__version__}.data/data/share/animepggan/recipes/"
     modules = {str(path.relative_to(source)) for path in (source / "animepggan").rglob("*.py")}
     assert modules <= names
-    assert "animepggan/py.typed" in names
+    assert {"animepggan/py.typed", *(f"animepggan/review_page/page.{kind}" for kind in ("html", "css", "js"))} <= names
+    assert {f"animepggan/base/{path.name}" for path in (source / "animepggan" / "base").iterdir()} <= names
     assert {f"{data}{name}.yaml" for name in RECIPES} <= names
     assert f"{information}licenses/LICENSE" in names
     assert {name for name in names if not name.startswith((information, data, "animepggan/"))} == set()
@@ -189,7 +196,7 @@ def test_extras_are_those_that_the_readme_and_the_errors_name(wheel: Path) -> No
         metadata = archive.read(f"animepggan-{__version__}.dist-info/METADATA").decode()
         held = archive.namelist()
     extras = {line.partition(": ")[2] for line in metadata.splitlines() if line.startswith("Provides-Extra: ")}
-    assert extras == {"all", "ccip", "crop", "curate", "measure", "parquet", "report", "test", "video"}
+    assert extras == set("all ccip crop curate formats measure parquet report start test video".split())
     assert "animepggan/corpus/identity.safetensors" in held
     assert "Requires-Python: >=3.11" in metadata.splitlines()
     # A torch pinned here would part from the torchvision that the registry has for another one.

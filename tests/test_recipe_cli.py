@@ -41,7 +41,7 @@ def run_json(run: Run, *arguments: str) -> Any:
 
 def test_list(run: Run) -> None:
     lines = run("list").stdout.splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 10
     assert lines[0].split(maxsplit=1)[0] == "anime"
     assert "default base model" in lines[0]
     rows = run_json(run, "list")

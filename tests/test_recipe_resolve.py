@@ -73,6 +73,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "extend": 0,
         "extend_data": None,
         "extend_share": 0.5,
+        "returns": 0,
         "network.fmap_base": 8192,
         "network.fmap_max": 512,
         "network.group_size": 4,
@@ -89,6 +90,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "schedule.batch_size": 16,
         "schedule.learning_rate": 0.001,
         "schedule.ramp_kimg": 0.0,
+        "schedule.decay_kimg": 0.0,
         "schedule.n_critic": 1,
         "optimizer.beta1": 0.0,
         "optimizer.beta2": 0.99,
@@ -185,6 +187,7 @@ def base_values() -> dict[str, Any]:
         "extend": 128,
         "extend_data": "older-data",
         "extend_share": 0.3,
+        "returns": 3,
         "network.fmap_base": 1024,
         "network.fmap_max": 128,
         "network.group_size": "batch",
@@ -201,6 +204,7 @@ def base_values() -> dict[str, Any]:
         "schedule.batch_size": {64: 24, 128: 6, "default": 48},
         "schedule.learning_rate": 0.003,
         "schedule.ramp_kimg": 4,
+        "schedule.decay_kimg": 2,
         "schedule.n_critic": 2,
         "optimizer.beta1": 0.5,
         "optimizer.beta2": 0.9,
@@ -239,10 +243,10 @@ def base_values() -> dict[str, Any]:
 
 
 NEVER = {
-    *("name", "data", "seed", "base", "max_bad"),
+    *("name", "data", "seed", "base", "max_bad", "returns"),
     *("augment", "apa", "lecam", "freeze_discriminator", "l2sp", "miner", "extend", "extend_data", "extend_share"),
     *("augmentation.strength", "augmentation.target", "augmentation.ramp_kimg"),
-    *("schedule.fade_kimg", "schedule.stabilize_kimg", "schedule.ramp_kimg"),
+    *("schedule.fade_kimg", "schedule.stabilize_kimg", "schedule.ramp_kimg", "schedule.decay_kimg"),
     *("checkpoints.every_kimg", "checkpoints.keep", "log.every_kimg", "log.tensorboard"),
     *("previews.every_kimg", "previews.columns", "previews.rows"),
     *(f"measures.{name}" for name in ("every_kimg", "name", "count", "hold_out", "backbone")),
@@ -286,6 +290,26 @@ def test_inherit_passes_over_unknown_keys_and_missing_ones() -> None:
     after = resolved.inherit({"flux": 3, "network": {"capacitor": 1, "fmap_max": 64}})
     assert recipe_difference(resolved.recipe, after.recipe) == [("network.fmap_max", 512, 64)]
     assert resolved.inherit({}) == resolved
+
+
+def test_a_base_that_grows_fades_in_as_long_as_it_stabilizes() -> None:
+    """And not for the 800 kimg that pretraining takes by default."""
+    Path("y.yaml").write_text("name: fine\n")
+    overrides = ["extend=128", "resolution=128"]
+    grown = load_recipe("y.yaml", overrides=overrides).settled("500", {"schedule.stabilize_kimg": 60.0})
+    assert (grown.recipe.schedule.fade_kimg, grown.origins["schedule.fade_kimg"]) == (60, "preset 500")
+    by_map = load_recipe("y.yaml", overrides=[*overrides, "schedule.stabilize_kimg={64: 0, 128: 30}"])
+    assert by_map.recipe.schedule.fade_kimg == {64: 0, 128: 30}
+    given = load_recipe("y.yaml", overrides=[*overrides, "schedule.fade_kimg=5"])
+    assert given.recipe.schedule.fade_kimg == 5
+    assert load_recipe("y.yaml").recipe.schedule.fade_kimg == 800
+
+
+def test_another_value_comes_from_where_the_first_one_came() -> None:
+    settled = load_recipe("x.yaml").settled("500", {"measures.every_kimg": 3.0, "lecam": 0.1})
+    again = settled.revalued("measures.every_kimg", 7.0)
+    assert (again.recipe.measures.every_kimg, again.recipe.lecam) == (7, 0.1)
+    assert again.origins == settled.origins
 
 
 def test_a_preset_lies_between_the_recipe_and_the_base() -> None:

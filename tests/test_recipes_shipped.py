@@ -12,7 +12,7 @@ from animepggan.recipe import Recipe, load_recipe, schedule_of, schema, shipped,
 from animepggan.schedule import resolutions
 from animepggan.transfer import PRESETS, Preset, preset_for
 
-NAMES = ["anime", "anime-128", "anime-64", "article", "demo", "demo-yui", "paper", "yui", "yui-few"]
+NAMES = ["anime", "anime-128", "anime-64", "article", "base", "demo", "demo-yui", "paper", "yui", "yui-few"]
 FINE_TUNING = {"demo-yui", "yui", "yui-few"}
 
 

@@ -38,8 +38,9 @@ from animepggan.errors import (
 from animepggan.recipe import load_recipe
 from animepggan.report.log import Log
 from animepggan.run.checkpoints import crosses
-from animepggan.run.run import Stopper
+from animepggan.run.stopper import Stopper
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 KEPT = ["stage-0004", "images-000000048", "images-000000060", "stage-0008"]
 
 
@@ -131,9 +132,10 @@ def test_a_log_line_is_the_mean_of_its_steps(tmp_path: Path) -> None:
 def test_previews_are_of_one_size_and_draw_the_averaged_generator_at_its_alpha() -> None:
     folder = trained()
     sizes = {Image.open(path).size for path in (folder / "previews").iterdir()}
-    assert sizes == {(17, 17)}  # 2 by 2 pictures of 8 px with a gap of 1
+    assert sizes == {(258, 258)}  # 2 by 2 pictures of 8 px, enlarged to 128, with a gap of 2
     sheet = np.asarray(Image.open(folder / "previews" / "images-000000016.png"))
-    assert np.array_equal(sheet[0:8:2, 0:8:2], sheet[1:8:2, 1:8:2])  # 4 px, pixel by pixel
+    face = sheet[:128, :128]
+    assert np.array_equal(face, face[::32, ::32].repeat(32, axis=0).repeat(32, axis=1))  # 4 px, pixel by pixel
 
     from animepggan.checkpoint import load_generator
     from animepggan.sampling.draw import to_uint8
@@ -143,14 +145,14 @@ def test_previews_are_of_one_size_and_draw_the_averaged_generator_at_its_alpha()
     latents = torch.randn(4, 8, generator=stream("previews", 0))
     drawn = to_uint8(loaded.generator(latents[:1]))[0]
     sheet = np.asarray(Image.open(folder / "previews" / "images-000000060.png"))
-    assert np.abs(sheet[:8, :8].astype(int) - drawn).max() <= 1
+    assert np.abs(sheet[:128:16, :128:16].astype(int) - drawn).max() <= 1
 
 
 def test_the_real_pictures_stand_beside_the_previews() -> None:
     sheet = np.asarray(Image.open(trained() / "previews" / "real.png"))
     first = corpus().batch(0, 4, resolution=8, seed=0, mirror=False)[0]
     shown = ((first + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    assert np.array_equal(sheet[:8, :8], shown)
+    assert np.array_equal(sheet[:128:16, :128:16], shown)
 
 
 def test_the_newest_in_between_are_kept_and_every_end_of_a_stage(tmp_path: Path) -> None:
@@ -237,7 +239,7 @@ def test_so_does_one_with_everything_that_has_a_memory(tmp_path: Path, stops: li
 
 def test_a_stop_names_its_checkpoint_and_how_to_go_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+    for number, code in zip(SIGNALS, (130, 143, 129, 138), strict=True):
         error = stopped(folder, 20, number=number)
         assert error.exit_code == code
         saved = folder / "checkpoints" / f"images-{position(checkpoints_of(folder)[-1])['images_seen']:09d}"
@@ -298,16 +300,39 @@ def test_a_caller_that_leaves_leaves_a_run_to_go_on_with(tmp_path: Path) -> None
     alike(folder, trained())
 
 
-def test_signals_are_remembered_once_and_left_to_the_system_the_second_time() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signals_are_remembered_once_and_left_to_the_system_the_second_time(number: int) -> None:
+    before = [signal.getsignal(each) for each in SIGNALS]
     stopper = Stopper()
     with stopper.listening():
         assert stopper.signal_number is None
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stopper.signal_number == signal.SIGTERM
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+        os.kill(os.getpid(), number)
+        assert stopper.signal_number == number
+        after = {each: signal.getsignal(each) for each in SIGNALS}
+        # A closing terminal says so twice: that must not cut the saving short.
+        assert after.pop(signal.SIGHUP) is (signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+        assert set(after.values()) == {signal.SIG_DFL}
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_under_nohup_a_terminal_that_closes_stops_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stopper = Stopper()
+        with stopper.listening():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert stopper.signal_number is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_system_without_some_signals_has_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "SIGHUP")
+    monkeypatch.delattr(signal, "SIGUSR1")
+    stopper = Stopper()
+    with stopper.listening():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert stopper.signal_number == signal.SIGINT
 
 
 def test_a_real_signal_stops_the_loop(tmp_path: Path) -> None:
@@ -385,7 +410,7 @@ def test_a_difference_that_is_allowed_is_taken_over(tmp_path: Path, allow: str) 
     folder = tmp_path / "run"
     stopped(folder, 20)
     with pytest.raises(ModelError, match=r"objective\.drift: 0\.001 there, 0\.5 now"):
-        train(folder, resolve("objective.drift=0.5"), allow=["objective.gradient_penalty", "objective.d"])
+        train(folder, resolve("objective.drift=0.5"), allow=["objective.gradient_penalty", "network"])
     events = train(folder, resolve("objective.drift=0.5"), allow=[allow])
     assert events[0].progress.moment.images_seen == 20
     assert load_recipe(folder / "recipe.yaml").recipe.objective.drift == 0.5

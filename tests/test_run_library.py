@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import runs
 from runs import FEW, same, trained
 
-from animepggan import cli
+from animepggan import cli, load
 from animepggan.corpus.demo import COUNTS
 from animepggan.errors import AnimepgganError, DataError, Interrupted, ModelError, RecipeError
 from animepggan.recipe import load_recipe
 from animepggan.run import Event, finetune, pretrain
+from animepggan.run.library import Callbacks, finetuning_recipe
+from animepggan.run.naming import character_of
 
 
 @pytest.fixture(autouse=True)
@@ -59,24 +62,49 @@ def test_settings_of_any_kind_are_those_of_the_command_line() -> None:
         pretrain("tiny.yaml", data="faces", settings={"schedule.batch_size": "four"})
 
 
-def test_a_base_is_fine_tuned_by_one_call(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_base_is_fine_tuned_by_one_call(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said: list[str] = []
     run = finetune(trained(), "faces", recipe="few.yaml", say=said.append)
     assert capsys.readouterr() == ("", "")
-    assert run.folder == Path("runs/few-faces")
+    assert run.folder == Path("runs", here.name)
     assert run.images_seen == run.total_images == 48
     assert said[0] == f"base: {trained() / 'checkpoints' / 'stage-0008'}"
-    assert any(line.startswith("preset: 50, for 24 clusters") for line in said)
-    assert any(line.startswith("from the base: ") for line in said)
-    assert any(line == "starting runs/few-faces at 0 of 48 images" for line in said)
+    assert said[-1].startswith(f"starting {run.folder} at 0 of 48 images: recipe few, preset for tens of pictures")
     values = {"schedule.stabilize_kimg": 0.008, "previews": {"columns": 2, "rows": 2}}
     chosen = finetune(trained(), "faces", settings=values)  # the preset chooses the recipe
-    assert chosen.folder == Path("runs/yui-few-faces")
+    assert chosen.folder == Path("runs", f"{here.name}-2")
+
+
+def test_without_a_base_the_one_in_the_package_is_fine_tuned() -> None:
+    said: list[str] = []
+    warned: list[str] = []
+    short = {"schedule.stabilize_kimg": 0.008, "schedule.batch_size": 4, "previews": {"columns": 1, "rows": 1}}
+    run = finetune(data="faces", settings=short, output="hers", say=said.append, warn=warned.append)
+    assert said[0] == "base: the one that comes with animepggan, 64 px (another: --base MODEL)"
+    assert warned == []
+    assert load(run.folder).resolution == 64
+    assert load(run.folder).provenance["base"]["name"] == "base"
+    recipe = Path("hers", "recipe.yaml").read_text(encoding="utf-8")
+    assert load_recipe("hers/recipe.yaml").recipe.base == "base", recipe
+    again = finetune(data="faces", settings=short, output="hers", say=said.append)
+    assert said[-1] == "hers: this run is complete"
+    assert again.checkpoint == run.checkpoint
+
+
+@pytest.mark.parametrize(
+    ("side", "left", "wider"), [(128, 8, "anime-128"), (256, 4, "anime"), (512, 2, "anime --set resolution=512")]
+)
+def test_a_base_too_narrow_to_grow_is_told(side: int, left: int, wider: str) -> None:
+    warned: list[str] = []
+    tell = Callbacks(warn=warned.append)
+    finetuning_recipe(None, "faces", None, {"extend": side}, None, tell)
+    assert warned == [
+        f"extend: at {side} px base has {left} channels left, which draw little detail\n"
+        f"a wider base is wanted: `animepggan pretrain {wider} --data FACES` makes one, on a GPU"
+    ]
 
 
 def test_what_goes_wrong_is_an_error_of_ours() -> None:
-    with pytest.raises(RecipeError, match="no base"):
-        finetune(data="faces")
     with pytest.raises(ModelError, match="no such model"):
         finetune("nowhere", "faces")
     with pytest.raises(DataError, match="no data"):
@@ -102,7 +130,7 @@ def test_a_watcher_may_stop_a_run_and_another_call_goes_on() -> None:
         pretrain("tiny.yaml", data="faces", watch=stop)
     said: list[str] = []
     run = pretrain("tiny.yaml", data="faces", say=said.append, device="cpu")
-    assert "continuing runs/tiny-faces at 24 of 64 images" in said
+    assert "continuing runs/tiny-faces at 24 of 64 images: recipe tiny, every value in recipe.yaml" in said
     whole = pretrain("tiny.yaml", data="faces", output="whole")
     same(run.checkpoint, whole.checkpoint)
 
@@ -149,3 +177,47 @@ def test_what_is_best_is_returned() -> None:
     assert run.best is not None
     told = json.loads((run.folder / "checkpoints" / "best.json").read_text())
     assert run.best == run.folder / "checkpoints" / told["checkpoint"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        *(("yui", "yui"), ("yui/pictures", "yui"), ("yui/faces/pictures/", "yui"), ("yui/corpus.jsonl", "yui")),
+        *(("sets/yui.zip", "yui"), ("yui-faces.tar", "yui-faces"), ("yui/screenshots-2/faces_128px", "yui")),
+        *(("結衣/crops", "結衣"), ("my girl/x y", "x-y"), ("yui/../mio/Faces", "mio"), ("/data/yui/images", "yui")),
+        *(("demo:yui", "yui"), ("hub:datasets/alice/yui", "yui"), ("hub:datasets/alice/anime@v1:mio/pictures", "mio")),
+        *(("hub:datasets/alice/yui:faces", "yui"), ("/faces", "faces")),
+    ],
+)
+def test_a_run_is_named_after_her(spec: str, name: str) -> None:
+    assert character_of(spec) == name
+
+
+def test_pictures_straight_below_home_are_not_named_after_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/users/alice")
+    assert character_of("/users/alice/faces") != "alice"
+
+
+def test_a_default_name_never_meets_another_run(here: Path) -> None:
+    runs.pictures(here / "yui" / "faces")
+    short = {"schedule.stabilize_kimg": 0.012}
+
+    def tuned(data: str = "yui/faces", **options: Any) -> str:
+        values = short | options.pop("settings", {})
+        return str(finetune(trained(), data, recipe="few.yaml", settings=values, **options).folder)
+
+    assert tuned() == "runs/yui"
+    assert tuned() == "runs/yui"  # the same goes on
+    assert tuned(settings={"checkpoints.keep": 9}) == "runs/yui"  # no tensor depends on it
+    assert tuned(seed=1) == "runs/yui-2"
+    assert tuned(seed=1, resume=True) == "runs/yui-2"
+    runs.pictures(here / "again" / "yui", seed=3)
+    assert tuned("again/yui") == "runs/yui-3"
+    (here / "runs" / "yui-4").mkdir()
+    (here / "runs" / "yui-4" / "notes.txt").write_text("mine")
+    assert tuned(seed=2) == "runs/yui-5"
+    assert tuned(seed=2, allow=["seed"]) == "runs/yui"
+    with pytest.raises(ModelError, match="another recipe"):
+        tuned(seed=7, resume=True)
+    with pytest.raises(ModelError, match="seed: "):  # a name that is given is meant
+        tuned(seed=9, output="runs/yui-2")

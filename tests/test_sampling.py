@@ -220,7 +220,8 @@ def test_truncation_pulls_the_first_features_toward_their_mean() -> None:
     mean = model.generator.first_features(latents).double().mean(dim=0).float()
     assert torch.allclose(mean_features(model.generator)[0], mean, atol=1e-6)
     features = model.generator.first_features(latents[:3])
-    expected = to_uint8(model.generator.from_first(mean + 0.5 * (features - mean)))
+    pulled = model.generator.up_to(4, mean + 0.5 * (features - mean))
+    expected = to_uint8(model.generator.from_block(4, pulled))
     assert furthest(pictures(model, range(3), truncation=0.5), expected) <= 1
 
 
@@ -321,7 +322,7 @@ def test_drawing_in_bfloat16_warns_where_that_is_slow(
 
 def test_sample_a_sheet_and_its_json(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--seeds", "5,1-3", "--grid", "--resolution", 8, "--precision", "bf16", "-o", tmp_path, "--json")
-    assert run(model, *options) == 0
+    assert run(model, *options, "--scale", 1) == 0
     assert json.loads(capsys.readouterr().out) == {
         "model": str(model),
         "files": [str(tmp_path / "grid.png")],
@@ -329,15 +330,33 @@ def test_sample_a_sheet_and_its_json(model: Path, tmp_path: Path, capsys: pytest
         "resolution": 8,
         "truncation": 1.0,
         "precision": "bf16",
+        "scale": 1,
     }
     assert [entry.name for entry in tmp_path.iterdir()] == ["grid.png"]
     with Image.open(tmp_path / "grid.png") as image:
         expected = grid(list(pictures(loaded(), [5, 1, 2, 3], resolution=8, precision="bf16")))
         assert furthest(np.asarray(image), expected) <= 1
         assert image.info["seeds"] == "5,1,2,3"
-    assert run(model, "--grid", "--count", 3, "--columns", 1, "-o", tmp_path / "faces.png") == 0
+    assert run(model, "--grid", "--count", 3, "--columns", 1, "--scale", 1, "-o", tmp_path / "faces.png") == 0
     with Image.open(tmp_path / "faces.png") as image:
         assert image.size == (16, 3 * 16 + 2)
+
+
+def test_a_sheet_is_enlarged_pixel_by_pixel_until_a_face_can_be_seen(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def drawn(name: str, *options: object) -> NDArray[np.uint8]:
+        assert run(model, "--count", 4, *options, "-o", tmp_path / name) == 0
+        return np.asarray(Image.open(tmp_path / name / ("grid.png" if "--grid" in options else "seed000002.png")))
+
+    plain = drawn("plain", "--grid", "--scale", 1)
+    assert np.array_equal(drawn("sheet", "--grid"), plain.repeat(8, axis=0).repeat(8, axis=1))  # 16 px to 128
+    assert drawn("small", "--grid", "--resolution", 8).shape[0] == 16 * (2 * 8 + 1)
+    alone = drawn("alone")
+    assert alone.shape == (16, 16, 3)  # single pictures stay as they are
+    assert np.array_equal(drawn("larger", "--scale", 3), alone.repeat(3, axis=0).repeat(3, axis=1))
+    assert run(model, "--scale", 0) == 2
+    assert "--scale" in capsys.readouterr().err
 
 
 def test_sample_from_a_lone_weights_file(model: Path, tmp_path: Path) -> None:
@@ -362,12 +381,27 @@ def test_sample_without_a_model_takes_the_newest_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run("--count", 1) == 4
-    assert "no checkpoint under runs" in capsys.readouterr().err
     save_model(tmp_path / "runs" / "mine" / "checkpoints" / "stage-0016")
     assert run("--count", 1) == 0
     assert capsys.readouterr().out == f"{Path('samples') / 'seed000000.png'}\n"
     assert (tmp_path / "samples" / "seed000000.png").is_file()
+
+
+def test_sample_where_nothing_was_trained_draws_from_the_base_in_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for count, model in enumerate(([], ["base"]), 1):
+        assert run(*model, "--count", 1, "-o", f"{count}") == 0
+        assert "model: base, which comes with animepggan (64 px) on cpu" in capsys.readouterr().err
+    first, second = (Path(folder, "seed000000.png") for folder in "12")
+    assert first.read_bytes() == second.read_bytes()
+    with Image.open(first) as image:
+        assert image.size == (64, 64)
+        assert image.info["model"] == "base"  # no path of this machine
+    (tmp_path / "base").mkdir()
+    assert run("./base", "--count", 1) == 4  # the folder here
+    assert "no checkpoint and no run" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_is_not_sampled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,6 +68,15 @@ def test_fine_tuning_starts_at_its_resolution_stabilised() -> None:
     assert [(phase.resolution, phase.name) for phase in plan.phases] == [(16, "stabilize")]
 
 
+def test_the_learning_rate_decays_to_0_over_the_end_of_the_run() -> None:
+    plan = schedule(decay_kimg=1.0)
+    flat, total = schedule(), plan.total_images
+    assert plan.at(total - 1000).learning_rate == flat.at(total - 1000).learning_rate
+    assert plan.at(total - 500).learning_rate == pytest.approx(flat.at(total - 500).learning_rate / 2)
+    last = plan.phases[-1].batch_size
+    assert 0 < plan.at(total - last).learning_rate == pytest.approx(flat.at(total).learning_rate * last / 1000)
+
+
 def test_learning_rate_ramp_never_starts_at_0() -> None:
     plan = schedule(ramp_kimg=1.0)
     rates = [plan.at(images).learning_rate for images in (0, 480, 992, 1984)]
@@ -114,3 +123,13 @@ def test_walking_step_by_step_meets_every_boundary(
             ended.append(stage.resolution)
     assert images == plan.total_images
     assert ended == [stage.resolution for stage in plan.stages]
+
+
+def test_a_slowed_schedule_differs_in_its_learning_rates_alone() -> None:
+    plan = schedule(ramp_kimg=1.0)
+    slowed = plan.slowed(0.5).slowed(0.5)
+    for images in (0, 500, plan.total_images // 2, plan.total_images):
+        one, other = plan.at(images), slowed.at(images)
+        assert other.learning_rate == one.learning_rate / 4
+        assert (other.phase, other.alpha) == (one.phase, one.alpha)
+    assert slowed.total_images == plan.total_images

@@ -19,9 +19,11 @@ from click.exceptions import Exit, NoArgsIsHelpError
 
 from animepggan import __version__
 from animepggan.cli.common import COMMON_OPTIONS, DEBUG, Verbs, complain, mute
+from animepggan.disk import cache_folder, has_home
 from animepggan.errors import BUG, AnimepgganError, Interrupted, resource_error
 
 VERBS = {
+    "start": "From screenshots and videos of her to a model that draws her.",
     "pretrain": "Grow a base model from a corpus.",
     "finetune": "Train a base model further on one character.",
     "sample": "Draw pictures.",
@@ -67,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name that is not text comes out as it is, or spelled out
         utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
         sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+    if not has_home():  # else the hub's client, which also timm imports, would make a folder named ~
+        os.environ.setdefault("HF_HOME", str(cache_folder() / "huggingface"))
     log = logging.getLogger("animepggan")
     log.addHandler(WARNINGS)
     try:
@@ -106,10 +110,11 @@ def _run(arguments: list[str]) -> int:
 def _nobody_reads_stdout() -> bool:
     import select
 
-    probe = select.poll()
-    with suppress(OSError, ValueError, AttributeError):  # closed, no file of the system, or None
+    with suppress(OSError, ValueError, AttributeError):  # closed, no file of the system, None, or a system without poll
+        probe = select.poll()
         probe.register(sys.stdout.fileno(), 0)
-    return any(events & (select.POLLERR | select.POLLHUP) for _, events in probe.poll(0))
+        return any(events & (select.POLLERR | select.POLLHUP) for _, events in probe.poll(0))
+    return False
 
 
 def _report(error: BaseException, *, debug: bool) -> int:

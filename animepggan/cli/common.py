@@ -9,6 +9,7 @@ import functools
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Parameters = ParamSpec("Parameters")
 
 COMMON_OPTIONS = ("--json", "--debug", "--quiet")
+SECONDS_BETWEEN_LINES = 10.0  # where no bar is drawn: nothing is silent for longer
 DEBUG = "animepggan.debug"  # key of `click.Context.meta` under which `main` finds whether `--debug` was given
 
 
@@ -66,6 +68,15 @@ class Verbs(click.Group):
 def spelled_out(text: str) -> str:
     """Lines for a terminal: `text` with its control characters escaped, so that no file name can steer it."""
     return "\n".join(map(escape, text.split("\n")))
+
+
+def duration(seconds: float) -> str:
+    """A time for people, in the unit that suits it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 72 * 3600 else f"{seconds / 86400:.0f} days"
 
 
 def mute(stream: TextIO | None) -> None:
@@ -132,18 +143,26 @@ class Console:
 
     @contextmanager
     def bars(self, unit: str = "picture") -> Iterator[Bar]:
-        """A bar for each thing that is being done, one after the other."""
+        """A bar for each thing that is being done, one after the other; where none is drawn, a line now and again."""
         shown: dict[str, tqdm[Any]] = {}
+        told = began = 0.0
 
         def close() -> None:
             while shown:
                 shown.popitem()[1].close()
 
         def show(what: str, done: int, total: int) -> None:
+            nonlocal told, began
+            now = time.monotonic()
             if what not in shown:
                 close()
                 shown[what] = self.bar(total, unit, what)
+                told = began = now
             shown[what].update(done - shown[what].n)
+            if shown[what].disable and now - told >= SECONDS_BETWEEN_LINES and done < total:
+                told = now
+                left = duration((now - began) / done * (total - done)) if done else "an unknown time"
+                self.say(f"{what}: {done} of {total} {unit}s, about {left} left")
             if done >= total:
                 close()
 
@@ -190,10 +209,22 @@ def common_options(function: Callable[Concatenate[Console, Parameters], None]) -
     )(with_console)  # type: ignore[return-value]  # click adds the options to the signature when it calls
 
 
+class _Path(click.Path):
+    """A path with `~` spelled out: a shell leaves it alone in `--output=~/x`."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        from animepggan.disk import expanded
+
+        return expanded(os.fsdecode(super().convert(value, parameter, context)))
+
+
+PATH = _Path(path_type=Path)
+
+
 def output_option(default_text: str) -> Callable[[Command], Command]:
     """Add `-o/--output PATH`, passed as `output: Path | None`; `default_text` says in the help what None stands for."""
     text = f"Where the result goes.  [default: {default_text}]"
-    return click.option("-o", "--output", metavar="PATH", type=click.Path(path_type=Path), help=text)
+    return click.option("-o", "--output", metavar="PATH", type=PATH, help=text)
 
 
 def _check_device(_: click.Context, __: click.Parameter, device: str) -> str:

@@ -37,6 +37,8 @@ PREFIXES = ("OMP_", "MKL_", "KMP_", "ANIMEPGGAN_", "CUDA_", "LD_PRELOAD")
 SETTINGS = ("HF_HUB_OFFLINE", "HF_ENDPOINT", "PYTORCH_CUDA_ALLOC_CONF")
 """Environment variables that change what we do, and hold no secret; PREFIXES: how others of them begin."""
 SCARCE = 5e9  # bytes free on a disk
+CUDA_INDEX = "https://download.pytorch.org/whl/cu130"
+"""PyTorch's own index of wheels for NVIDIA cards: on Windows the default one has builds for CPUs only."""
 
 
 @click.command()
@@ -101,6 +103,14 @@ def _advice() -> Iterator[str]:
     import torch
 
     on_cpu = not torch.cuda.is_available()
+    if on_cpu and (card := _nvidia_card()):
+        if torch.version.cuda is None:
+            yield (
+                f"torch is a build for CPUs and leaves the {card} idle; this mends it (a card from before 2018, or an "
+                f"older driver, wants cu126 in place of cu130):\n    {_reinstall()}"
+            )
+        else:
+            yield f"torch is built for CUDA {torch.version.cuda} and cannot use the {card}: update the card's driver"
     if os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive":
         yield "OMP_WAIT_POLICY=passive puts torch's threads to sleep between operations: unset it"
     if on_cpu and sys.platform == "linux" and _allocator() is None:
@@ -117,6 +127,24 @@ def _advice() -> Iterator[str]:
     for name, folder in _folders().items():
         if _free(folder) < SCARCE:
             yield f"{name}: only {_free(folder) / 1e9:.1f} GB free at {folder}"
+
+
+def _nvidia_card() -> str | None:
+    """The name of the first NVIDIA card that its driver's own program finds here."""
+    try:
+        asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        names = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout.split("\n")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return names[0].strip() or None
+
+
+def _reinstall() -> str:
+    """What puts a build of torch for NVIDIA cards in place of one for CPUs."""
+    install = f"pip install torch torchvision --index-url {CUDA_INDEX}"
+    if os.name == "nt":  # whose shells do not agree on how to join two commands, and where a wheel needs nothing else
+        return f"{install} --force-reinstall --no-deps"
+    return f"pip uninstall -y torch torchvision && {install}"
 
 
 def extras() -> dict[str, bool]:
@@ -139,7 +167,8 @@ def _allocator() -> str | None:
 def _folders() -> dict[str, Path]:
     from animepggan.disk import cache_folder
 
-    hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface"), "hub").expanduser()
+    home = os.environ.get("HF_HOME", "~/.cache/huggingface")
+    hub = os.environ.get("HF_HUB_CACHE") or os.path.expanduser(f"{home}/hub")  # noqa: PTH111 (Path's may raise)
     return {"cache": cache_folder(), "hub's cache": Path(hub), "this folder": Path.cwd()}
 
 

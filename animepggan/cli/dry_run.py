@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from animepggan.cli.common import Console
+from animepggan.cli.common import Console, duration
 
 if TYPE_CHECKING:
     from animepggan.recipe import Resolved
@@ -121,10 +121,4 @@ def _size(count: int) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h" if seconds < 72 * 3600 else f"{seconds / 86400:.0f} days"
+    return "-" if seconds is None else duration(seconds)

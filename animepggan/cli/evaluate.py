@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     "--batch-size", metavar="N", type=POSITIVE, default=32, help="Pictures that the backbone looks at at once."
 )
 @drawing_options
-@output_option("evaluations/NAME, after what is measured")
+@output_option("evaluations/<run>-<checkpoint>-<data name>")
 @common_options
 def command(console: Console, /, subject: str, threads: int | None, output: Path | None, **options: Any) -> None:
     """Measure how good a model's pictures are, or those of a folder.
@@ -60,6 +60,8 @@ def command(console: Console, /, subject: str, threads: int | None, output: Path
     Wasserstein distance and MS-SSIM need none. A picture is a copy when it is nearer to a training picture than 99 of
     100 new pictures are, and a blend when a mixture of two of them is. The output folder gets measures.json and
     sheet.html, which shows the nearest ones.
+
+    The last lines say what the numbers mean: good, on its way, too early, copying or collapsed.
     """
     from animepggan.evaluation import evaluate, is_model
 

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from animepggan.cli.common import NATURAL, POSITIVE, Console, apply_threads, check_device, common_options, output_option
-from animepggan.cli.sample import drawing_options, open_model, seeds_of, summary
+from animepggan.cli.sample import drawing_options, open_model, scale_option, seeds_of, summary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +59,7 @@ def _check_blend(_: click.Context, __: click.Parameter, text: str | None) -> tup
     show_default=False,
     help=f"Frames a second; GIF: at most 50.  [default: 20; with --previews {PREVIEWS_FPS}]",
 )
+@scale_option("one")
 @drawing_options
 @output_option(str(DEFAULT_FILM))
 @common_options
@@ -76,6 +77,7 @@ def command(
     previews: bool,
     frames: int,
     fps: int,
+    scale: int | None,
     device: str,
     threads: int | None,
     output: Path | None,
@@ -97,7 +99,8 @@ def command(
     if blend is not None and model2 is None:
         raise click.UsageError("--blend is for two models.")
     if previews:
-        others = ["model2", "seeds", "count", "seed", "blend", "frames", "truncation", "resolution", "precision"]
+        others = ["model2", "seeds", "count", "seed", "blend", "frames", "scale"]
+        others += ["truncation", "resolution", "precision"]
         if taken := next(filter(given, others), None):
             raise click.UsageError(f"--previews shows pictures that are there already; leave {taken.upper()} out.")
         if model is None:
@@ -105,17 +108,19 @@ def command(
         fps = fps if given("fps") else PREVIEWS_FPS
 
     from animepggan.sampling.film import check_film, write_film
+    from animepggan.sampling.grid import legible_scale
 
     path = output or DEFAULT_FILM
     wanted = seeds_of(seeds, seed, count, DEFAULT_COUNT if model2 is None else DEFAULT_FACES)
     check_film(path, fps)
     apply_threads(threads)
     if previews:
+        from animepggan.disk import expanded
         from animepggan.report.previews import film_of, previews_of
 
         assert model is not None
-        files = previews_of(Path(model).expanduser())
-        drawn, frames = film_of(files), len(files)
+        files = previews_of(expanded(model))
+        drawn, frames, factor = film_of(files), len(files), 1  # as they were saved, enlarged already
         told: dict[str, object] = {"previews": files}
     else:
         check_device(console, device, drawing["precision"])
@@ -125,6 +130,8 @@ def command(
         if model2 is not None:
             second = open_model(console, model2, device)
             told |= {"model2": second.spec, "blend": blend or (4, opened.resolution)}
+        factor = scale or legible_scale(drawing["resolution"] or opened.resolution)
+        told["scale"] = factor
         drawn = opened.interpolate(wanted, second, frames=frames, blend=blend, **drawing)
     with console.bar(frames, "frame", "interpolate") as bar:
 
@@ -133,5 +140,5 @@ def command(
                 bar.update()
                 yield frame
 
-        write_film(counted(), path, fps)
+        write_film(counted(), path, fps, factor)
     console.result(str(path), {"file": path, "frames": frames, "fps": fps, **told})

@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from animepggan.cli.common import Console, common_options
+from animepggan.cli.common import Console, common_options, output_option
 from animepggan.cli.training import prepare, recipe_options, train, training_options
 
 
 @click.command()
 @click.argument("recipe")
 @training_options
+@output_option("runs/<recipe>-<data name>")
 @common_options
 def command(
     console: Console, /, recipe: str, threads: int | None, dry_run: bool, no_probe: bool, **options: Any

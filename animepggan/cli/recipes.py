@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from animepggan import recipe
-from animepggan.cli.common import Console, common_options
+from animepggan.cli.common import PATH, Console, common_options
 from animepggan.errors import RecipeError, ResourceError
 
 
@@ -48,7 +48,7 @@ def show(console: Console, name: str, resolved: bool) -> None:
 
 @command.command()
 @click.argument("name", metavar="RECIPE")
-@click.argument("destination", metavar="[DEST]", required=False, type=click.Path(path_type=Path))
+@click.argument("destination", metavar="[DEST]", required=False, type=PATH)
 @click.option("--force", is_flag=True, help="Overwrite DEST if it exists.")
 @common_options
 def copy(console: Console, name: str, destination: Path | None, force: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import click
 from animepggan.cli.common import (
     NATURAL,
     POSITIVE,
+    Command,
     Console,
     apply_threads,
     check_device,
@@ -51,6 +52,12 @@ drawing_options = options(
 """Adds what says how pictures are drawn: `truncation`, `resolution`, `precision`, `device`, `threads`."""
 
 
+def scale_option(where: str) -> Callable[[Command], Command]:
+    """Add `--scale`; `where` says of what the default enlarges."""
+    text = f"Every pixel becomes a square of N.  [default: {where} that makes a picture 128 px wide or more]"
+    return click.option("--scale", metavar="N", type=click.IntRange(1, 64), help=text)
+
+
 def seeds_of(seeds: str | None, seed: int | None, count: int | None, default_count: int) -> Sequence[int]:
     """The seeds that `--seeds`, or else `--seed` and `--count`, ask for."""
     from animepggan.sampling.seeds import parse_seeds, seeds_from
@@ -64,11 +71,13 @@ def seeds_of(seeds: str | None, seed: int | None, count: int | None, default_cou
 
 def open_model(console: Console, model: str | None, device: str) -> Model:
     """Load a model, and tell which it is."""
+    from animepggan.checkpoint import PACKAGED_BASE
     from animepggan.model import load
 
     opened = load(model, device=device)
     fading = f", alpha {opened.loaded.alpha:.2f}" if opened.loaded.alpha < 1 else ""
-    console.say(f"model: {opened.spec} ({opened.resolution} px{fading}) on {opened.device}")
+    packaged = ", which comes with animepggan" if opened.alias == PACKAGED_BASE else ""
+    console.say(f"model: {opened.spec}{packaged} ({opened.resolution} px{fading}) on {opened.device}")
     return opened
 
 
@@ -79,6 +88,7 @@ def open_model(console: Console, model: str | None, device: str) -> Model:
 @click.option("--seeds", metavar="LIST", help="Just these: 1,5,9 or 3-7.")
 @click.option("--grid", "as_grid", is_flag=True, help="One sheet, grid.png, instead of single pictures.")
 @click.option("--columns", metavar="N", type=POSITIVE, help="Pictures a row of the sheet.  [default: near square]")
+@scale_option("1; of a sheet one")
 @drawing_options
 @output_option("samples/")
 @common_options
@@ -91,6 +101,7 @@ def command(
     seeds: str | None,
     as_grid: bool,
     columns: int | None,
+    scale: int | None,
     device: str,
     threads: int | None,
     output: Path | None,
@@ -98,8 +109,9 @@ def command(
 ) -> None:
     """Draw pictures.
 
-    MODEL is a checkpoint folder, a weights file, a run folder (its newest checkpoint), or hub:owner/name. Without it:
-    the newest checkpoint under runs/. Of a run that was measured, RUN/checkpoints/best.json stands for its best one.
+    MODEL is a checkpoint folder, a weights file, a run folder (its best checkpoint where it was measured, else its
+    newest), hub:owner/name, or base, which comes with animepggan. Without it: the newest checkpoint under runs/, else
+    that base.
 
     A seed is a face: for one model it stays the same whatever is drawn beside it. Pictures are named by their seed,
     seed000042.png.
@@ -113,12 +125,14 @@ def command(
         raise click.UsageError(f"-o {folder}: pictures go into a folder; only --grid makes one file.")
 
     from animepggan.sampling.files import output_file, write_png
-    from animepggan.sampling.grid import grid
+    from animepggan.sampling.grid import enlarge, grid, legible_scale
 
     apply_threads(threads)
     check_device(console, device, drawing["precision"])
     opened = open_model(console, model, device)
     pictures = opened.draw(wanted, **drawing)
+    if scale is None:
+        scale = legible_scale(drawing["resolution"] or opened.resolution) if as_grid else 1
     texts = {**opened.texts, "truncation": str(drawing["truncation"]), "precision": drawing["precision"]}
     files: list[Path] = []
     drawn = []
@@ -129,14 +143,15 @@ def command(
             else:
                 files.append(folder / f"seed{number:06d}.png")
                 with output_file(files[-1]) as file:
-                    write_png(picture, file, {**texts, "seed": str(number)})
+                    write_png(enlarge(picture, scale), file, {**texts, "seed": str(number)})
             bar.update()
     if as_grid:
         files.append(folder if is_file else folder / "grid.png")
         spelled = f"{wanted[0]}-{wanted[-1]}" if isinstance(wanted, range) else ",".join(map(str, wanted))
         with output_file(files[-1]) as file:
-            write_png(grid(drawn, columns), file, {**texts, "seeds": spelled})
-    console.result("\n".join(map(str, files)), {"files": files, **summary(opened, wanted, **drawing)})
+            write_png(enlarge(grid(drawn, columns), scale), file, {**texts, "seeds": spelled})
+    told = {"files": files, **summary(opened, wanted, **drawing), "scale": scale}
+    console.result("\n".join(map(str, files)), told)
 
 
 def summary(model: Model, seeds: Sequence[int], *, resolution: int | None, **drawing: object) -> dict[str, object]:

@@ -1,8 +1,10 @@
-"""How large the frames inside an AVIF are: a decoder takes their memory, whatever the container says of its size."""
+"""How large the frames inside an AVIF are: a decoder takes their memory, whatever the container says of its size; and
+what its colors are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _SEQUENCE_HEADER = 1  # of the kinds of units in AV1's stream
 _MOST_UNITS = 4096  # of an item
@@ -15,10 +17,29 @@ def frame_sizes(data: bytes) -> Iterator[tuple[int, int]]:
     KeyError where the frames are not where they should be.
     """
     file = memoryview(data)
-    for kind, start, end in _boxes(file, 0, len(file)):
+    for kind, start, end in boxes(file, 0, len(file)):
         streams = {b"meta": _items, b"moov": _first_samples}.get(kind)
         for stream in streams(file, start, end) if streams else ():
             yield from map(_size, _sequence_headers(stream))
+
+
+def color_numbers(data: bytes) -> tuple[int, int] | None:
+    """Primaries and transfer function that an AVIF names by number (ISO/IEC 14496-12, section 12.1.5); None: it names
+    none. Raises as `frame_sizes`.
+    """
+    file = memoryview(data)
+
+    def inside(start: int, end: int, kinds: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+        for kind, begin, stop in boxes(file, start, end):
+            if kind == kinds[0]:
+                begin += 4 if kind == b"meta" else 0
+                yield from inside(begin, stop, kinds[1:]) if kinds[1:] else ((begin, stop),)
+
+    for begin, _ in inside(0, len(file), (b"meta", b"iprp", b"ipco", b"colr")):
+        bits = _Bits(file, begin)
+        if bits.take(32) == int.from_bytes(b"nclx", "big"):
+            return bits.take(16), bits.take(16)
+    return None
 
 
 class _Bits:
@@ -35,7 +56,7 @@ class _Bits:
         return int.from_bytes(self._data[begin // 8 : end], "big") >> -self._at % 8 & (1 << count) - 1
 
 
-def _boxes(file: memoryview, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(file: memoryview, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Kind, begin and end of the content of each box. ISO/IEC 14496-12, section 4.2."""
     while start + 8 <= end:
         bits, head = _Bits(file, start), 8
@@ -52,11 +73,11 @@ def _boxes(file: memoryview, start: int, end: int) -> Iterator[tuple[bytes, int,
 
 def _first_samples(file: memoryview, start: int, end: int) -> Iterator[memoryview]:
     """The first sample of each track. ISO/IEC 14496-12, sections 8.7.3 and 8.7.5."""
-    for kind, begin, stop in _boxes(file, start, end):
+    for kind, begin, stop in boxes(file, start, end):
         if kind in (b"trak", b"mdia", b"minf"):
             yield from _first_samples(file, begin, stop)
         elif kind == b"stbl":
-            parts = {inner: place + 4 for inner, place, _ in _boxes(file, begin, stop)}
+            parts = {inner: place + 4 for inner, place, _ in boxes(file, begin, stop)}
             wide = 32 if b"stco" in parts else 64
             places, sizes = _Bits(file, parts.get(b"stco") or parts[b"co64"]), _Bits(file, parts[b"stsz"])
             if places.take(32):
@@ -66,7 +87,7 @@ def _first_samples(file: memoryview, start: int, end: int) -> Iterator[memoryvie
 
 def _items(file: memoryview, start: int, end: int) -> Iterator[memoryview]:
     """What the items hold: frames, and others in which no header is found. ISO/IEC 14496-12, section 8.11.3."""
-    parts = {kind: begin for kind, begin, _ in _boxes(file, start + 4, end)}
+    parts = {kind: begin for kind, begin, _ in boxes(file, start + 4, end)}
     if b"iloc" not in parts:
         return
     bits = _Bits(file, parts[b"iloc"])

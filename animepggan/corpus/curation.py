@@ -42,6 +42,7 @@ class Curation:
     stranger_limit: float | None  # a score; None: nobody is left out, but by examples
     unsure: str = ""  # why the set does not say who is who
     examples: Mapping[str, bool] = field(default_factory=dict)  # by digest: whether it belongs
+    by_hand: Mapping[str, bool] = field(default_factory=dict)  # description.decisions_in: over what is found here
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -101,7 +102,7 @@ class Curation:
                 continue
             members = self.clusters.members[number[place]]
             status, reason = self._status(place, members[0], place in strange)
-            yield Row(
+            row = Row(
                 entry.name,
                 self.facts[place].digest,
                 number[place],
@@ -110,6 +111,8 @@ class Curation:
                 round(self.scores[place], 3) if place in self.scores else None,
                 reason,
             )
+            keep = self.by_hand.get(self.facts[place].digest, self.by_hand.get(entry.name))
+            yield row if keep is None else row.decided(keep, len(members))
 
     def _status(self, place: int, head: int, strange: bool) -> tuple[Status, str]:
         if strange:

@@ -5,12 +5,11 @@ Only the openers of `FORMATS` are enabled; too large a picture is refused by its
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import io
 import logging
-import os
 import re
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,16 +19,27 @@ from typing import Any, BinaryIO
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError, _imaging
 
-from animepggan.corpus import avif
+from animepggan.corpus.colors import profile_of_gamma, profile_of_numbers
+from animepggan.corpus.content import HEAD, format_of, no_picture
+from animepggan.corpus.headers import (
+    MAX_PIXELS,
+    DecodeError,
+    color_numbers,
+    head_of,
+    refuse_large,
+    refuse_large_inside,
+    whole,
+)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
-MAX_PIXELS = 85_000_000  # width times height; below Pillow's own warning
-MAX_SIDE = 32_768  # pixels
 
 # Without a handler, damage that Pillow logs would go to the terminal; it comes as an exception, too.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+with suppress(OSError, AttributeError):  # where Pillow shows its libtiff: that one prints every error on standard error
+    for _setter in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        getattr(ctypes.CDLL(_imaging.__file__), _setter)(None)
 
 _REASONS = {
     "truncated": "cut off",
@@ -44,17 +54,14 @@ _REASONS = {
 """Pillow's and libjpeg's words in ours; the first that fits."""
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  # TIFF tags
-_MAX_BYTES = 256 << 20  # of a file that is looked over before it is decoded
-_AVIF = re.compile(rb"....ftyp(avif|avis|mif1|msf1)", re.DOTALL)  # what its opener takes
 MAX_SCANS = 100  # of a JPEG: each goes over all pixels, so a small file of thousands takes hours; encoders make ten
 _SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
+_UNKNOWN = re.compile(r"\bunknown|unsupported (?!marker type)|cannot handle|not supported|unimplemented", re.IGNORECASE)
+_RARE = re.compile(rb"\xff[\xc3\xc5-\xc7\xcb\xcd-\xcf]\0[\x08-\x14][\x02-\x10]")  # how such a frame begins
 _LOST = re.compile("Premature end|Corrupt JPEG data|Unsupported marker type")
 _HARMLESS = re.compile(r": \d\d? extraneous bytes before marker 0x(d9|c[0-2]|db|e.|fe)")  # some cameras leave a few
+_NUMBERS = "animepggan.numbers"  # in `info`: what a file says of its colors, in H.273's numbers
 _INVISIBLE = 3  # of 255; what the roundings of a profile that says sRGB come to
-
-
-class DecodeError(Exception):
-    """A file that is no usable picture; `str(error)` is the reason, a few words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +116,57 @@ def _words_for_damage() -> Iterator[None]:
 
 def _open(stream: BinaryIO) -> ImageFile.ImageFile:
     """The file, not decoded yet, refused by its header when it is too large."""
-    _refuse_large_webp(stream)
-    _refuse_large_avif(stream)
-    image = Image.open(stream, formats=FORMATS)
+    refuse_large_inside(stream)
     try:
-        _refuse_large(*image.size)
+        image = Image.open(stream, formats=_formats(stream))
+    except UnidentifiedImageError as error:
+        stream.seek(0)
+        raise DecodeError(_why_not_opened(stream)) from error
+    try:
+        refuse_large(*image.size)
         if image.format == "TIFF":  # a tile is decoded as a whole, however little of it is inside the picture
             width, height = (int(np.max(_tags(image).get(tag, 0))) for tag in (_TILE_WIDTH, _TILE_LENGTH))
-            _refuse_large(width, height, "tiles of ")
+            refuse_large(width, height, "tiles of ")
         _scale_transparent_color(image)
+        if (numbers := color_numbers(stream, image.format)) is not None:
+            image.info[_NUMBERS] = numbers
     except BaseException:
         image.close()
         raise
     return image
+
+
+def _formats(stream: BinaryIO) -> tuple[str, ...]:
+    """What the file may be: one of FORMATS or, by its first bytes, what a plugin of the extra `formats` reads."""
+    name = (format_of(head_of(stream, HEAD)) or ("",))[0]
+    try:
+        if name == "HEIC":
+            import pillow_heif
+
+            pillow_heif.register_heif_opener(thumbnails=False)
+            return ("HEIF",)
+        if name == "JPEG XL":
+            import pillow_jxl  # noqa: F401 (which makes itself known to Pillow)
+
+            return ("JXL",)
+    except ImportError as error:
+        raise DecodeError(f'{name} is read with an extra: pip install "animepggan[formats]"') from error
+    return FORMATS
+
+
+def _why_not_opened(stream: BinaryIO) -> str:
+    """Why no opener takes the file: it is something else, of a layout that nobody here knows, or damaged."""
+    head = head_of(stream, HEAD)
+    if (reason := no_picture(head)) is not None:
+        return reason
+    name = (format_of(head) or ("",))[0]
+    if name.upper() in FORMATS:
+        try:  # it tells what `Image.open` keeps to itself
+            Image.OPEN[name.upper()][0](stream, "")
+        except Exception as error:
+            if isinstance(error.__cause__, KeyError) or _UNKNOWN.search(str(error)):
+                return f"a {name} of a layout that is not known here ({str(error).lower() or 'no more is said'})"
+    return "not a picture, or damaged at its start"
 
 
 def _upright(file: ImageFile.ImageFile, stream: BinaryIO) -> Image.Image:
@@ -132,7 +177,8 @@ def _upright(file: ImageFile.ImageFile, stream: BinaryIO) -> Image.Image:
         image = file
     # Asked for after loading: some files keep their orientation behind the pixels, and TIFFs are turned while loading.
     with suppress(Exception):  # damaged Exif data is no reason to lose the picture, whatever it raises
-        ImageOps.exif_transpose(image, in_place=True)
+        if file.format != "JXL" or getattr(file, "jpeg", False):  # else its decoder has turned it
+            ImageOps.exif_transpose(image, in_place=True)
     return image
 
 
@@ -143,12 +189,14 @@ def _jpeg(file: ImageFile.ImageFile, stream: BinaryIO) -> Image.Image | None:
     fewer layouts of colors than Pillow, and some warnings are of no damage.
     """
     stream.seek(0)
-    data = _whole(stream)
+    data = whole(stream)
     if len(_SCAN.findall(data)) > MAX_SCANS:
         raise DecodeError("too many scans")
     try:
         pixels = simplejpeg.decode_jpeg(data, "GRAY" if file.mode == "L" else file.mode)
     except ValueError as error:
+        if _RARE.search(data):
+            raise DecodeError("of a layout that is not known here: a lossless or hierarchical JPEG") from error
         if _LOST.match(str(error)) and not _HARMLESS.search(str(error)):
             raise
         return None
@@ -164,57 +212,6 @@ def _tags(image: Image.Image) -> dict[int, Any]:
     return getattr(image, "tag_v2", {})
 
 
-def _refuse_large(width: int, height: int, what: str = "") -> None:
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise DecodeError(f"too large: {what}{width}x{height} pixels")
-
-
-def _head(stream: BinaryIO, size: int) -> bytes:
-    """What comes next, without going on."""
-    start = stream.tell()
-    head = stream.read(size)
-    stream.seek(start)
-    return head
-
-
-def _whole(stream: BinaryIO) -> bytes:
-    """All that comes, without going on."""
-    start = stream.tell()
-    size = stream.seek(0, os.SEEK_END) - start
-    stream.seek(start)
-    if size > _MAX_BYTES:
-        raise DecodeError(f"larger than {_MAX_BYTES >> 20} MiB")
-    return _head(stream, size)
-
-
-def _refuse_large_webp(stream: BinaryIO) -> None:
-    """Pillow's opener takes the memory for a WebP's canvas before it tells the size, so its header is read here."""
-    head = _head(stream, 30)
-    if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
-        return
-    if head[12:16] == b"VP8X":
-        _refuse_large(1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little"))
-    elif head[12:16] == b"VP8L":
-        bits = int.from_bytes(head[21:25], "little")
-        _refuse_large(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
-    elif head[12:16] == b"VP8 ":
-        width, height = struct.unpack_from("<HH", head, 26)
-        _refuse_large(width & 0x3FFF, height & 0x3FFF)
-
-
-def _refuse_large_avif(stream: BinaryIO) -> None:
-    """The size that its container tells may be a lie: the decoder takes the memory for the frames that are inside."""
-    if not _AVIF.match(_head(stream, 12)):
-        return
-    sizes: list[tuple[int, int]] = []
-    with suppress(ValueError, LookupError):
-        sizes = list(avif.frame_sizes(_whole(stream)))
-    if not sizes:
-        raise DecodeError("damaged or cut off")
-    for size in sizes:
-        _refuse_large(*size, "frames of ")
-
-
 def _scale_transparent_color(image: ImageFile.ImageFile) -> None:
     """Bring a PNG's transparent color to the 8 bits that Pillow brings the pixels to; it leaves it at the file's."""
     color = image.info.get("transparency")
@@ -228,18 +225,32 @@ def _scale_transparent_color(image: ImageFile.ImageFile) -> None:
 def _to_rgb(image: Image.Image, file: ImageFile.ImageFile, background: tuple[int, int, int]) -> Image.Image:
     """RGB pixels of `image`, a part of `file`."""
     if image.mode.startswith("I;16") or (image.mode == "I" and file.format == "PNG"):
-        return _from_16_bit(image, file, background)
+        image = _of_8_bit(image, file)
     if image.mode in ("I", "F", "LAB"):
         raise DecodeError(f"pixels of mode {image.mode} have no agreed color")
     transparent = image.has_transparency_data
     layers = image.convert("RGBA") if transparent else image
-    transform = _transform(file.info.get("icc_profile"), image.mode)
+    transform = _transform(_profile(file), image.mode)
     if transform is not None:
         colors = transform.apply(layers.convert(transform.input_mode))
         if transparent:
             colors.putalpha(layers.getchannel("A"))
         layers = colors
     return _over(layers, background) if transparent else layers.convert("RGB")
+
+
+def _profile(file: ImageFile.ImageFile) -> bytes | None:
+    """The ICC profile of a file's colors, or one of what it says of them in numbers; None where it says nothing."""
+    if profile := file.info.get("icc_profile"):
+        return bytes(profile)
+    with suppress(Exception):  # what makes no sense is no reason to lose the picture
+        if numbers := file.info.get(_NUMBERS):
+            return profile_of_numbers(*numbers)
+        if told := file.info.get("nclx_profile"):  # of a HEIC
+            return profile_of_numbers(int(told["color_primaries"]), int(told["transfer_characteristics"]))
+        if "gamma" in file.info and "srgb" not in file.info:
+            return profile_of_gamma(file.info["gamma"], file.info.get("chromaticity"))
+    return None
 
 
 _GRAYS = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
@@ -271,8 +282,8 @@ def _over(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image).convert("RGB")
 
 
-def _from_16_bit(image: Image.Image, file: ImageFile.ImageFile, background: tuple[int, int, int]) -> Image.Image:
-    """Greyscale of 16 bits (12 in some TIFFs), which Pillow's own conversion would clip at 255."""
+def _of_8_bit(image: Image.Image, file: ImageFile.ImageFile) -> Image.Image:
+    """Greyscale of 16 bits (12 in some TIFFs), which Pillow's own conversion would clip at 255: L, or LA."""
     values = np.asarray(image).astype(np.uint32)
     white = (1 << int(_tags(file).get(_BITS_PER_SAMPLE, (16,))[0])) - 1
     scaled = ((values * 255 + white // 2) // white).astype(np.uint8)
@@ -281,18 +292,17 @@ def _from_16_bit(image: Image.Image, file: ImageFile.ImageFile, background: tupl
     gray = Image.fromarray(scaled)
     transparent = image.info.get("transparency")
     if transparent is None:
-        return gray.convert("RGB")
-    alpha = Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8))
-    return _over(Image.merge("RGBA", (gray, gray, gray, alpha)), background)
+        return gray
+    return Image.merge("LA", (gray, Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8))))
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture, or damaged at its start"
     if isinstance(error, Image.DecompressionBombError):
         return f"too large: more than {MAX_PIXELS // 1_000_000} megapixels"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if _UNKNOWN.search(first_line):
+        return f"of a layout that is not known here: {first_line}"
     known = (reason for words, reason in _REASONS.items() if words in str(error).lower())
     return next(known, f"cannot be decoded: {first_line}")

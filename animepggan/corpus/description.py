@@ -15,20 +15,23 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from animepggan.corpus.names import json_line, printable
-from animepggan.disk import replacing, write_text
+from animepggan.corpus.source import reading
+from animepggan.disk import expanded, replacing, write_text
 from animepggan.errors import DataError
 
 Status = Literal["keep", "copy", "near", "stranger", "bad"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 TRAINED: frozenset[Status] = frozenset({"keep", "copy", "near"})
 """What training shows; of these, too, only rows of a weight over 0."""
+REJECTED, KEPT = "rejected by hand", "kept by hand"
+"""The reason of a row whose status a person gave it: curating again keeps it."""
 _MAX_LINE = 1 << 20  # characters
 _SCHEME = re.compile(r"(demo|hub):")
 
@@ -49,6 +52,17 @@ class Row:
     def trained(self) -> bool:
         """Whether training shows it."""
         return self.status in TRAINED and self.weight > 0
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person decided."""
+        return self.reason in (REJECTED, KEPT)
+
+    def decided(self, keep: bool, among: int) -> Row:
+        """This row as a person decides it. `among`: pictures of its cluster, for the weight of one that had none."""
+        if keep:
+            return replace(self, status="keep", weight=self.weight or round(1 / among, 6), reason=KEPT)
+        return replace(self, status="stranger", weight=0.0, reason=REJECTED)
 
 
 _KEYS = tuple(field.name for field in fields(Row))
@@ -80,9 +94,18 @@ def read_description(path: Path) -> Iterator[tuple[int, Row]]:
         yield line, row
 
 
+def decisions_in(path: Path) -> dict[str, bool]:
+    """What a person decided in the description at `path`: whether to keep, by sha256, or by name where there is none;
+    nothing where there is no such file. DataError where it cannot be read.
+    """
+    if not path.exists():
+        return {}
+    return {row.sha256 or row.path: row.status != "stranger" for _, row in read_description(path) if row.by_hand}
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a JSON lines file with their line numbers; DataError names the line that is none."""
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         for line, text in enumerate(iter(partial(file.readline, _MAX_LINE), b""), 1):
             if line == 1:
                 text = text.removeprefix(b"\xef\xbb\xbf")
@@ -114,7 +137,7 @@ def base_of(path: Path) -> str:
         raise DataError(f"{shown}: does not say where the pictures are\n{_SOURCE_FORM}")
     if spec.lower().endswith(".jsonl"):
         raise DataError(f"{shown}: names a description, {printable(spec)}, not pictures\n{_SOURCE_FORM}")
-    return spec if _SCHEME.match(spec) else os.path.normpath(path.parent / spec)
+    return spec if _SCHEME.match(spec) else os.path.normpath(path.parent / expanded(spec))
 
 
 _SOURCE_FORM = 'it reads {"spec": "../faces"}: a folder or an archive relative to its own folder, or demo: or hub:'
@@ -128,7 +151,7 @@ def _relative(base: str, folder: Path) -> str:
     if _SCHEME.match(base):
         return base
     try:
-        return Path(os.path.relpath(Path(base).expanduser().resolve(), folder.resolve())).as_posix()
+        return Path(os.path.relpath(Path(base).resolve(), folder.resolve())).as_posix()
     except ValueError:  # on another drive
         return str(Path(base).resolve())
 

@@ -9,25 +9,26 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from animepggan.corpus import archives
+from animepggan.corpus import archives, parquet
+from animepggan.corpus.content import HEAD, NOTES, PICTURES, is_hidden, judge
 from animepggan.corpus.names import printable
-from animepggan.corpus.source import EMPTY, PICTURES, Bad, Entry, Item, file_stamp
+from animepggan.corpus.source import EMPTY, Bad, Entry, Item, file_stamp
 from animepggan.errors import DataError
 
 File = tuple[str, str, int, int, str | None]  # a million objects would cost as much as asking the system for the files
-"""A file that was come by, unopened: name, ending, bytes, nanoseconds, why it is left out."""
+"""A file that was come by, unopened: name, ending ("": a folder), bytes, nanoseconds, why it cannot be read."""
 
 
 def walk(root: Path, *, trust_links: bool = False) -> Iterator[File]:
-    """Pictures and archives below `root`, and what is left out, folder by folder, in no order; nothing is kept."""
+    """Files below `root`, hidden ones aside, folder by folder, in no order; nothing is kept."""
     real = root.resolve()
-    taken = PICTURES | archives.ENDINGS
     folders = [""]
     while folders:
         folder = folders.pop()
@@ -35,25 +36,22 @@ def walk(root: Path, *, trust_links: bool = False) -> Iterator[File]:
         try:
             with os.scandir(os.path.join(root, folder)) as scan:  # noqa: PTH118 (a million times: Path is slow)
                 for item in scan:
-                    name = item.name
-                    if name[0] == ".":
+                    if is_hidden(item.name):
                         continue
-                    ending = name[name.rfind(".") :].lower()
-                    name = before + name
-                    if ending in taken and item.is_file(follow_symlinks=False):
-                        try:
+                    name, ending = before + item.name, item.name[item.name.rfind(".") :].lower()
+                    try:
+                        if item.is_file(follow_symlinks=False):
                             status = item.stat(follow_symlinks=False)
-                        except OSError as error:
-                            yield name, ending, 0, 0, f"cannot be looked at: {error.strerror or error}"
-                            continue
-                        size = status.st_size
-                        yield name, ending, size, status.st_mtime_ns, None if size else EMPTY
-                    elif item.is_dir(follow_symlinks=False):
-                        folders.append(name)
-                    elif item.is_symlink() and os.path.isdir(item.path):  # noqa: PTH112
-                        yield name, ending, 0, 0, "a link to a folder"
-                    elif ending in taken:
-                        yield _linked(item, name, ending, real, trust_links)
+                            size = status.st_size
+                            yield name, ending, size, status.st_mtime_ns, None if size else EMPTY
+                        elif item.is_dir(follow_symlinks=False):
+                            folders.append(name)
+                        elif item.is_symlink() and os.path.isdir(item.path):  # noqa: PTH112
+                            yield name, "", 0, 0, "a link to a folder"
+                        else:
+                            yield _linked(item, name, ending, real, trust_links)
+                    except OSError as error:
+                        yield name, ending, 0, 0, f"cannot be looked at: {error.strerror or error}"
         except OSError as error:
             if not folder:
                 raise DataError(f"{printable(str(root))}: {error.strerror or error}") from error
@@ -63,8 +61,10 @@ def walk(root: Path, *, trust_links: bool = False) -> Iterator[File]:
 def _linked(item: os.DirEntry[str], name: str, ending: str, real_root: Path, trust_links: bool) -> File:
     """What is no plain file: a link to one, or nothing to read from."""
     try:
-        if item.is_symlink() and not trust_links and not Path(item.path).resolve(strict=True).is_relative_to(real_root):
-            return name, ending, 0, 0, "a link that leads outside"
+        if item.is_symlink() and not trust_links:
+            target = Path(item.path).resolve(strict=True)
+            if not target.is_relative_to(real_root) and not _is_of_the_hub(target):
+                return name, ending, 0, 0, "a link that leads outside"
         status = item.stat()
     except (OSError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13
         return name, ending, 0, 0, "a link that leads nowhere"
@@ -73,33 +73,62 @@ def _linked(item: os.DirEntry[str], name: str, ending: str, real_root: Path, tru
     return name, ending, status.st_size, status.st_mtime_ns, None if status.st_size else EMPTY
 
 
+def _is_of_the_hub(target: Path) -> bool:
+    """Whether it lies in a cache of the hub's client, whose snapshots are made of links."""
+    return target.parent.name == "blobs" and (target.parent.parent / "snapshots").is_dir()
+
+
 def list_folder(root: Path, *, prefer_archives: bool = False, trust_links: bool = False) -> Iterator[Item]:
-    """All pictures below `root`; where there are none (or always, with `prefer_archives`) those of its archives."""
+    """All pictures below `root`; where there are none (or always, with `prefer_archives`) those of its archives.
+
+    Files that are none by their ending are looked into.
+    """
     packed: list[str] = []
     pictures: list[Entry] = []
     folder = str(root)
     for name, ending, size, time, reason in walk(root, trust_links=trust_links):
-        if reason:
-            yield Bad(name, reason)
-        elif ending in PICTURES:
-            pictures.append(Entry(name, partial(_read, folder, name), file_stamp(size, time)))
-        else:
+        if reason is None and ending not in archives.ENDINGS:
+            reason = judge(ending, partial(_head, folder, name))
+            if reason is None and name.lower().endswith(archives.UNREADABLE):
+                reason = "an archive of a kind that cannot be read in place: unpack it"
+        elif reason and ending and ending not in PICTURES | archives.ENDINGS:
+            continue
+        if reason is None and ending in archives.ENDINGS:
             packed.append(name)
-    if not packed or (pictures and not prefer_archives):
+        elif reason:
+            yield Bad(name, reason)
+        elif reason is not None:
+            pictures.append(Entry(name, partial(_read, folder, name), file_stamp(size, time)))
+    beside = bool(pictures) and not prefer_archives
+    if beside or not packed:
         yield from pictures
-        return
     for name in packed:
-        if archives.is_mere_table(root / name):
-            yield Bad(name, "a table without pictures")
-        else:
-            yield from (replace(item, name=f"{name}/{item.name}") for item in archives.list_archive(root / name))
+        if beside:
+            if Path(name).suffix.lower() != parquet.ENDING:  # which describes the pictures
+                yield Bad(name, "an archive beside pictures: name it to take what is in it")
+            continue
+        try:
+            if archives.is_mere_table(root / name):
+                yield Bad(name, "a table without pictures")
+            else:
+                items = archives.list_archive(root / name)
+                yield from (replace(item, name=f"{name}/{item.name}") for item in items)
+        except DataError as error:  # the others are read all the same
+            yield Bad(name, "; ".join(str(error).removeprefix(f"{printable(str(root / name))}: ").splitlines()))
+
+
+def _head(root: str, name: str) -> bytes:
+    """The first bytes of a file; none where they cannot be read."""
+    with suppress(OSError), _read(root, name) as file:
+        return file.read(HEAD)
+    return b""
 
 
 def folder_stamp(root: Path, *, trust_links: bool = False) -> str:
     """The stamp of a folder, in the order in which the system lists it: sorting would take longer than the listing."""
     digest = hashlib.blake2b(digest_size=16)
     files = walk(root, trust_links=trust_links)
-    lines = (f"{name}\0{size}\0{time}\0{reason}\0" for name, _, size, time, reason in files)
+    lines = (f"{name}\0{size}\0{time}\0{reason}\0" for name, ending, size, time, reason in files if ending not in NOTES)
     while block := "".join(islice(lines, 1024)):
         digest.update(block.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

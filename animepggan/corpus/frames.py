@@ -6,6 +6,7 @@ were taken, under which names and with which options, so that a second start doe
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import math
 import unicodedata
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from animepggan.bar import Bar, silent
+from animepggan.corpus.content import HEAD, format_of
+from animepggan.corpus.folders import walk
 from animepggan.corpus.job import Record, open_record
 from animepggan.corpus.names import printable
 from animepggan.corpus.scenes import Taken, pick_stills
@@ -128,15 +131,24 @@ def frames(
 
 
 def find_videos(paths: Iterable[Path]) -> list[Path]:
-    """The files that `paths` name; a folder stands for the videos directly in it, by name."""
+    """The files that `paths` name; a folder stands for the videos in it and below, by name."""
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            inside = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-            found += [entry for entry in inside if entry.suffix.lower() in ENDINGS and entry.is_file()]
-        else:
+        if not path.is_dir():
             found.append(path)
+            continue
+        inside = [path / name for name, ending, *_ in walk(path, trust_links=True) if ending]
+        found += sorted(file for file in inside if file.suffix.lower() in ENDINGS or _looks_like_one(file))
     return list(dict.fromkeys(found))
+
+
+def _looks_like_one(path: Path) -> bool:
+    """Whether a file is a video by its first bytes."""
+    with suppress(OSError):
+        if path.is_file():  # no pipe, which would be waited for
+            with path.open("rb") as file:
+                return (format_of(file.read(HEAD)) or ("", ""))[1] == "video"
+    return False
 
 
 def _begun(row: Mapping[str, Any], record: Record) -> dict[str, Any] | None:
@@ -178,9 +190,11 @@ def _take(
         with Video(path) as video:
             for _ in in_order(stills(video), _write, None, ahead=2):  # few at a time: frames are large
                 pass
-            taken.damaged, taken.problem = video.damaged, video.problem
+            taken.damaged, taken.problem, taken.note = video.damaged, video.problem, video.note
     except VideoError as error:
-        return Bad(str(path), str(error))
+        if not taken.stills or not any(folder.glob(f"{glob.escape(taken.name)}-*")):
+            return Bad(str(path), str(error))
+        taken.problem = str(error)
     if taken.seconds == 0 and not taken.stills:
         return Bad(str(path), taken.problem or f"no frame{' from --start on' * (wanted['start'] > 0)}")
     record.add({**row, "taken": asdict(taken)})

@@ -147,7 +147,7 @@ class Corpus:
             raise DataError(f"background {background!r} is not a color: write it as '#ffffff'") from error
         shape = Shape(resolution + random_shift, halved=not random_shift, background=(red, green, blue))
         pyramid = open_pyramid(source, shape, workers=workers, bar=bar, say=say)
-        bad, total = pyramid.bad_count, len(pyramid) + pyramid.bad_count
+        bad, total = len(pyramid.bad), len(pyramid) + len(pyramid.bad)
         if bad > max_bad * total:
             raise DataError(
                 f"{printable(source.spec)}: {bad} of {total} pictures are unusable, "

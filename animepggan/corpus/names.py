@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from typing import Any
 
 
@@ -10,6 +11,11 @@ def printable(text: str, limit: int = 160) -> str:
     """`text` on one line, with everything that is not printable escaped, cut after `limit` characters."""
     escaped = escape(text[: limit + 1])
     return escaped if len(escaped) <= limit else escaped[: limit - 3] + "..."
+
+
+def composed(name: str) -> str:
+    """The one spelling of a name in Unicode that is used in corpora (NFC)."""
+    return unicodedata.normalize("NFC", name)
 
 
 def escape(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Pictures in parquet tables, as the hub's viewer and its `datasets` library write them: a column of {bytes, path}.
+"""Pictures in parquet tables: a column of {bytes, path}, as the hub's `datasets` library writes it, or of mere bytes.
 
 Needs pyarrow (extra `parquet`), imported when the first table is opened. Rows are read in order, some at a time: of a
 table a thread holds a few rows and the page of the file that they are in, never the whole.
@@ -11,14 +11,16 @@ import json
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from animepggan.corpus.content import HEAD, format_of
 from animepggan.errors import DataError
 
 ENDING = ".parquet"
 _ROWS = 8  # read at once
+_LOOKED_AT = 16  # times so many, for a first picture
 _BUFFER = 1 << 20  # bytes of the file read at once
 
 _here = threading.local()
@@ -31,7 +33,7 @@ class Table:
     def __init__(self, path: Path) -> None:
         self.path = path
         with _open(path) as file:
-            self.column = _picture_column(file.schema_arrow)  # None: it has no pictures
+            self.column, self._field = _picture_column(file)  # None: it has no pictures
             groups = range(file.metadata.num_row_groups)
             counts = (int(file.metadata.row_group(group).num_rows) for group in groups)
             self._starts = [0, *accumulate(counts)]  # of the row groups, and the end
@@ -66,9 +68,9 @@ class Table:
     def _batches(self, group: int) -> Iterator[tuple[int, Any]]:
         """A few rows at a time, and the first one's number."""
         start = self._starts[group]
-        wanted = {"row_groups": [group], "columns": [f"{self.column}.bytes"]}
+        wanted = {"row_groups": [group], "columns": [f"{self.column}{self._field}"]}
         for batch in _open(self.path).iter_batches(batch_size=_ROWS, **wanted):
-            rows = batch.column(0).field("bytes")
+            rows = _values(batch, self._field)
             yield start, rows
             start += len(rows)
 
@@ -84,20 +86,40 @@ def _open(path: Path) -> Any:
     return pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
 
 
-def _picture_column(schema: Any) -> str | None:
-    """The name of the column with pictures: by its type and, where it is told, by what the type stands for."""
-    import pyarrow
+def _picture_column(file: Any) -> tuple[str | None, str]:
+    """The name of the column with pictures, and what of it they are: by its type and, where it is told, by what the
+    type stands for; of mere bytes, by what the first of them are.
+    """
+    from pyarrow import types
 
+    schema = file.schema_arrow
     kinds = _told_kinds(schema.metadata or {})
-    names = [
-        column.name
-        for column in schema
-        if pyarrow.types.is_struct(column.type)
-        and {"bytes", "path"} <= {part.name for part in column.type}
-        and column.type.field("bytes").type in (pyarrow.binary(), pyarrow.large_binary())
-        and kinds.get(column.name, "Image") == "Image"  # sound has the same type
-    ]
-    return "image" if "image" in names else names[0] if names else None
+
+    def is_bytes(kind: Any) -> bool:
+        return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+    found: dict[str, str] = {}
+    for column in schema:
+        nested = types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0
+        field = ".bytes" if nested else ""
+        told = nested and column.type.get_field_index("path") >= 0 and kinds.get(column.name, "Image") == "Image"
+        if not is_bytes(column.type.field("bytes").type if nested else column.type):
+            continue
+        if told or (column.name not in kinds and format_of(_first(file, column.name, field))):  # sound is told, too
+            found[column.name] = field
+    name = "image" if "image" in found else next(iter(found), None)
+    return name, found.get(name or "", "")
+
+
+def _first(file: Any, column: str, field: str) -> bytes:
+    """The beginning of the first value of a column that is one."""
+    batches = islice(file.iter_batches(batch_size=_ROWS, columns=[column + field]), _LOOKED_AT)
+    values = (value.as_py() for batch in batches for value in _values(batch, field))
+    return next((value[:HEAD] for value in values if value), b"")
+
+
+def _values(batch: Any, field: str) -> Any:
+    return batch.column(0).field(field[1:]) if field else batch.column(0)
 
 
 def _told_kinds(metadata: dict[bytes, bytes]) -> dict[str, str]:

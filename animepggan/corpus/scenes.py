@@ -43,6 +43,7 @@ class Taken:
     damaged: int = 0  # packets that could not be decoded
     seconds: float = 0.0  # read, up to the last frame
     problem: str | None = None  # why not all of it was read
+    note: str | None = None  # what is not sure of its pictures
     before: bool = False  # done by an earlier start
 
     @property

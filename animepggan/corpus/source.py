@@ -11,15 +11,16 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import BinaryIO
 
-from animepggan.corpus.names import printable
+from animepggan.corpus.names import composed, printable
 from animepggan.errors import DataError
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"})
 TAKES = (
     "--data takes a folder, a zip, a tar, a parquet, a corpus.jsonl, demo:general, demo:yui or hub:datasets/owner/name"
 )
@@ -28,7 +29,8 @@ READ_ERRORS = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 EMPTY = "empty (0 bytes)"
 """The reason for leaving out a file without bytes."""
 
-_ENDINGS = "jpg, png, webp, bmp, tiff, gif or avif"
+_ENDINGS = "jpg, png, webp, bmp, tiff, gif, avif, heic or jxl"
+_NAME_BYTES = 120  # of UTF-8, of a folder that is named after a corpus; file systems take 255, some 143
 _NAMED = 3  # bad pictures that an error names
 
 
@@ -78,7 +80,7 @@ class Source:
 
     @cached_property
     def _items(self) -> tuple[tuple[Entry, ...], tuple[Bad, ...]]:
-        items = sorted(self.find(), key=lambda item: item.name)
+        items = sorted(map(_composed, self.find()), key=lambda item: item.name)
         entries = [item for item in items if isinstance(item, Entry)]
         return tuple(_distinct(entries)), tuple(item for item in items if isinstance(item, Bad))
 
@@ -111,6 +113,11 @@ class Source:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+
+def _composed(item: Item) -> Item:
+    """With the one spelling of a name that descriptions have, too: macOS takes names apart, é into e and an accent."""
+    return item if item.name.isascii() else replace(item, name=composed(item.name))
 
 
 def _distinct(entries: list[Entry]) -> list[Entry]:
@@ -146,7 +153,20 @@ def set_stamp(facts: Iterable[tuple[object, ...]]) -> str:
 
 def short_name(name: str) -> str:
     """A run's folder is named after it: no character that a shell, a terminal or another system trips over."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"
+    short = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"
+    if len(short.encode("utf-8", "surrogatepass")) <= _NAME_BYTES:
+        return short
+    cut = short.encode("utf-8", "surrogatepass")[:_NAME_BYTES].decode("utf-8", "ignore")
+    return f"{cut}-{file_stamp(name):016x}"[:-8]  # what was cut may be all in which two names differ
+
+
+@contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """Say of data that the system does not let us read that it is so, and whose fault it is not."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{printable(str(path))}: {error.strerror or error}") from error
 
 
 def no_pictures(spec: str, left: Sequence[Bad]) -> DataError:

@@ -18,9 +18,10 @@ from typing import BinaryIO, Literal
 from animepggan import hub
 from animepggan.corpus import archives, description
 from animepggan.corpus.archives import archive_stamp, list_archive
+from animepggan.corpus.content import PICTURES
 from animepggan.corpus.folders import folder_stamp, list_file, list_folder, walk
-from animepggan.corpus.names import printable
-from animepggan.corpus.source import PICTURES, READ_ERRORS, TAKES, Bad, Entry, Item, Source, set_stamp, short_name
+from animepggan.corpus.names import composed, printable
+from animepggan.corpus.source import READ_ERRORS, TAKES, Bad, Entry, Item, Source, reading, set_stamp, short_name
 from animepggan.disk import sha256_of
 from animepggan.errors import DataError, HubError
 
@@ -61,7 +62,7 @@ def source_of(data: str | Path | Source) -> Source:
         return _folder(path, path.resolve().name, spec)
     if stat.S_ISREG(mode) and path.suffix.lower() in archives.ENDINGS:
         name, find, find_stamp = short_name(path.stem), partial(list_archive, path), partial(archive_stamp, path)
-        return Source(name, spec, None, spec, find, find_stamp)
+        return Source(name, spec, None, given, find, find_stamp)
     if stat.S_ISREG(mode) and path.suffix.lower() == ".jsonl":
         return _described(path, spec)
     if path.name.lower().endswith(archives.COMPRESSED_TARS):
@@ -70,7 +71,8 @@ def source_of(data: str | Path | Source) -> Source:
 
 
 def _folder(path: Path, name: str, spec: str) -> Source:
-    return Source(short_name(name), spec, None, spec, partial(list_folder, path), partial(folder_stamp, path))
+    base = os.path.expanduser(spec)  # noqa: PTH111 (as above)
+    return Source(short_name(name), spec, None, base, partial(list_folder, path), partial(folder_stamp, path))
 
 
 def _demo(spec: str) -> Source:
@@ -142,14 +144,15 @@ def _list_described(path: Path, pictures: Source) -> Iterator[Item]:
     entries = {entry.name: entry for entry in pictures.entries}
     skipped = {bad.name: bad for bad in pictures.skipped}
     for line, row in description.read_description(path):
+        name = composed(row.path)
         if not row.trained:
             why = f"its weight is {row.weight:g}" if row.status in description.TRAINED else row.status
             told = f" ({row.reason})" if row.reason else ""
             yield Bad(row.path, f"left out by {path.name}: {why}{told}", by_choice=True)
-        elif row.path in entries:
-            yield replace(entries[row.path], cluster=row.cluster, weight=row.weight)
-        elif row.path in skipped:
-            yield skipped[row.path]
+        elif name in entries:
+            yield replace(entries[name], cluster=row.cluster, weight=row.weight)
+        elif name in skipped:
+            yield skipped[name]
         else:  # counted among the bad ones: some may be gone, but a wrong folder must not go unnoticed
             reason = f"there is no such picture in {pictures.spec} ({path.name}, line {line})"
             yield Entry(row.path, partial(_absent, reason), 0, row.cluster, row.weight)
@@ -160,8 +163,6 @@ def _absent(reason: str) -> BinaryIO:
 
 
 def _described_stamp(path: Path, pictures: Source) -> str:
-    try:
+    with reading(path):
         digest = sha256_of(path)
-    except OSError as error:
-        raise DataError(f"{printable(str(path))}: {error.strerror or error}") from error
     return set_stamp([(digest, pictures.stamp)])

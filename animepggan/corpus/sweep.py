@@ -5,6 +5,7 @@ Threads, not processes: Pillow decodes and resizes without the interpreter's loc
 
 from __future__ import annotations
 
+import errno
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import chain
 from typing import BinaryIO, TypeVar
 
-from animepggan.corpus.decode import DecodeError
+from animepggan.corpus.headers import DecodeError
 from animepggan.corpus.source import READ_ERRORS, Bad, Entry
 from animepggan.corpus.worker import cores
 
@@ -78,5 +79,7 @@ def attempt(entry: Entry, look: Callable[[Entry, BinaryIO], Result]) -> Result |
     except DecodeError as error:
         return Bad(entry.name, str(error))
     except READ_ERRORS as error:
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):  # no fault of the picture
+            raise
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return Bad(entry.name, reason, passing=getattr(error, "errno", None) is not None)

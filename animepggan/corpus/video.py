@@ -6,8 +6,8 @@ take for an address, and only by demuxers of the list below: playlists, which na
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -33,6 +33,7 @@ _MAX_PIXELS = 85_000_000  # of a frame: more is refused before memory is taken; 
 _HEALING = 10.0  # seconds that frames are distrusted after damage, unless one comes that needs no other
 _BUFFER = 1 << 18  # bytes read at once
 _UNSPECIFIED, _BT709, _BT601 = 2, 1, 5  # matrices, as ITU-T H.273 numbers them
+_MATRICES = {0, 1, 2, 3, 4, 5, 6, 7, 9}  # that FFmpeg's scaler knows
 _PQ, _HLG, _SRGB = 16, 18, 13  # transfer functions, likewise
 
 
@@ -59,6 +60,7 @@ class Video:
     seconds: float | None  # how long it should be, as the file says it; None where it does not
     problem: str | None = None  # what kept `frames` from reading all of it, a few words
     damaged: int = 0  # packets that could not be decoded so far
+    note: str | None = None  # what its pictures are not sure of, a few words
 
     def __init__(self, path: Path) -> None:
         self._av = pyav()
@@ -131,6 +133,9 @@ class Video:
                 damaged, trusted_from = self.damaged, time + _HEALING
             elif frame.key_frame:
                 trusted_from = time
+            if frame.colorspace not in _MATRICES:
+                self.note = f"its colors are told by an unknown matrix ({frame.colorspace}), and taken as usual ones"
+                frame.colorspace = _UNSPECIFIED
             if time >= max(start, trusted_from):
                 yield time, frame
         # Sound often lasts a little longer than the pictures.
@@ -165,6 +170,11 @@ class Video:
                 return
             if packet is None:
                 return
+            if not packet.size and (packet.pts, packet.dts) != (
+                None,
+                None,
+            ):  # the last frame again
+                continue
             try:
                 frames = packet.decode()
             except MemoryError:
@@ -175,11 +185,24 @@ class Video:
             yield from frames
 
 
+@contextmanager
+def _converting() -> Iterator[None]:
+    """Say as a VideoError what FFmpeg has against turning a frame into a picture: the file's trouble, nobody else's."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except (pyav().FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise VideoError(f"its frames cannot be turned into pictures ({str(reason).lower()})") from error
+
+
 def thumbnail(frame: VideoFrame) -> NDArray[np.uint8]:
     """A frame reduced to `THUMBNAIL`, whatever its shape: [36, 64, 3], for comparisons only."""
     height, width = THUMBNAIL
     # One thread: the decoder has the others.
-    small = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA", threads=1)
+    with _converting():
+        small = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA", threads=1)
     return small.to_ndarray().astype(np.uint8, copy=False)
 
 
@@ -193,25 +216,41 @@ def picture(
     """
     from av.video.reformatter import Interpolation as flags  # noqa: N813
 
-    rotation = frame.rotation
+    turn = _turn(frame)
     if frame.interlaced_frame:
-        frame = _deinterlaced(before, frame, after)
+        with _converting():
+            frame = _deinterlaced(before, frame, after)
     height, width = frame.height, frame.width
     colors: dict[str, Any] = {}
     if frame.colorspace == _UNSPECIFIED:
         colors["src_colorspace"] = _BT709 if height >= 720 or width >= 1280 else _BT601
     if frame.color_trc in (_PQ, _HLG):
         colors |= {"dst_color_trc": _SRGB, "dst_color_primaries": _BT709}
-    stretched = frame.reformat(
-        width=max(width, round(width * aspect)),
-        height=max(height, round(height / aspect)),
-        format="rgb24",
-        interpolation=flags.LANCZOS | flags.FULL_CHR_H_INT | flags.FULL_CHR_H_INP | flags.ACCURATE_RND,
-        threads=1,
-        **colors,
-    )
-    # The angle is counterclockwise, as numpy's.
-    return np.ascontiguousarray(np.rot90(stretched.to_ndarray(), round(rotation / 90)).astype(np.uint8, copy=False))
+    with _converting():
+        stretched = frame.reformat(
+            width=max(width, round(width * aspect)),
+            height=max(height, round(height / aspect)),
+            format="rgb24",
+            interpolation=flags.LANCZOS | flags.FULL_CHR_H_INT | flags.FULL_CHR_H_INP | flags.ACCURATE_RND,
+            threads=1,
+            **colors,
+        )
+    return np.ascontiguousarray(turn(stretched.to_ndarray().astype(np.uint8, copy=False)))
+
+
+def _turn(frame: VideoFrame) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+    """How the pixels of a frame are turned and mirrored to be shown: the nearest of eight ways to what the file says.
+
+    Its matrix maps x and y of a pixel to `a * x + c * y` and `b * x + d * y` on the screen (ISO/IEC 14496-12, 6.2.2).
+    """
+    told: Any = frame.side_data
+    matrices = [data for data in told if data.type.name == "DISPLAYMATRIX"]
+    if not matrices:
+        return lambda pixels: pixels
+    a, b, _, c, d = np.frombuffer(memoryview(matrices[0]), np.int32)[:5].tolist()
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return lambda pixels: pixels[:: 1 if d >= 0 else -1, :: 1 if a >= 0 else -1]
+    return lambda pixels: pixels.transpose(1, 0, 2)[:: 1 if b >= 0 else -1, :: 1 if c >= 0 else -1]
 
 
 def _deinterlaced(before: VideoFrame | None, frame: VideoFrame, after: VideoFrame | None) -> VideoFrame:

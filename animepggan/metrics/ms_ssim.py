@@ -13,7 +13,7 @@ from torch.nn import functional
 from animepggan.streams import stream
 
 PAIRS = 2000
-WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, section 3.2; the finest scale first
+_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, section 3.2; the finest scale first
 WINDOW, DEVIATION = 11, 1.5  # pixels
 _CHUNK = 64  # pairs
 
@@ -47,8 +47,8 @@ def _similarity(first: Tensor, second: Tensor) -> Tensor:
 
     Structure that is opposed on some scale (a negative mean) counts as none.
     """
-    scales = min(len(WEIGHTS), int(math.log2(first.shape[-1])))
-    weights = torch.tensor(WEIGHTS[:scales]) / sum(WEIGHTS[:scales])
+    scales = min(len(_WEIGHTS), int(math.log2(first.shape[-1])))
+    weights = torch.tensor(_WEIGHTS[:scales]) / sum(_WEIGHTS[:scales])
     product = torch.ones(first.shape[:2])
     for scale, weight in enumerate(weights.tolist()):
         luminance, structure = _terms(first, second)

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-SIDE = 64  # pixels
-SHIFT = 2  # pixels of SIDE that a copy may be moved by, along each axis
+_SIDE = 64  # pixels
+_SHIFT = 2  # pixels of _SIDE that a copy may be moved by, along each axis
 STAY = 0.05  # by how much moving has to fit better than not moving: the fainter half of a blend fits badly anywhere
-CROP = SIDE - 2 * SHIFT
-SHORTLIST = 16  # pictures that are looked at closely, chosen at SIDE / 4: the nearest to a query,
+CROP = _SIDE - 2 * _SHIFT
+SHORTLIST = 16  # pictures that are looked at closely, chosen at _SIDE / 4: the nearest to a query,
 LEADS, PARTNERS = 4, 4  # and for each of the first LEADS the PARTNERS nearest to what it leaves unexplained
-_BLUR = 1.0  # deviation in pixels of SIDE: a shift by half a pixel, ringing and slight blur stay small
+_BLUR = 1.0  # deviation in pixels of _SIDE: a shift by half a pixel, ringing and slight blur stay small
 _CHUNK = 256  # pictures
 _BLOCK = 8  # queries whose shortlists are held at once: of more, memory is asked for and returned all the time
 
@@ -42,12 +42,11 @@ class Matches:
 
 def memorization_thumbnails(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pictures [n, h, w, 3] of any side as they are compared: uint8 [n, 64, 64, 3]."""
-    reduced = np.empty((len(pictures), SIDE, SIDE, 3), np.uint8)
-    for start in range(0, len(pictures), _CHUNK):
-        part = slice(start, start + _CHUNK)
+    reduced = np.empty((len(pictures), _SIDE, _SIDE, 3), np.uint8)
+    for part in chunks(len(pictures)):
         values = torch.from_numpy(np.array(pictures[part])).permute(0, 3, 1, 2).float()
-        if values.shape[-2:] != (SIDE, SIDE):
-            values = functional.interpolate(values, (SIDE, SIDE), mode="bicubic", antialias=True)
+        if values.shape[-2:] != (_SIDE, _SIDE):
+            values = functional.interpolate(values, (_SIDE, _SIDE), mode="bicubic", antialias=True)
         values = _blurred(values).round().clamp(0, 255).to(torch.uint8)
         reduced[part] = values.permute(0, 2, 3, 1).numpy()
     return reduced
@@ -68,11 +67,11 @@ class NearestIndex:
         if not len(thumbs):
             raise ValueError("an index of no pictures")
         self.thumbs = thumbs
-        chunks = list(_chunks(len(thumbs)))
-        total = sum(torch.from_numpy(thumbs[part]).sum(dim=0, dtype=torch.int64) for part in chunks)
-        assert isinstance(total, Tensor)
+        total = torch.zeros(thumbs.shape[1:], dtype=torch.int64)
+        for part in chunks(len(thumbs)):
+            total += torch.from_numpy(thumbs[part]).sum(dim=0, dtype=torch.int64)
         self.mean = (total / len(thumbs)).float()  # [64, 64, 3]
-        self._coarse = torch.cat([self._directions(thumbs[part]) for part in chunks])
+        self._coarse = torch.cat([self._directions(thumbs[part]) for part in chunks(len(thumbs))])
 
     def __len__(self) -> int:
         return len(self.thumbs)
@@ -87,7 +86,7 @@ class NearestIndex:
         those of one number are not compared (a picture with itself, a member with its cluster).
         """
         found = []
-        for part in _chunks(len(thumbs)):
+        for part in chunks(len(thumbs)):
             apart = None
             if groups is not None:
                 apart = torch.from_numpy(groups[0][part])[:, None] == torch.from_numpy(groups[1])
@@ -129,23 +128,23 @@ class NearestIndex:
         What is `hidden` [b, k] counts as unlike. The fields of Matches.
         """
         count, k = chosen.shape
-        steps = 2 * SHIFT + 1
+        steps = 2 * _SHIFT + 1
         asked = torch.from_numpy(queries).float() - self.mean
         others = torch.from_numpy(self.thumbs[chosen.numpy()]).float()  # [b, k, 64, 64, 3]
         # Moving the query against the middle of the others is a product; moving the others is one for each of them.
         moved = asked.unfold(1, CROP, 1).unfold(2, CROP, 1)  # [b, steps, steps, 3, CROP, CROP]
         moved = moved.permute(0, 1, 2, 4, 5, 3).reshape(count, steps * steps, -1)
-        middle = (others - self.mean)[:, :, SHIFT:-SHIFT, SHIFT:-SHIFT].reshape(count, k, -1)
+        middle = (others - self.mean)[:, :, _SHIFT:-_SHIFT, _SHIFT:-_SHIFT].reshape(count, k, -1)
         fits = functional.normalize(moved, dim=2) @ functional.normalize(middle, dim=2).transpose(1, 2)
         fits[:, steps * steps // 2] += STAY
         best = fits.argmax(dim=1)  # [b, k]
-        mean = self.mean[SHIFT:-SHIFT, SHIFT:-SHIFT]
+        mean = self.mean[_SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
         aligned = torch.empty(count, k, CROP * CROP * 3)
         for step in np.unique(best.numpy()).tolist():
-            down, right = 2 * SHIFT - step // steps, 2 * SHIFT - step % steps
+            down, right = 2 * _SHIFT - step // steps, 2 * _SHIFT - step % steps
             here = best == step
             aligned[here] = (others[here][:, down : down + CROP, right : right + CROP] - mean).flatten(1)
-        target = asked[:, SHIFT:-SHIFT, SHIFT:-SHIFT].reshape(count, -1, 1)
+        target = asked[:, _SHIFT:-_SHIFT, _SHIFT:-_SHIFT].reshape(count, -1, 1)
         gram = (aligned @ aligned.transpose(1, 2)).double()
         along = (aligned @ target).double()[:, :, 0]
         length = target.double().square().sum(dim=(1, 2)).clamp_min(1e-9)  # squared
@@ -192,5 +191,6 @@ def _matches(
     return neighbors.numpy(), distance(single), pair.numpy(), share.numpy(), blended
 
 
-def _chunks(count: int) -> Iterator[slice]:
-    return (slice(start, start + _CHUNK) for start in range(0, count, _CHUNK))
+def chunks(count: int) -> Iterator[slice]:
+    """So many places, some at a time."""
+    return (slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK))

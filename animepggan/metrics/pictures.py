@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +20,9 @@ from animepggan.corpus.likeness import clusters_in, remembered
 from animepggan.corpus.pyramid import halve
 from animepggan.corpus.spec import Source
 from animepggan.metrics.embeddings import Embeddings
-from animepggan.metrics.nearest import memorization_thumbnails
+from animepggan.metrics.nearest import chunks, memorization_thumbnails
 
 IN_MEMORY = 1 << 30  # bytes
-_CHUNK = 256  # pictures
 
 
 class Embedder(Protocol):
@@ -42,7 +41,7 @@ def embed(
 ) -> Embeddings:
     """The embeddings of `count` pictures that are read some at a time: float32 [count, dimension]."""
     parts = []
-    for part in _chunks(count):
+    for part in chunks(count):
         parts.append(embedder.embed(pictures(part), batch_size=batch_size))
         bar("embed", part.stop, count)
     return np.concatenate(parts)
@@ -113,7 +112,7 @@ class RealPictures:
     def thumbs(self) -> NDArray[np.uint8]:
         """All pictures as `nearest` compares them: uint8 [n, 64, 64, 3]."""
         parts = []
-        for part in _chunks(len(self)):
+        for part in chunks(len(self)):
             parts.append(memorization_thumbnails(self.pictures(np.arange(part.start, part.stop))))
             self.bar("look through", part.stop, len(self))
         return np.concatenate(parts)
@@ -126,7 +125,7 @@ class RealPictures:
     def embeddings(self, indices: NDArray[np.int64], embedder: Embedder, batch_size: int) -> Embeddings:
         """float32 [n, dimension], from the cache where they are."""
         digest = hashlib.sha256(f"{embedder.label}\n{self.resolution}\n".encode())
-        for part in _chunks(len(indices)):
+        for part in chunks(len(indices)):
             digest.update(self.pictures(indices[part]).data)
         return remembered(
             self.cache,
@@ -134,7 +133,3 @@ class RealPictures:
             digest.hexdigest(),
             lambda: embed(lambda part: self.pictures(indices[part]), len(indices), embedder, batch_size, self.bar),
         )
-
-
-def _chunks(count: int) -> Iterator[slice]:
-    return (slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK))

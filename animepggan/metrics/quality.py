@@ -37,15 +37,16 @@ from animepggan.metrics.memorization import CALIBRATION, Memorization, TrainingP
 from animepggan.metrics.ms_ssim import ms_ssim
 from animepggan.metrics.nearest import NearestIndex, memorization_thumbnails
 from animepggan.metrics.pictures import Embedder, RealPictures, embed
-from animepggan.metrics.sliced_wasserstein import CHUNK, LOWEST, Clouds, cloud_distances, clouds
+from animepggan.metrics.sliced_wasserstein import LOWEST, Clouds, clouds, repeated_distances
 from animepggan.metrics.split import held_out, one_of_each
 
 MOST = 10_000
 """Reference pictures that are embedded, unless more samples are measured."""
-FEW = 50
+_FEW = 50
 """Pictures below which the numbers say little."""
 LARGEST_SWD = 2048  # pictures a set
 SWD_BYTES = 1 << 30  # and of pixels
+_CHUNK = 64  # pictures that are worked on at once
 CLOSEST = 4  # training pictures among which that is looked for which a reference picture is a near copy of
 OF_EMBEDDINGS = ("kid", "kid_std", "frechet", "precision", "recall", "density", "coverage", "cluster_diversity")
 
@@ -63,6 +64,7 @@ class Measures:
     coverage: float | None
     cluster_diversity: float | None  # 1 is the reference's own
     swd: dict[str, float]  # times 1000, by the resolution of the level
+    swd_std: float | None  # of the levels' mean, from one set of directions to another
     ms_ssim: float | None  # 0 to 1; 1: all pictures are the same
     ms_ssim_reference: float | None
     copied_share: float | None  # 0 to 1
@@ -154,8 +156,8 @@ def make_reference(
     order = order[:most]
     if len(order) < 2:
         raise DataError(f"{printable(spec)}: {len(order)} picture is left of it: too few to measure against")
-    if len(order) < FEW:
-        notes.append(f"the reference has {len(order)} pictures: below {FEW} the numbers say little")
+    if len(order) < _FEW:
+        notes.append(f"the reference has {len(order)} pictures: below {_FEW} the numbers say little")
     kept = min(len(order), LARGEST_SWD, max(2, SWD_BYTES // (3 * real.resolution**2)))
     name = f"{spec}: {len(order)} pictures, one a cluster"
     if out is not None:
@@ -196,8 +198,8 @@ def _against_new(
             "copies or near copies of training pictures"
         )
     training = TrainingPictures(index, trained, indices, new, left_out=True)
-    if training.count < FEW:
-        notes.append(f"copies are told by {training.count} new pictures: below {FEW} the shares are rough")
+    if training.count < _FEW:
+        notes.append(f"copies are told by {training.count} new pictures: below {_FEW} the shares are rough")
     return training, left
 
 
@@ -209,8 +211,8 @@ def _against_itself(
     asked = one_of_each(clusters, [trained.names[place] for place in indices], seed)[:CALIBRATION]
     new = index.find(index.thumbs[asked], groups=(clusters[asked], clusters))
     training = TrainingPictures(index, trained, indices, new, left_out=False)
-    if training.count < FEW:
-        notes.append(f"copies are told by {training.count} clusters: below {FEW} the shares are rough")
+    if training.count < _FEW:
+        notes.append(f"copies are told by {training.count} clusters: below {_FEW} the shares are rough")
     return training
 
 
@@ -219,8 +221,8 @@ def _near_copies(
 ) -> NDArray[np.bool_]:
     """Which of the pictures `order` [n] of `real` are copies or near copies of training pictures, `nearest` [n, k]."""
     found = np.empty(len(order), np.bool_)
-    for start in range(0, len(order), CHUNK):
-        part = slice(start, start + CHUNK)
+    for start in range(0, len(order), _CHUNK):
+        part = slice(start, start + _CHUNK)
         count, k = nearest[part].shape
         both = [real.pictures(order[part]), trained.pictures(nearest[part].ravel())]
         pairs = np.stack([np.repeat(np.arange(count), k), count + np.arange(count * k)], axis=1)
@@ -244,8 +246,8 @@ def measure(
     if not count or pictures.shape[1:] != reference.pictures.shape[1:] or pictures.dtype != np.uint8:
         raise ValueError(f"uint8 pictures of {reference.resolution} px wanted, not {pictures.dtype} {pictures.shape}")
     notes = list(reference.notes)
-    if count < FEW:
-        notes.append(f"{count} pictures: below {FEW} the numbers say little")
+    if count < _FEW:
+        notes.append(f"{count} pictures: below {_FEW} the numbers say little")
     measures: dict[str, float | None] = dict.fromkeys(OF_EMBEDDINGS)
     # Any part of a set has to be as good a sample as any other.
     order = np.random.default_rng(seed).permutation(count)
@@ -257,16 +259,17 @@ def measure(
             measures = _of_embeddings(found, reference.embeddings, seed, notes)
     few = min(count, len(reference.pictures))
     part = pictures[np.sort(order[:few])]
-    swd: dict[int, float] = {}
+    swd: dict[int, list[float]] = {}
     if side >= LOWEST and side & (side - 1) == 0:
         bar("patches", 0, 1)
-        swd = cloud_distances(_clouds(part, 0, seed), reference.clouds(few, seed), seed=seed)
+        swd = repeated_distances(_clouds(part, 0, seed), reference.clouds(few, seed), seed=seed)
     bar("memorization", 0, 1)
     training = reference.training
     memorization = training.judge(memorization_thumbnails(pictures)) if training else None
     return Measures(
         **measures,
-        swd={str(resolution): distance for resolution, distance in swd.items()},
+        swd={str(resolution): float(np.mean(each)) for resolution, each in swd.items()},
+        swd_std=float(np.mean(list(swd.values()), axis=0).std()) if swd else None,
         ms_ssim=ms_ssim(part, seed=seed) if few > 1 and reference.ms_ssim is not None else None,
         ms_ssim_reference=reference.ms_ssim,
         copied_share=float(memorization.copied.mean()) if memorization else None,
@@ -304,8 +307,8 @@ def _of_embeddings(found: Embeddings, real: Embeddings, seed: int, notes: list[s
 
 def _clouds(pictures: NDArray[np.uint8], which: int, seed: int) -> Clouds:
     def chunks() -> Iterator[Tensor]:
-        for start in range(0, len(pictures), CHUNK):
-            values = torch.from_numpy(np.array(pictures[start : start + CHUNK]))
+        for start in range(0, len(pictures), _CHUNK):
+            values = torch.from_numpy(np.array(pictures[start : start + _CHUNK]))
             yield values.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
     return clouds(chunks(), len(pictures), pictures.shape[1], which=which, seed=seed)

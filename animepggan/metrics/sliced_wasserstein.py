@@ -22,7 +22,7 @@ PATCHES = 128  # a picture
 DIRECTIONS = 128
 REPEATS = 4
 SCALE = 1000.0
-CHUNK = 64  # pictures whose pyramids are held at once
+_CHUNK = 64  # pictures whose pyramids are held at once
 
 
 def _blurred(pictures: Tensor) -> Tensor:
@@ -85,17 +85,22 @@ def _normalized(patches: Tensor) -> Tensor:
 
 def cloud_distances(first: Clouds, second: Clouds, *, seed: int = 0) -> dict[int, float]:
     """The distance, times 1000, of two sets of as many pictures at each level, by its resolution."""
-    found: dict[int, float] = {}
+    return {level: sum(each) / REPEATS for level, each in repeated_distances(first, second, seed=seed).items()}
+
+
+def repeated_distances(first: Clouds, second: Clouds, *, seed: int = 0) -> dict[int, list[float]]:
+    """The same along each of REPEATS sets of directions."""
+    found: dict[int, list[float]] = {}
     for resolution in first:
         generator = stream("swd/directions", seed, resolution)
-        total = 0.0
+        found[resolution] = []
         for _ in range(REPEATS):
             directions = torch.randn(first[resolution].shape[1], DIRECTIONS, generator=generator)
             directions = functional.normalize(directions, dim=0)
             # numpy sorts with the processor's vectors, torch does not.
             projected = [np.sort((directions.T @ sets[resolution].T).numpy(), axis=1) for sets in (first, second)]
-            total += float(np.abs(projected[0] - projected[1]).mean(dtype=np.float64))
-        found[resolution] = SCALE * total / REPEATS
+            apart = float(np.abs(projected[0] - projected[1]).mean(dtype=np.float64))
+            found[resolution].append(SCALE * apart)
     return found
 
 
@@ -111,7 +116,7 @@ def sliced_wasserstein(first: Tensor, second: Tensor, *, seed: int = 0) -> dict[
             f"two sets of one shape from {LOWEST} px on, not {tuple(first.shape)} and {tuple(second.shape)}"
         )
     sets = [
-        clouds(torch.split(pictures, CHUNK), len(pictures), side, which=which, seed=seed)
+        clouds(torch.split(pictures, _CHUNK), len(pictures), side, which=which, seed=seed)
         for which, pictures in enumerate((first, second))
     ]
     return cloud_distances(*sets, seed=seed)

@@ -15,7 +15,7 @@ from animepggan.corpus import Corpus
 from animepggan.corpus.names import printable
 from animepggan.errors import DataError
 
-MOST = 1000
+_MOST = 500
 """Clusters that are held out, however many there are: more make no measure better."""
 
 
@@ -34,9 +34,9 @@ class Split:
 
 
 def split(corpus: Corpus, clusters: NDArray[np.int64], share: float, seed: int) -> Split:
-    """Hold out about a share (0 to 1) of the clusters, MOST at most; which ones, and DataError, as by `held_out`."""
+    """Hold out about a share (0 to 1) of the clusters, _MOST at most; which ones, and DataError, as by `held_out`."""
     try:
-        out = held_out(clusters, corpus.names, share, seed, most=MOST)
+        out = held_out(clusters, corpus.names, share, seed, most=_MOST)
     except DataError as error:
         raise DataError(
             f"{printable(corpus.spec)}: {str(error).splitlines()[0]}\n"

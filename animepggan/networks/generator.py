@@ -133,10 +133,6 @@ class Generator(nn.Module):
         features: Tensor = self.blocks["4"].first(latents)  # type: ignore[operator]
         return features
 
-    def from_first(self, features: Tensor, alpha: float = 1.0) -> Tensor:
-        """The pictures that continue from `first_features`: [n, c, 4, 4] -> [n, 3, r, r]."""
-        return self.from_block(4, self.up_to(4, features), alpha)
-
     def up_to(self, side: int, features: Tensor) -> Tensor:
         """The output of the block at `side`, from `first_features`: [n, c, 4, 4] -> [n, c', side, side]."""
         features = self.blocks["4"].second(features)  # type: ignore[operator]
@@ -162,4 +158,4 @@ class Generator(nn.Module):
 
         `alpha` is the weight of the last resolution's output; the rest is the one before, upsampled (figure 2).
         """
-        return self.from_first(self.first_features(latents), alpha)
+        return self.from_block(4, self.up_to(4, self.first_features(latents)), alpha)

@@ -35,11 +35,11 @@ def activate(features: Tensor) -> Tensor:
     return functional.leaky_relu(features, NEGATIVE_SLOPE)
 
 
-def pixel_norm(features: Tensor, eps: float = 1e-8) -> Tensor:
+def pixel_norm(features: Tensor) -> Tensor:
     """Divide each pixel by the root mean square over its channels, dimension 1 (section 4.2)."""
     # vector_norm reduces a channels-last tensor many times faster than square().mean(1).
     mean_square = torch.linalg.vector_norm(features, dim=1, keepdim=True).square() / features.shape[1]
-    return features * torch.rsqrt(mean_square + eps)
+    return features * torch.rsqrt(mean_square + EPS)
 
 
 def finish_(features: Tensor, norm: Norm) -> Tensor | None:
@@ -193,6 +193,6 @@ class MinibatchStatistic(nn.Module):
         groups = features.reshape(n // group_size, group_size, channels, height, width)
         spread = (groups - groups.mean(dim=1, keepdim=True)).square().mean(dim=1)
         if self.statistic == "stddev":
-            spread = torch.sqrt(spread + 1e-8)
+            spread = torch.sqrt(spread + EPS)
         channel = spread.mean(dim=(1, 2, 3)).repeat_interleave(group_size)
         return torch.cat([features, channel[:, None, None, None].expand(n, 1, height, width)], dim=1)

@@ -141,11 +141,14 @@ class NetworkOptions(_Strict):
 class ScheduleOptions(_Strict):
     """How long each stage lasts and what holds in it; kimg are thousands of real images shown."""
 
-    fade_kimg: OneOrByResolution[Kimg] = key(800.0, "length of the fade-in, kimg; the first stage has none")
+    fade_kimg: OneOrByResolution[Kimg] = key(
+        800.0, "length of the fade-in, kimg; the first stage has none; with extend as long as stabilize_kimg by default"
+    )
     stabilize_kimg: OneOrByResolution[Kimg] = key(800.0, "length of the stabilize phase, kimg")
     batch_size: OneOrByResolution[Images] = key(16, "real images a step")
     learning_rate: OneOrByResolution[Rate] = key(0.001, "Adam's learning rate, both networks")
     ramp_kimg: float = key(0.0, "the learning rate rises linearly from 0 over the run's first so many kimg", ge=0)
+    decay_kimg: float = key(0.0, "the learning rate falls linearly to 0 over the run's last so many kimg", ge=0)
     n_critic: int = key(1, "discriminator steps a generator step", ge=1)
 
 
@@ -214,7 +217,7 @@ class MeasureOptions(_Strict):
     count: int = key(500, "pictures that are drawn and measured", ge=4)
     hold_out: float = key(
         0.1,
-        "share of the clusters, 1000 at most, that is not trained on where anything is measured against it",
+        "share of the clusters, 500 at most, that is not trained on where anything is measured against it",
         gt=0,
         lt=1,
     )
@@ -254,6 +257,9 @@ class Recipe(_Strict):
     extend: SideOrOff = key(0, "fine-tuning: grow the base to this resolution, which the run then has; 0 is off")
     extend_data: Text | None = key(None, "extend: the base's corpus, shown among the pictures while a stage fades in")
     extend_share: float = key(0.5, "extend: the share of pictures from extend_data", ge=0, le=1)
+    returns: int = key(
+        0, "how often a run that goes wrong goes back to its last good checkpoint, at half the rate; 0: it warns", ge=0
+    )
     network: NetworkOptions = Field(default_factory=NetworkOptions, description="both networks")
     schedule: ScheduleOptions = Field(default_factory=ScheduleOptions, description="stages, batches, learning rates")
     optimizer: OptimizerOptions = Field(default_factory=OptimizerOptions, description="Adam")

@@ -15,7 +15,7 @@ from pathlib import Path
 from animepggan.errors import RecipeError
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARE = Path("share/animepggan/recipes")  # `pip install --target` puts it beside the package but lists it elsewhere
+_SHARE = Path("share/animepggan/recipes")  # `pip install --target` puts it beside the package but lists it elsewhere
 MAX_BYTES = 256 * 1024
 
 
@@ -35,7 +35,7 @@ def shipped() -> list[Path]:
 
 
 def _shipped() -> list[Path]:
-    return sorted(_in_checkout() or _in_distribution() or (ROOT / SHARE).glob("*.yaml"), key=lambda path: path.stem)
+    return sorted(_in_checkout() or _in_distribution() or (ROOT / _SHARE).glob("*.yaml"), key=lambda path: path.stem)
 
 
 def _in_checkout() -> list[Path]:
@@ -50,7 +50,7 @@ def _in_distribution() -> list[Path]:
         files = metadata.files("animepggan") or []
     except metadata.PackageNotFoundError:
         return []
-    paths = [Path(str(file.locate())) for file in files if file.match(f"{SHARE}/*.yaml")]
+    paths = [Path(str(file.locate())) for file in files if file.match(f"{_SHARE}/*.yaml")]
     return [path.resolve() for path in paths if path.is_file()]
 
 
@@ -61,6 +61,10 @@ def find_recipe(name_or_path: str | Path) -> RecipeFile:
     """
     text = str(name_or_path)
     path = Path(text)
+    if text.startswith("~"):
+        from animepggan.disk import expanded  # which needs more than `recipes list` may
+
+        path = expanded(text)
     names = {file.stem: file for file in _shipped()}
     if text in names:
         return RecipeFile(names[text], fell_back=False)

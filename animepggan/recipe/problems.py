@@ -85,14 +85,14 @@ def _unknown_key(path: KeyPath, value: object) -> str:
     while isinstance(value, Mapping) and len(value) == 1:  # `--set netwrok.fmap_base=64`: the rest of the key helps
         ((inner, value),) = value.items()
         path = (*path, str(inner))
-    near = near or _nearest(".".join(path))
+    near = near or nearest_key(".".join(path))
     if near:
         return f"unknown key; did you mean {near}?"
     section = path[0] if path[0] in SECTIONS else ""
     return f"unknown key; {section or 'a recipe'} has {', '.join(_children((section,) if section else ()))}"
 
 
-def _nearest(key: str) -> str | None:
+def nearest_key(key: str) -> str | None:
     """The valid key that `key` was most likely meant to be: the same name elsewhere, else the nearest spelling."""
     name = key.rpartition(".")[2].lower().replace("-", "_")
     known = [*LEAVES, *SECTIONS]

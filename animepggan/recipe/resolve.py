@@ -17,12 +17,13 @@ from animepggan.recipe.keys import BY_RESOLUTION, LAYER, LEAVES, Recipe, contrad
 from animepggan.recipe.problems import problems_in, short, shown
 
 NEVER_INHERITED = frozenset(
-    {"name", "data", "seed", "base", "max_bad"}
+    {"name", "data", "seed", "base", "max_bad", "returns"}
     | {"augment", "apa", "lecam", "freeze_discriminator", "l2sp", "miner", "extend", "extend_data", "extend_share"}
-    | {"schedule.fade_kimg", "schedule.stabilize_kimg", "schedule.ramp_kimg"}
+    | {"schedule.fade_kimg", "schedule.stabilize_kimg", "schedule.ramp_kimg", "schedule.decay_kimg"}
     | {key for key in LEAVES if key.startswith(("augmentation.", "checkpoints.", "previews.", "measures.", "log."))}
 )
 """What belongs to a run and not to its model: fine-tuning does not take these from the base."""
+FADE, STABILIZE = "schedule.fade_kimg", "schedule.stabilize_kimg"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,12 @@ class Resolved:
         """With a preset laid between recipe and base: `values` by dotted keys, of the origin "preset `name`"."""
         assert not problems_in(nest(values)), "a preset is ours"
         return self._over(f"preset {name}", values)
+
+    def revalued(self, key: str, value: object) -> Resolved:
+        """With another value of a dotted key, from where the one before came."""
+        origin = self.origins[key]
+        layer = {**self._layers.get(origin, {}), key: _Value(value, self.file)}
+        return _resolve(self.file, {**self._layers, origin: layer}, self._entries)
 
     def _over(self, origin: str, values: Mapping[str, object]) -> Resolved:
         """With one more layer; the base's is always the last."""
@@ -131,6 +138,8 @@ def _resolve(file: str, layers: Given, entries: Given) -> Resolved:
             places[key] = list(entries[key].values())[-1].place
     if values.get("extend") and origins["resolution"] in ("default", "base"):
         values["resolution"], origins["resolution"] = values["extend"], origins["extend"]
+    if values.get("extend") and origins[FADE] == "default":  # the default is made for pretraining
+        values[FADE], origins[FADE] = values.get(STABILIZE, LEAVES[STABILIZE].default), origins[STABILIZE]
     recipe = Recipe.model_validate(nest(values), context=LAYER)
     if conflicts := contradictions(recipe):
         raise RecipeError("\n".join(_line(places.get(key, file), key, message) for key, message in conflicts))

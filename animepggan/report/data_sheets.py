@@ -79,7 +79,7 @@ def write_curation(path: Path, curation: Curation, workers: int | None = None) -
     clusters = [some[:CURATED_MEMBERS] for some in members[:CURATED_CLUSTERS] if len(some) > 1]
     suspects = curation.suspects[:CURATED_SUSPECTS]
     pictures = thumbnails_at(curation.entries, chain(*clusters, suspects), workers)
-    out = set(curation.strangers)
+    out = {place for place, row in enumerate(curation.rows()) if row.status == "stranger"}
 
     def tiles(places: Sequence[int], numbers: Mapping[int, float], form: str) -> list[Tile]:
         return [
@@ -114,5 +114,5 @@ def write_curation(path: Path, curation: Curation, workers: int | None = None) -
 
     title = f"{curation.source.name}: {len(curation.entries):,} pictures, {len(members):,} clusters"
     looked = f"Seen with {curation.backbone}" if curation.backbone else "Strangers were not looked for"
-    note = f"{looked}. Nothing was deleted; corpus.jsonl may be edited by hand."
+    note = f"{looked}. Nothing was deleted; `animepggan data review` corrects it by clicking."
     write_sheet(path, title, note, sections())

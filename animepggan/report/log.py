@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 
-from animepggan.disk import write_text
+from animepggan.disk import sync, write_text
 from animepggan.errors import RecipeError
 from animepggan.training import Progress
 from animepggan.training.estimate import peak_memory
+
+log = logging.getLogger(__name__)
 
 MEANS = ("loss_discriminator", "loss_generator", "wasserstein", "gradient_penalty", "drift")
 
@@ -40,10 +43,11 @@ class Log:
     def __init__(self, folder: Path, images_seen: int, *, tensorboard: bool) -> None:
         path = folder / "log.jsonl"
         write_text(path, "".join(json.dumps(record) + "\n" for record in read_log(folder, images_seen)))
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)
+        self._torn = False
         self._writer = _tensorboard_writer(folder, images_seen) if tensorboard else None
         self._steps: list[Progress] = []
-        self._seconds = 0.0
+        self._seconds: list[float] = []  # of these steps
         self.resume_clock()
 
     def resume_clock(self) -> None:
@@ -52,8 +56,13 @@ class Log:
 
     def add(self, progress: Progress) -> None:
         """Take a step in, and stop the clock."""
-        self._seconds += time.perf_counter() - self._since
+        self._seconds.append(time.perf_counter() - self._since)
         self._steps.append(progress)
+
+    @property
+    def seconds_per_image(self) -> float:
+        """Of a usual step since the last line: the first ones of a process are slower."""
+        return median(self._seconds) / self._steps[-1].moment.batch_size
 
     def line(self, more: Mapping[str, Any]) -> dict[str, Any]:
         """The line of the steps since the last, with `more` in it; `memory_mb` is the most memory held so far, on a GPU
@@ -61,7 +70,7 @@ class Log:
         """
         steps = self._steps
         progress, moment = steps[-1], steps[-1].moment
-        self._steps, seconds, self._seconds = [], self._seconds, 0.0
+        self._steps, seconds, self._seconds = [], sum(self._seconds), []
         on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         return {
             "images_seen": progress.images_seen,
@@ -77,10 +86,17 @@ class Log:
         }
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append a line; it is on the disk when this returns, since a checkpoint that follows may rely on it."""
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Append a line; it is on the disk when this returns, since a checkpoint that follows may rely on it.
+
+        A line that cannot be written is lost, with a warning: the run is worth more.
+        """
+        try:
+            self._file.write(b"\n" * self._torn + json.dumps(record).encode() + b"\n")
+            self._torn = False
+            sync(self._file.fileno())
+        except OSError as error:
+            self._torn = True
+            log.warning("%s: a line is lost: %s", self._file.name, error.strerror or error)
         if self._writer is not None:
             for key, value in _scalars(record):
                 self._writer.add_scalar(key, value, record["images_seen"])

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from animepggan.bar import Bar, silent
-from animepggan.checkpoint import Loaded
+from animepggan.checkpoint import Loaded, without_place
+from animepggan.corpus.facts import SEEN
 from animepggan.metrics.embeddings import require_fidelity
 from animepggan.metrics.pictures import Embedder, RealPictures, room
 from animepggan.metrics.quality import Reference, make_reference, measure
@@ -29,9 +30,12 @@ from animepggan.training import State
 
 NEEDS_NO_BACKBONE = "swd"
 HIGHER_IS_BETTER = frozenset({"coverage"})
-SEEN = 128  # pixels that a backbone of any size sees a picture at: a third of the time that its own 224 take
+DEVIATIONS = 2.0
 SEED = 0  # seeds from this one on are drawn, as `animepggan evaluate` draws them
-KEYS = ("kid", "kid_std", "frechet", "precision", "recall", "density", "coverage", "cluster_diversity", "swd")
+KEYS = (
+    *("kid", "kid_std", "frechet", "precision", "recall", "density", "coverage", "cluster_diversity"),
+    *("swd", "swd_std"),
+)
 CONDITIONS = ("features", "reference", "n", "seed")
 """What of an evaluation stands in a line of the log, and what has to stand beside every number."""
 
@@ -115,6 +119,8 @@ def make_measurer(
     real = RealPictures(split.held_out, recipe.resolution, split.labels, cache, bar)
     try:
         reference = make_reference(real, embedder=embedder, memorization=False, similarity=False, seed=recipe.seed)
+        spec = split.held_out.spec  # checkpoints tell of the reference
+        reference = replace(reference, name=reference.name.replace(spec, without_place(spec), 1))
     except Exception as error:
         return None, [*notes, f"nothing is measured: {first_line(error)}"]
     return Measurer(recipe, reference, name), [*notes, *reference.notes]
@@ -134,25 +140,41 @@ class Criterion:
         return value_of(record, self.measure) if same else None
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A measure that the next ones have to better."""
+
+    value: float
+    images_seen: int
+
+
 class BestSoFar:
-    """The best moment of a run so far by one criterion, and how many measures ago it was."""
+    """The best moment of a run so far by one criterion, and how many measures ago the last clear improvement was."""
 
     def __init__(self, criterion: Criterion, last_resolution: int) -> None:
         self.criterion = criterion
         self.last_resolution = last_resolution  # pixels
         self.record: dict[str, Any] | None = None  # of the best moment: its measures, images_seen, resolution
         self.value: float | None = None
+        self.mark: Mark | None = None
+        """The last that was clearly better than the one before it, by DEVIATIONS of the measure: else chance improves a
+        run for ever.
+        """
         self.waited = 0
-        """Measures since the best one; below the last resolution none is counted, since there the best is to come."""
+        """Measures since that one; below the last resolution none is counted, since there the best is to come."""
 
     def add(self, record: Mapping[str, Any]) -> bool:
         """Take in the next line of the log; whether it is the best so far."""
         value = self.criterion.value(record)
         if value is None:
             return False
-        higher = self.criterion.measure in HIGHER_IS_BETTER
-        if self.value is None or (value > self.value if higher else value < self.value):
-            self.record, self.value, self.waited = dict(record), value, 0
+        sign = -1 if self.criterion.measure in HIGHER_IS_BETTER else 1
+        least = DEVIATIONS * (value_of(record, f"{self.criterion.measure}_std") or 0.0)
+        if self.mark is None or sign * value < sign * self.mark.value - least:
+            self.mark, self.waited = Mark(value, record["images_seen"]), 0
+        else:
+            self.waited += record.get("resolution") == self.last_resolution
+        if self.value is None or sign * value < sign * self.value:
+            self.record, self.value = dict(record), value
             return True
-        self.waited += record.get("resolution") == self.last_resolution
         return False

@@ -14,7 +14,7 @@ from animepggan.corpus import Corpus
 from animepggan.disk import replacing
 from animepggan.errors import ModelError
 from animepggan.sampling.draw import to_uint8
-from animepggan.sampling.grid import enlarge, grid
+from animepggan.sampling.grid import enlarge, grid, legible_scale
 from animepggan.streams import stream
 from animepggan.training.state import State
 
@@ -71,7 +71,7 @@ def save_real(corpus: Corpus, state: State, folder: Path) -> Path:
 
 def _save(pictures: list[np.ndarray], columns: int, side: int, path: Path) -> None:
     # Early stages are enlarged pixel by pixel to the last resolution, so that all previews of a run have one size.
-    factor = max(1, side // pictures[0].shape[0])
+    factor = max(1, side // pictures[0].shape[0]) * legible_scale(side)
     enlarged = [enlarge(picture, factor) for picture in pictures]
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animepggan.corpus.names import printable
-from animepggan.disk import write_json
+from animepggan.disk import expanded, write_json
 from animepggan.metrics.memorization import EXPECTED, Memorization, TrainingPictures
 from animepggan.metrics.quality import Measures
 from animepggan.report.sheet import Section, Tile, histogram, write_sheet
+from animepggan.report.verdict import verdict
 from animepggan.sampling.files import output_errors
 
 ROWS = 16  # of a section
@@ -39,22 +40,27 @@ class Evaluated:
     training: TrainingPictures | None
 
     def __str__(self) -> str:
-        """A line a measure, and what has to stand beside every number."""
+        """A line a measure, what has to stand beside every number, and what they mean."""
         rows = self._rows()
         widths = [max(len(row[column]) for row in rows) for column in range(2)]
         shown = [f"{name:{widths[0]}}  {value:>{widths[1]}}  {hint}" for name, value, hint in rows]
-        return "\n".join([*shown, *(f"{name}: {value}" for name, value in self._conditions())])
+        return "\n".join([*shown, *(f"{name}: {value}" for name, value in self._conditions()), "", self.verdict])
+
+    @property
+    def verdict(self) -> str:
+        """What the numbers mean, in a sentence or two: good, on its way, too early, copying or collapsed."""
+        return verdict(self.measures)
 
     def as_json(self) -> dict[str, Any]:
         """The numbers and how they came about, for a file or a log: plain values, no nan."""
-        return {**self.measures.as_json(), "model": self.subject, **self.how}
+        return {**self.measures.as_json(), "verdict": self.verdict, "model": self.subject, **self.how}
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write measures.json and, where copies were looked for, sheet.html with the most suspicious pictures.
 
         Raises RecipeError where `folder` is a file.
         """
-        folder = Path(folder).expanduser()
+        folder = expanded(folder)
         with output_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         written = [folder / "measures.json"]
@@ -118,7 +124,7 @@ class Evaluated:
             return self._tiles(found, training, np.argsort(values, kind="stable")[:ROWS])
 
         table = [(name, f"{value}   ({hint})") for name, value, hint in self._rows()]
-        yield Section("Measures", "; ".join(self.measures.notes), table=table)
+        yield Section("Measures", " ".join([self.verdict, *(f"{note}." for note in self.measures.notes)]), table=table)
         yield Section(
             "Distance to the nearest training picture",
             f"{_DISTANCE}Red: what was measured; gray: new pictures ({source}); the line: left of it, at "

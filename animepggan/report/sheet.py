@@ -18,8 +18,9 @@ from animepggan.corpus.decode import open_picture
 from animepggan.corpus.spec import Bad, Entry
 from animepggan.corpus.sweep import sweep
 from animepggan.disk import replacing
+from animepggan.sampling.grid import enlarge
 
-THUMBNAIL = 128  # pixels, the longer side
+_THUMBNAIL = 128  # pixels, the longer side
 WIDTH, HEIGHT = 760, 130  # pixels of a histogram, in all
 FLOOR = 108  # where its bars stand; the numbers are below
 BINS = 80
@@ -94,8 +95,9 @@ def _page(title: str, note: str, sections: Iterable[Section]) -> Iterator[str]:
 
 
 def _figure(tile: Tile) -> str:
-    thumbnail = Image.fromarray(tile.picture)
-    thumbnail.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    factor = max(1, _THUMBNAIL // max(tile.picture.shape[:2]))  # small faces pixel by pixel: browsers would smear them
+    thumbnail = Image.fromarray(enlarge(tile.picture, factor))
+    thumbnail.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     thumbnail.save(buffer, "WEBP", quality=80)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -111,7 +113,7 @@ def thumbnails_at(
 
     def thumbnail(_: Entry, file: BinaryIO) -> NDArray[np.uint8]:
         image = open_picture(file).image
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
         return np.array(image)
 
     shown = sorted(set(places))

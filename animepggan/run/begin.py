@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,14 @@ import torch
 
 from animepggan.checkpoint import checkpoints_of, load_networks, look_up, read_config, read_tensors, tidy, verify
 from animepggan.corpus import Corpus
+from animepggan.corpus.names import printable
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe, recipe_difference, schedule_of
+from animepggan.recipe.keys import LEAVES, SECTIONS
+from animepggan.recipe.problems import nearest_key
+from animepggan.run.checkpoints import without_places
 from animepggan.run.folder import RECIPE, recipe_of_run
+from animepggan.run.returns import Return, returns_in
 from animepggan.sampling.draw import Precision, check_precision
 from animepggan.training import State
 from animepggan.transfer import Base, anchor, check_alone, check_unmoved, first_resolution, load_base
@@ -48,15 +53,21 @@ class RunOptions:
     resume: bool = False  # there must be a run to go on from
     restart: bool = False  # a run in the folder is moved aside
     allow: Sequence[str] = ()  # keys of the recipe that may differ from the run in the folder
-    patience: int | None = None  # measures without a better one after which the run ends
+    patience: int | None = None  # measures without a better one after which the run ends; None: the default, 0: never
 
     def __post_init__(self) -> None:
         """RecipeError where they are out of their ranges or exclude each other."""
         check_precision(self.precision)
-        if self.patience is not None and self.patience < 1:
-            raise RecipeError(f"patience {self.patience} is not a number of measures from 1 on")
+        if self.patience is not None and self.patience < 0:
+            raise RecipeError(f"patience {self.patience} is not a number of measures from 0 on")
         if self.resume and self.restart:
             raise RecipeError("resume and restart exclude each other")
+        for key in self.allow:
+            if key not in LEAVES and key not in SECTIONS:
+                near = nearest_key(key)
+                raise RecipeError(
+                    f"allow {printable(key)}: no recipe has this key{f'; did you mean {near}?' if near else ''}"
+                )
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,7 @@ class Start:
     state: State
     base: dict[str, Any] | None = None  # provenance of the base that it started from
     checkpoint: Path | None = None  # the one it goes on from
+    returns: tuple[Return, ...] = ()  # so far
     notes: tuple[str, ...] = ()  # what the user should know
 
 
@@ -117,12 +129,42 @@ def take_up(folder: Path, recipe: Recipe, inputs: Inputs, options: RunOptions) -
     before = look_up(config, "provenance", "precision") or options.precision
     if before != options.precision:
         notes += (f"{folder}: trained in {before} so far, goes on in {options.precision}",)
-    return Start(state, base_then, checkpoint, notes)
+    return Start(state, base_then, checkpoint, returns_in(config), notes)
+
+
+def go_back(folder: Path, images_seen: int, recipe: Recipe, inputs: Inputs, options: RunOptions, now: Start) -> Start:
+    """The newest whole checkpoint of at most `images_seen` images, else the run's first moment; `now` is where it had
+    started or gone on.
+
+    ModelError where it would have to be the first moment and the base has moved on since.
+    """
+    found, _ = _newest_whole(folder, recipe, inputs, options, images_seen)
+    if found is not None:
+        checkpoint, _, state = found
+        state.anchors = now.state.anchors
+        return Start(state, now.base, checkpoint, now.returns)
+    if inputs.base is not None and "base" not in options.allow:
+        check_unmoved(inputs.base, now.base)
+    return replace(begin(recipe, inputs, options), returns=now.returns)
+
+
+def agrees(folder: Path, recipe: Recipe, corpus: Corpus, allow: Sequence[str]) -> bool:
+    """Whether the run in `folder` is one of this recipe, base and pictures."""
+    try:
+        _check_recipe(folder, recipe, allow)
+        newest = (read_config(checkpoint) for checkpoint in reversed(checkpoints_of(folder)))
+        config = next(newest, None)
+    except ModelError:
+        return False
+    known = corpus.fingerprint if config is None else look_up(config, "provenance", "corpus", "fingerprint")
+    return known == corpus.fingerprint or "data" in allow
 
 
 def _check_recipe(folder: Path, recipe: Recipe, allow: Sequence[str]) -> tuple[str, ...]:
     """ModelError where the run in `folder` is of another recipe; else what the user should know."""
     known, notes = recipe_of_run(folder)
+    if notes:  # of a checkpoint
+        recipe = without_places(recipe)
     if known is None:
         if checkpoints_of(folder):
             raise ModelError(f"{folder / RECIPE}: lost, and no whole checkpoint tells it; {OTHERWISE}")
@@ -143,14 +185,18 @@ def _check_recipe(folder: Path, recipe: Recipe, allow: Sequence[str]) -> tuple[s
 
 
 def _newest_whole(
-    folder: Path, recipe: Recipe, inputs: Inputs, options: RunOptions
+    folder: Path,
+    recipe: Recipe,
+    inputs: Inputs,
+    options: RunOptions,
+    at_most: int | None = None,  # images
 ) -> tuple[tuple[Path, dict[str, Any], State] | None, list[ModelError]]:
     """The newest checkpoint that can be gone on from, its config.json and its state; and what is wrong with others."""
     found, damaged = None, []
     for checkpoint in reversed(checkpoints_of(folder)):  # last come those whose config.json is damaged
         try:
             config = read_config(checkpoint)
-            if found is None:
+            if found is None and (at_most is None or config["position"]["images_seen"] <= at_most):
                 verify(checkpoint)
                 state = _new_state(config["architecture"]["resolution"], recipe, inputs, options)
                 _restore(state, checkpoint, config)
@@ -175,7 +221,7 @@ def _restore(state: State, checkpoint: Path, config: dict[str, Any]) -> None:
             raise ModelError(f"{checkpoint / role}.safetensors: is not of this recipe's architecture") from error
     file = checkpoint / "resume.safetensors"
     kept = read_tensors(file)
-    state.load_averages(kept)
+    state.methods.load(kept)
     try:
         state.load_moments(kept)
     except ValueError as error:

@@ -6,6 +6,8 @@
                               because it was the best, goes once another is saved
       best.json               which one a measure chose, kept as long as it is that
 
+One that the run went back to, when it had gone wrong, is kept for ever; those after it go.
+
 What a checkpoint was saved for and what was measured there stand in its own config.json: best.json is only for others
 to read, and no damage to it or to the log loses a checkpoint.
 """
@@ -32,6 +34,7 @@ from animepggan.checkpoint import (
     discard,
     position_of,
     read_config,
+    without_place,
     write_folder,
 )
 from animepggan.corpus import Corpus
@@ -40,6 +43,7 @@ from animepggan.errors import ModelError
 from animepggan.recipe import Recipe
 from animepggan.report.log import read_log
 from animepggan.report.measures import CONDITIONS, KEYS, BestSoFar, Criterion
+from animepggan.run.returns import Return
 from animepggan.schedule import Schedule
 from animepggan.training import Progress, State
 
@@ -57,13 +61,16 @@ class Checkpoints:
         schedule: Schedule,
         images_seen: int,
         last: Path | None,  # the one that the run goes on from
+        returns: tuple[Return, ...] = (),  # so far
     ) -> None:
-        self.run, self.schedule, self.last = run, schedule, last
+        self.run, self.schedule, self.last, self.returns = run, schedule, last, returns
+        self.returned_to = {run / "checkpoints" / each.checkpoint for each in returns if each.checkpoint}
         self.provenance: dict[str, Any] = {}  # as `provenance` makes it; to be set before one is saved
         self.best: BestSoFar | None = None  # None where nothing was measured
         self.best_path: Path | None = None
         known = list(self._known(images_seen))
-        self.passing = {path for path, config in known if config.get("saved_for") in PASSING}
+        passing = {path for path, config in known if config.get("saved_for") in PASSING}
+        self.passing = passing - self.returned_to
         if measured := [config["measures"] for _, config in known if isinstance(config.get("measures"), dict)]:
             newest = measured[-1]  # until `judge_by` is told otherwise
             self.judge_by(Criterion(str(newest.get("decisive")), newest.get("features"), newest.get("n")), images_seen)
@@ -79,7 +86,7 @@ class Checkpoints:
         by_log = BestSoFar(criterion, last_resolution)
         for record in read_log(self.run, images_seen):
             by_log.add(record)
-        self.best.waited = by_log.waited
+        self.best.mark, self.best.waited = by_log.mark, by_log.waited
         if self.best_path is not None:
             self._write_best()
         elif all(position_of(path) >= 0 for path in checkpoints_of(self.run)):  # else a damaged one may be it
@@ -107,7 +114,7 @@ class Checkpoints:
         name = f"stage-{state.resolution:04d}" if purpose == "stage" else f"images-{state.images_seen:09d}"
         path = self.run / "checkpoints" / name
         tensors = {role: network.state_dict() for role, network in state.networks.items()}
-        moments = {**state.moments(), **state.averages()}
+        moments = {**state.moments(), **state.methods.tensors()}
         write_folder(path, {**tensors, RESUME: moments}, self._config(state, purpose, record))
         self.last = path
         if is_best:
@@ -123,7 +130,7 @@ class Checkpoints:
             for each in checkpoints_of(self.run)
             # One that lies ahead was damaged, and passed over: it must not push out those that are whole.
             if each.name.startswith("images-") and 0 <= position_of(each) <= state.images_seen
-            if each not in self.passing and each != self.best_path
+            if each not in self.passing | self.returned_to and each != self.best_path
         ]
         for each in between[: -state.recipe.checkpoints.keep]:
             discard(each)
@@ -154,6 +161,7 @@ class Checkpoints:
                 "resolution": state.resolution,
                 "phase": self.schedule.at(max(0, state.images_seen - 1)).phase.name,
                 "alpha": state.alpha,
+                **({"returns": [each.as_json() for each in self.returns]} if self.returns else {}),
             },
             "saved_for": purpose,
             "measures": measures,
@@ -182,6 +190,16 @@ def crosses(progress: Progress, every_kimg: float) -> bool:
     return every > 0 and progress.images_seen // every > progress.moment.images_seen // every
 
 
+def without_places(recipe: Recipe) -> Recipe:
+    """The recipe as a checkpoint tells it: with no path of this machine."""
+    places = {key: getattr(recipe, key) for key in ("data", "base", "extend_data")}
+    told: dict[str, object] = {key: without_place(value) for key, value in places.items() if value is not None}
+    if recipe.measures.backbone is not None:
+        backbone = without_place(recipe.measures.backbone)
+        told["measures"] = recipe.measures.model_copy(update={"backbone": backbone})
+    return recipe.model_copy(update=told)
+
+
 def provenance(
     recipe: Recipe,
     precision: str,
@@ -195,10 +213,10 @@ def provenance(
     return {
         "name": recipe.name,
         "base": base,
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": without_places(recipe).model_dump(mode="json"),
         "precision": precision,
         "corpus": {
-            "spec": corpus.spec,
+            "spec": without_place(corpus.spec),
             "commit": corpus.commit,
             "pictures": len(corpus.names),
             "clusters": len(corpus),

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from animepggan.checkpoint import checkpoints_of, look_up, read_config, verify
 from animepggan.corpus import Corpus
 from animepggan.corpus.description import write_lines
-from animepggan.disk import PARTIAL, locked, make_folder
+from animepggan.disk import PARTIAL, hidden_beside, locked, make_folder
 from animepggan.errors import ModelError, RecipeError
 from animepggan.recipe import Recipe, load_recipe
 from animepggan.recipe.keys import LAYER
@@ -40,7 +40,7 @@ def lock(folder: Path) -> Iterator[None]:
     make_folder(place.parent)
     busy = f"{folder}: another process is training here; wait for it, or choose another --output"
     # Beside the folder, not in it: the folder itself may be moved aside.
-    with locked(place.with_name(f".{place.name}.lock"), busy):
+    with locked(hidden_beside(place, ".lock"), busy):
         yield
 
 

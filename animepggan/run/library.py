@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from animepggan.bar import Bar, Say, silent, unheard
-from animepggan.checkpoint import BEST
+from animepggan.checkpoint import BEST, PACKAGED_BASE
 from animepggan.corpus import Corpus
 from animepggan.corpus.demo import cached
 from animepggan.corpus.likeness import clusters_in
@@ -23,13 +23,18 @@ from animepggan.corpus.names import printable
 from animepggan.device import device_of
 from animepggan.disk import cache_folder, expanded
 from animepggan.errors import DataError, RecipeError, resource_errors
-from animepggan.recipe import Resolved, find_recipe, load_recipe
-from animepggan.recipe.keys import leaves
+from animepggan.recipe import Resolved, find_recipe, load_recipe, schedule_of
 from animepggan.recipe.text import value_text
 from animepggan.run.begin import Inputs, RunOptions
+from animepggan.run.naming import RUNS, folder_for
 from animepggan.run.run import Event, open_run
 from animepggan.sampling.draw import Precision
-from animepggan.transfer import PRESETS, Base, check_fit, open_base, preset_for, preset_values
+from animepggan.transfer import PRESETS, Base, check_fit, narrow, open_base, preset_for, preset_values
+
+MEASURED_FROM = 500
+"""Clusters from which on fine-tuning measures by default: of fewer, none can be spared."""
+MEASURES = 20
+"""So many then, or fewer where they would take too much of the run's time."""
 
 Watch = Callable[[Event], object]
 Settings = Mapping[str, object] | Sequence[str]
@@ -85,10 +90,11 @@ def pretrain(
       `restart` that is moved aside; `allow` are keys of the recipe that may differ from the run's.
     - `device` is auto (a GPU if there is one), cpu, cuda, cuda:N or mps; `precision` bf16 computes convolutions in
       bfloat16; `reference` trains by the plain step.
-    - `patience`: the run ends when so many measures in a row were no better than the best.
+    - `patience`: the run ends when so many measures in a row were not clearly better, by twice the measure's deviation;
+      0 and None: never.
 
-    Raises RecipeError, DataError, ModelError, ResourceError, BusyError and DivergedError; Interrupted where SIGINT or
-    SIGTERM came while it trained in the main thread, once the run is saved.
+    Raises RecipeError, DataError, ModelError, ResourceError, BusyError and DivergedError; Interrupted where SIGINT,
+    SIGTERM, SIGHUP or SIGUSR1 came while it trained in the main thread, once the run is saved.
     """
     # Before pictures are decoded, which can take long.
     how = RunOptions(device_of(device), precision, reference, resume, restart, allow, patience)
@@ -118,11 +124,17 @@ def finetune(
     say: Say = unheard,
     warn: Say = unheard,
 ) -> FinishedRun:
-    """Train `base` (a MODEL) further on a small set of one character.
+    """Train `base` (a MODEL; by default the one that comes with the package) further on a small set of one character.
 
     Recipe values that are not set come from a preset, which the number of clusters in the data chooses, and then from
-    the base. Without `recipe`, the preset chooses between the shipped `yui` and `yui-few`, too. `base` and `data` may
-    be left out where the recipe names them.
+    the base. Without `recipe`, the preset chooses between the shipped `yui` and `yui-few`, too. Where they are left out
+    here, a `base` and `data` that the recipe names are taken.
+
+    Of 500 clusters or more a tenth, 500 at most, is held out and measured against in a tenth of the time at most,
+    unless the recipe says how often (`measures.every_kimg`, 0 for never); then the best checkpoint is kept, and the run
+    ends after a `patience` of 5. A run that goes wrong goes back to its last good checkpoint, `returns` times at most:
+    2 by default. `output` is by default runs/<character>, from where her pictures lie: the same recipe, base and
+    pictures go on there, others go to runs/<character>-2.
 
     The rest is as for `pretrain`. Raises what that raises, and HubError where the hub does not deliver the base.
     """
@@ -151,45 +163,65 @@ def finetuning_recipe(
     seed: int | None,
     tell: Callbacks,
     without_data: bool = False,  # where the pictures of a recipe that was named are not here, go on without them
+    clusters: int | None = None,  # of a set that is still to come: no pictures are asked for
 ) -> tuple[Resolved, Base, Corpus | None]:
     """The recipe that `finetune` would train by, with the values of preset and base; the base; the pictures."""
 
     resolve = partial(_recipe_of_call, settings=settings, tell=tell, data=data, seed=seed, base=base)
     resolved = resolve(recipe or PRESETS[0].recipe)
     if resolved.recipe.base is None:
-        raise RecipeError("no base: say which model to start from with --base (a folder, a run, or hub:owner/name)")
-    start = open_base(resolved.recipe.base)
-    tell.say(f"base: {start.found.path}" + (f" at commit {start.found.commit}" if start.found.commit else ""))
+        resolve = partial(resolve, base=PACKAGED_BASE)
+        resolved = resolve(recipe or PRESETS[0].recipe)
+    start = open_base(resolved.recipe.base or PACKAGED_BASE)
+    if start.found.spec == PACKAGED_BASE:
+        tell.say(f"base: the one that comes with animepggan, {start.resolution} px (another: --base MODEL)")
+    else:
+        tell.say(f"base: {start.found.path}" + (f" at commit {start.found.commit}" if start.found.commit else ""))
     resolved = resolved.inherit(start.recipe_values())
     check_fit(resolved.recipe, start)
     corpus: Corpus | None = None
     try:
-        corpus = load_corpus(resolved, tell)
-        count = len(np.unique(clusters_in(corpus, cache=cache_folder(), bar=tell.bar)))
-        preset = preset_for(count)
-        sizes = ", ".join(str(each.clusters) for each in PRESETS)
-        tell.say(f"preset: {preset.name}, for {count} clusters (there are presets for about {sizes})")
+        if clusters is None:
+            corpus = _decoded(resolved, tell)
+            clusters = len(np.unique(clusters_in(corpus, cache=cache_folder(), bar=tell.bar)))
+            _describe(corpus, tell, clusters)
+        preset = preset_for(clusters)
     except DataError as error:
         if recipe is None or not without_data:
             raise
         preset = PRESETS[0]
-        tell.warn(f"{str(error).splitlines()[0]}\nthe plan is that for about {preset.clusters} clusters")
-    if recipe is None:
-        tell.say(f"recipe: {preset.recipe}")
-        if preset.recipe != PRESETS[0].recipe:
-            resolved = resolve(preset.recipe).inherit(start.recipe_values())
-    resolved = resolved.settled(preset.name, preset_values(preset, start))
+        clusters = preset.clusters
+        tell.warn(f"{str(error).splitlines()[0]}\nthe plan is that for about {clusters} clusters")
+    if recipe is None and preset.recipe != PRESETS[0].recipe:
+        resolved = resolve(preset.recipe).inherit(start.recipe_values())
+    values = preset_values(preset, start)
+    resolved = resolved.settled(preset.name, values)
+    if clusters >= MEASURED_FROM:
+        images = schedule_of(resolved.recipe, first_resolution=start.resolution).total_images
+        every = max(images / MEASURES / 1000, 0.001)
+        resolved = resolved.settled(preset.name, values | {"measures.every_kimg": round(every, 3)})
     check_fit(resolved.recipe, start)
-    values = leaves(resolved.recipe)
-    for source in ("preset", "base"):
-        listed = [f"{key} {values[key]}" for key, origin in resolved.origins.items() if origin.split()[0] == source]
-        if listed:
-            tell.say(f"from the {source}: {', '.join(listed)}")
+    if note := narrow(resolved.recipe, start):
+        tell.warn(note)
     return resolved, start, corpus
 
 
+def preset_of(resolved: Resolved) -> str:
+    """The preset that a recipe has values from, "preset for hundreds of pictures"; empty where it has none."""
+    return next((origin for origin in resolved.origins.values() if origin.startswith("preset ")), "")
+
+
 def load_corpus(resolved: Resolved, tell: Callbacks, spec: str | None = None) -> Corpus:
-    """The pictures of `spec`, by default the recipe's, from the cache or decoded; DataError where there is neither."""
+    """The pictures of `spec`, by default the recipe's, from the cache or decoded; DataError where there is neither.
+
+    Says a line about them.
+    """
+    corpus = _decoded(resolved, tell, spec)
+    _describe(corpus, tell, len(corpus))
+    return corpus
+
+
+def _decoded(resolved: Resolved, tell: Callbacks, spec: str | None = None) -> Corpus:
     recipe = resolved.recipe
     data = spec or recipe.data
     if data is None:
@@ -205,7 +237,7 @@ def load_corpus(resolved: Resolved, tell: Callbacks, spec: str | None = None) ->
             tell.bar(what, done, total)
 
         cached("yui" if data == "demo:yui" else "general", bar=bar)
-    corpus = Corpus.load(
+    return Corpus.load(
         data,
         resolution=recipe.resolution,
         random_shift=recipe.random_shift,
@@ -214,15 +246,18 @@ def load_corpus(resolved: Resolved, tell: Callbacks, spec: str | None = None) ->
         bar=tell.bar,
         say=tell.say,
     )
-    count = f"{len(corpus)} pictures"
-    if len(corpus) < len(corpus.names):
-        count = f"{len(corpus.names)} pictures in {len(corpus)} clusters"
-    tell.say(f"corpus: {count}, {corpus.distinct} of them different, from {printable(data)}")
+
+
+def _describe(corpus: Corpus, tell: Callbacks, clusters: int) -> None:
+    """Say what is trained on, and what is left out of it."""
+    count = f"{len(corpus.names)} pictures"
+    if clusters < len(corpus.names):
+        count += f" in {clusters} clusters"
+    tell.say(f"corpus: {count}, {corpus.distinct} of them different, from {printable(corpus.spec)}")
     for bad in corpus.bad[:3]:
         tell.warn(f"left out {bad}")
     if len(corpus.bad) > 3:
         tell.warn(f"left out {len(corpus.bad) - 3} more pictures")
-    return corpus
 
 
 def _recipe_of_call(recipe: str | Path, settings: Settings, tell: Callbacks, **given: object) -> Resolved:
@@ -245,7 +280,12 @@ def _train(
     tell: Callbacks,
 ) -> FinishedRun:
     """Start or continue the run in the output folder, and follow it to its end."""
-    folder = Path("runs") / f"{resolved.recipe.name}-{corpus.name}" if output is None else expanded(output)
+    if output is not None:
+        folder = expanded(output)
+    elif base is None:
+        folder = RUNS / f"{resolved.recipe.name}-{corpus.name}"
+    else:
+        folder = folder_for(resolved.recipe, corpus, options)
     extend_data = resolved.recipe.extend_data
     base_corpus = None if extend_data is None else load_corpus(resolved, tell, extend_data)
     with open_run(folder, resolved, Inputs(corpus, base, base_corpus), options, tell.bar) as run:
@@ -254,8 +294,10 @@ def _train(
         if run.finished:
             tell.say(f"{folder}: this run is complete")
         else:
+            by = ", ".join(filter(None, (f"recipe {resolved.recipe.name}", preset_of(resolved))))
             verb = "continuing" if run.state.images_seen else "starting"
-            tell.say(f"{verb} {folder} at {run.state.images_seen} of {run.schedule.total_images} images")
+            at = f"{run.state.images_seen} of {run.schedule.total_images} images"
+            tell.say(f"{verb} {folder} at {at}: {by}, every value in recipe.yaml")
             with closing(run.train()) as events:  # where `watch` raises, the log and the status are closed at once
                 for event in events:
                     tell.watch(event)

@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image
 
-from animepggan.disk import PARTIAL
+from animepggan.disk import PARTIAL, hidden_beside
 from animepggan.errors import RecipeError
 from animepggan.sampling.files import output_errors, output_file, write_png
 from animepggan.sampling.grid import enlarge
 from animepggan.sampling.palette import palette_of
 
 Frames = Iterable[NDArray[np.uint8]]
-Writer = Callable[[Frames, BinaryIO, int], None]
+Writer = Callable[[Frames, BinaryIO, int, int], None]
 
 FASTEST_GIF = 50
 """Frames a second: players show a frame of less than 2/100 s for 10/100."""
@@ -52,17 +52,17 @@ def check_film(path: Path, fps: int) -> None:
         _av()
 
 
-def write_film(frames: Frames, path: Path, fps: int) -> None:
-    """Write `frames`, shown `fps` a second, to `path`: whole or not at all.
+def write_film(frames: Frames, path: Path, fps: int, scale: int = 1) -> None:
+    """Write `frames`, shown `fps` a second, to `path`: whole or not at all; every pixel as a square of `scale`.
 
     Errors are those of `check_film`; ResourceError where the disk is full.
     """
     check_film(path, fps)
     if path.suffix:
         with output_file(path) as file:
-            WRITERS[path.suffix.lower()](frames, file, fps)
+            WRITERS[path.suffix.lower()](frames, file, fps, scale)
     else:
-        _write_folder(frames, path)
+        _write_folder(frames, path, scale)
 
 
 def _ticks(fps: int, per_second: int) -> Iterator[int]:
@@ -71,17 +71,17 @@ def _ticks(fps: int, per_second: int) -> Iterator[int]:
         yield (frame + 1) * per_second // fps - frame * per_second // fps
 
 
-def _write_gif(frames: Frames, file: BinaryIO, fps: int) -> None:
+def _write_gif(frames: Frames, file: BinaryIO, fps: int, scale: int) -> None:
     """GIF89a with one palette for the film, of 255 colors: the last index stands for "as before"."""
     pictures = list(frames)
     palette = palette_of(pictures, 255)
-    height, width, _ = pictures[0].shape
+    height, width, _ = (scale * side for side in pictures[0].shape)
     file.write(b"GIF89a" + struct.pack("<HHBBB", width, height, 0xF7, 0, 0))  # 0xF7: a global palette of 256
     file.write(palette.colors.tobytes().ljust(3 * 256, b"\0"))
     file.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00")  # loop for ever
     before: NDArray[np.uint8] | None = None
     for picture, hundredths in zip(pictures, _ticks(fps, 100), strict=False):
-        indices = palette.reduce(picture)
+        indices = enlarge(palette.reduce(picture), scale)
         blocks = _gif_frame(indices, hundredths)
         if before is not None:
             changed = _gif_frame(np.where(indices == before, 255, indices).astype(np.uint8), hundredths)
@@ -96,22 +96,22 @@ def _gif_frame(indices: NDArray[np.uint8], hundredths: int) -> bytes:
     return b"".join(parts)
 
 
-def _write_by_pillow(frames: Frames, file: BinaryIO, fps: int, **options: Any) -> None:
-    first, *rest = [Image.fromarray(frame) for frame in frames]
+def _write_by_pillow(frames: Frames, file: BinaryIO, fps: int, scale: int, **options: Any) -> None:
+    first, *rest = [Image.fromarray(enlarge(frame, scale)) for frame in frames]
     durations = [ticks for ticks, _ in zip(_ticks(fps, 1000), [first, *rest], strict=False)]
     buffer = io.BytesIO()  # as in write_png
     first.save(buffer, save_all=True, append_images=rest, duration=durations, loop=0, **options)
     file.write(buffer.getbuffer())
 
 
-def _write_mp4(frames: Frames, file: BinaryIO, fps: int) -> None:
+def _write_mp4(frames: Frames, file: BinaryIO, fps: int, scale: int) -> None:
     """H.264 in 4:2:0, which every player shows; colors by ITU-R BT.709, and labeled so."""
     av = _av()
     bt709 = limited = 1  # as H.264 numbers them (ITU-T H.273)
     with av.open(file, "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "16", "preset": "medium"})
         for number, frame in enumerate(frames):
-            factor = -(-SMALLEST_VIDEO // min(frame.shape[:2]))
+            factor = max(scale, -(-SMALLEST_VIDEO // min(frame.shape[:2])))
             enlarged = enlarge(frame, factor)
             if number == 0:
                 stream.height, stream.width, _ = enlarged.shape
@@ -137,14 +137,14 @@ def _is_folder_of_frames(path: Path) -> bool:
     return path.is_dir() and all(re.fullmatch(r"frame-\d+\.png", entry.name) for entry in path.iterdir())
 
 
-def _write_folder(frames: Frames, path: Path) -> None:
+def _write_folder(frames: Frames, path: Path, scale: int) -> None:
     """`path`/frame-0000.png ...; frames of an earlier film in it give way."""
-    drawn = path.with_name(f".{path.name}{PARTIAL}")
+    drawn = hidden_beside(path, PARTIAL)
     shutil.rmtree(drawn, ignore_errors=True)
     try:
         for number, frame in enumerate(frames):
             with output_file(drawn / f"frame-{number:04d}.png") as file:
-                write_png(frame, file)
+                write_png(enlarge(frame, scale), file)
         with output_errors(path):
             if path.exists():
                 shutil.rmtree(path)

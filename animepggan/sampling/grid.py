@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+LEGIBLE = 128  # pixels: narrower faces are hard to judge on a screen
 BACKGROUND = 255  # white, between the pictures and where the last row is not full
 
 
@@ -36,5 +37,10 @@ def grid(pictures: Sequence[NDArray[np.uint8]], columns: int | None = None) -> N
 
 
 def enlarge(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """A picture [h, w, 3] as [factor h, factor w, 3]: every pixel becomes a square of its color."""
+    """A picture [h, w, ...] as [factor h, factor w, ...]: every pixel becomes a square of its color."""
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def legible_scale(side: int) -> int:
+    """The least factor that makes a picture of `side` pixels 128 wide or more: for whatever shows many of them."""
+    return -(-LEGIBLE // side)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -66,18 +67,18 @@ class Adversaries:
                 at = (real,)
         if lecam is not None:
             adversarial = adversarial + lecam_regularization(real_scores, fake_scores, lecam)
+        twice_differentiable = partial(
+            reference.discriminate, self.state.discriminator, alpha=self.alpha, precision=self.precision
+        )
         adversarial.backward()  # type: ignore[no-untyped-call]
         penalty = torch.zeros((), device=real.device)
         for pictures in at if objective.r1_gamma else ():
-            part = objective.r1_gamma / 2 * weight * squared_gradient(self._score_twice_differentiably, pictures)
+            part = objective.r1_gamma / 2 * weight * squared_gradient(twice_differentiable, pictures)
             part.backward()  # type: ignore[no-untyped-call]
             penalty += part.detach()
         adversarial, real_scores, fake_scores = (kept.detach() for kept in (adversarial, real_scores, fake_scores))
         wasserstein = fake_scores.mean() - real_scores.mean()
         return DiscriminatorLoss(adversarial + penalty, wasserstein, penalty, torch.zeros(()), real_scores, fake_scores)
-
-    def _score_twice_differentiably(self, pictures: Tensor) -> Tensor:
-        return reference.discriminate(self.state.discriminator, pictures, self.alpha, self.precision)
 
     def generator_loss(self, fake: Tensor, real: Tensor) -> Tensor:
         """The generator's loss, a scalar that `fake` is differentiable from; only r3 looks at `real`."""

@@ -13,8 +13,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,19 +24,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
-from animepggan.networks import build_discriminator, build_generator
-from animepggan.objectives import (
-    gradient_penalty,
-    logistic_discriminator,
-    relativistic,
-    squared_gradient,
-    wgan_generator,
-    wgan_gp_discriminator,
-)
 from animepggan.recipe import Recipe, schedule_of
 from animepggan.schedule import Moment, Phase, Schedule, Stage
+from animepggan.training.adversaries import Adversaries
 from animepggan.training.loop import step
-from animepggan.training.state import State, architecture_of
+from animepggan.training.state import State
 
 PROBE_FLOPS = 4e11
 """A step of more operations is not probed but scaled from the largest one that is."""
@@ -82,7 +73,7 @@ class StepCount:
     """What one discriminator and one generator step take."""
 
     parameters: dict[str, int]  # by network
-    kept: int  # bytes that the autograd graph keeps in the larger half, with the generator's where latents are shared
+    kept: int  # bytes that the autograd graph keeps, at most
     operations: tuple[Operation, ...]
 
     @property
@@ -144,6 +135,37 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
+class _Kept:
+    """How many bytes autograd keeps for the way back, a storage counted once however many operations keep it."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self._times: Counter[int] = Counter()
+
+    def pack(self, tensor: Tensor) -> _Held:
+        return _Held(self, tensor)
+
+    def count(self, storage: torch.UntypedStorage, change: int) -> None:
+        before = self._times[storage._cdata]
+        self._times[storage._cdata] += change
+        self.now += storage.nbytes() * (bool(before + change) - bool(before))
+        self.most = max(self.most, self.now)
+
+
+class _Held:
+    """A tensor as long as autograd keeps it."""
+
+    def __init__(self, kept: _Kept, tensor: Tensor) -> None:
+        self.kept, self.tensor = kept, tensor
+        kept.count(tensor.untyped_storage(), 1)
+
+    def unpack(self) -> Tensor:
+        return self.tensor
+
+    def __del__(self) -> None:
+        self.kept.count(self.tensor.untyped_storage(), -1)
+
+
 class _Noise:
     """Stands in for a corpus: a probe needs pictures of the right shape, not anybody's."""
 
@@ -202,67 +224,34 @@ def count_step(recipe: Recipe, resolution: int, batch_size: int) -> StepCount:
     The operations are autograd's, and the fast step's are as many (see `fast`), of WGAN-GP forward on three batches,
     back on one, its tangent, back on three, and four batches' weight gradients. What it keeps is less.
     """
-    architecture = architecture_of(recipe, resolution)
     objective = recipe.objective
-    counter, penalties = _Counter(), _Counter()
-    alive: list[Tensor] = []  # a freed storage's address could otherwise come back and be counted once for two
-
-    @contextmanager
-    def keeping() -> Iterator[dict[int, int]]:
-        """Bytes by storage, of what autograd keeps of the block."""
-        kept: dict[int, int] = {}
-
-        def keep(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            kept[storage._cdata] = storage.nbytes()
-            alive.append(tensor)
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            yield kept
-
-    with torch.device("meta"):
-        generator, discriminator = build_generator(architecture), build_discriminator(architecture)
+    share = 1 / objective.r1_every if objective.name == "r1-logistic" else 1.0  # of the steps that take the penalty
+    counters = {weight: _Counter() for weight in (1.0, share, 1 - share)}
+    kept = _Kept()
+    with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(kept.pack, _Held.unpack):
+        state = State(recipe, resolution, torch.device("meta"), reference=True)
+        adversaries = Adversaries(state, 1.0, "fp32")
         real = torch.empty(batch_size, 3, resolution, resolution)
         latents, mix = torch.empty(batch_size, recipe.latent_dim), torch.empty(batch_size)
-        with counter, keeping() as of_drawing, torch.set_grad_enabled(objective.shared_latents):
-            drawn = generator(latents)
-        fake = drawn.detach()
-        with counter, keeping() as of_scores:
-            scores = discriminator(real), discriminator(fake)
-            if objective.name == "wgan-gp":
-                penalty = gradient_penalty(discriminator, real, fake, mix, target=1.0)
-                loss = wgan_gp_discriminator(*scores, penalty, weight=1.0, drift=0.0).total
-            else:
-                loss = relativistic(*scores) if objective.name == "r3" else logistic_discriminator(*scores)
-        with counter:
-            loss.backward()  # type: ignore[no-untyped-call]
-        kept = [of_drawing | of_scores]  # at a time, with each part of the loss
-        where = {"wgan-gp": (), "r1-logistic": (real,), "r3": (real, fake)}[objective.name]
-        for pictures in where if objective.r1_gamma else ():
-            with penalties, keeping() as of_penalty:
-                squared = squared_gradient(discriminator, pictures)
-            kept.append(of_drawing | of_penalty)
-            with penalties:
-                squared.backward()  # type: ignore[no-untyped-call]
-        discriminator.requires_grad_(False)
-        with counter:
+        with counters[1.0], torch.set_grad_enabled(objective.shared_latents):
+            drawn = adversaries.generate(latents)
+        for penalized, weight in ((True, share), (False, 1 - share)):
+            if weight:
+                with counters[weight]:
+                    adversaries.discriminator_loss(real, drawn.detach(), mix, penalized=penalized)
+        with counters[1.0]:
             if not objective.shared_latents:
-                drawn = generator(latents)
-            loss = wgan_generator(discriminator(drawn))
-            if objective.name == "r3":
-                loss = loss + discriminator(real).mean()
-            loss.backward()  # type: ignore[no-untyped-call]
-    every = objective.r1_every if objective.name == "r1-logistic" else 1
+                drawn = adversaries.generate(latents)
+            adversaries.generator_loss(drawn, real).backward()  # type: ignore[no-untyped-call]
     return StepCount(
         parameters={
-            "generator": sum(parameter.numel() for parameter in generator.parameters()),
-            "discriminator": sum(parameter.numel() for parameter in discriminator.parameters()),
+            role: sum(parameter.numel() for parameter in state.networks[role].parameters()) for role in state.optimizers
         },
-        kept=max(sum(part.values()) for part in kept),
-        operations=(
-            *counter.operations,
-            *(Operation(each.flops / every, each.bytes / every) for each in penalties.operations),
+        kept=kept.most,
+        operations=tuple(
+            Operation(each.flops * weight, each.bytes * weight)
+            for weight, counter in counters.items()
+            for each in counter.operations
         ),
     )
 
@@ -295,9 +284,10 @@ def peak_memory(device: torch.device) -> int:
     """The most memory that this process has held, bytes: on the GPU where that is the device, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource  # what Windows lacks, and psutil elsewhere
-
+    try:
+        import resource
+    except ImportError:  # Windows has none, and psutil has this only there
+        memory = psutil.Process().memory_info()
+        return int(getattr(memory, "peak_wset", memory.rss))
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

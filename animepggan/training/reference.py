@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -52,5 +54,5 @@ def wgan_gp(
     return DiscriminatorLoss(*(part.detach() for part in loss))
 
 
-def _autocast(tensor: Tensor, precision: str) -> torch.autocast:
-    return torch.autocast(tensor.device.type, torch.bfloat16, enabled=precision == "bf16")
+def _autocast(tensor: Tensor, precision: str) -> AbstractContextManager[object]:
+    return torch.autocast(tensor.device.type, torch.bfloat16) if precision == "bf16" else nullcontext()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -104,9 +103,11 @@ class State:
             down_to = self.recipe.freeze_discriminator
             for parameter in frozen_layers(self.discriminator, down_to, self.base_resolution):
                 parameter.requires_grad_(False)
+        options = self.recipe.optimizer
+        betas = options.beta1, options.beta2
         self.optimizers = {
-            "generator": self._optimizer(self.generator),
-            "discriminator": self._optimizer(self.discriminator),
+            role: Adam(self.networks[role].parameters(), lr=0.0, betas=betas, eps=options.eps, fused=True)
+            for role in ("generator", "discriminator")
         }
 
     @property
@@ -117,16 +118,6 @@ class State:
             "generator": self.generator,
             "discriminator": self.discriminator,
         }
-
-    def _optimizer(self, network: nn.Module) -> Adam:
-        options = self.recipe.optimizer
-        return Adam(
-            network.parameters(),
-            lr=0.0,
-            betas=(options.beta1, options.beta2),
-            eps=options.eps,
-            fused=True,
-        )
 
     def grow(self, resolution: int) -> None:
         """Rebuild at `resolution`, keeping all that was learnt; new layers come from their own streams."""
@@ -165,14 +156,6 @@ class State:
                         for key in ("exp_avg", "exp_avg_sq")
                     },
                 }
-
-    def averages(self) -> dict[str, torch.Tensor]:
-        """What the methods that are on remember of scores, by name."""
-        return self.methods.tensors()
-
-    def load_averages(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """The reverse of `averages`; a method that `tensors` does not name starts afresh."""
-        self.methods.load(tensors)
 
     @torch.no_grad()
     def average(self, images: int, images_seen: int) -> None:

@@ -13,6 +13,7 @@ VERBS = {
     "frames": "Take still pictures out of videos.",
     "crop": "Find the faces, align them and cut them out.",
     "curate": "Find copies, near copies and strangers.",
+    "review": "Say in the browser who belongs in a curated set.",
     "demo": "Draw faces to try everything with.",
 }
 

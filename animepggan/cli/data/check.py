@@ -55,6 +55,7 @@ def command(
     description that training takes. Without a backbone strangers are not looked for.
     """
     from animepggan import data as library
+    from animepggan.corpus.source import no_pictures
     from animepggan.corpus.spec import source_of
 
     source = source_of(data)
@@ -65,6 +66,8 @@ def command(
     sheet, listing = folder / "sheet.html", folder / "bad.jsonl"
     lines = "\n".join(_lines(report, sheet, listing))
     console.result(lines, {**report.as_json(), "sheet": sheet, "bad_list": listing})
+    if not report.entries:
+        raise DataError(f"{no_pictures(data, report.skipped)}\nsee {listing}")
     if not report.facts or report.bad_share > max_bad:
         many = f"{len(report.bad)} of {len(report.entries)} pictures are unusable"
         raise DataError(f"{printable(data)}: {many}, more than --max-bad allows ({max_bad:g})\nsee {listing}")

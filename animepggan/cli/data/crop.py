@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from animepggan.cli.common import Console, common_options, output_option
+from animepggan.cli.common import PATH, Console, common_options, output_option
 
 if TYPE_CHECKING:
     from animepggan.corpus.faces.crop import CropSummary
@@ -70,7 +70,7 @@ SHOWN = 300  # pictures of a kind on the sheet
 @click.option(
     "--landmarks",
     metavar="PATH",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Search for no faces: take those of a JSONL file, or all that were found for an earlier --output.",
 )
 @click.option("--workers", metavar="N", type=click.IntRange(min=0), help="Processes.  [default: all cores]")

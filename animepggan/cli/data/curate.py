@@ -42,8 +42,9 @@ from animepggan.corpus.names import printable
 def command(console: Console, /, data: str, threads: int | None, output: Path | None, **options: Any) -> None:
     """Find copies, near copies and strangers in SPEC, and write PATH/corpus.jsonl, which --data takes.
 
-    Nothing is deleted: in training a cluster of copies counts as one picture, and strangers are left out. Edit that
-    file by hand where it is wrong; PATH/sheet.html shows what was found, the most suspicious pictures first.
+    Nothing is deleted: in training a cluster of copies counts as one picture, and strangers are left out.
+    PATH/sheet.html shows what was found, the most suspicious pictures first. Where it is wrong, `animepggan data
+    review PATH` corrects it by clicking; curating into PATH again keeps what was decided there.
     """
     from animepggan import data as library
     from animepggan.corpus.spec import source_of
@@ -57,5 +58,6 @@ def command(console: Console, /, data: str, threads: int | None, output: Path | 
     console.say("; ".join(f"{name} {value}" for name, value in curation.counts.items()))
     if curation.unsure:
         console.say(curation.unsure)
-    console.say(f"look at {printable(str(sheet))}")
+    shown = printable(str(folder))
+    console.say(f"look at {printable(str(sheet))}; `animepggan data review {shown}` corrects it by clicking")
     console.result(str(description), {"description": description, "sheet": sheet, **curation.as_json()})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from animepggan.cli.common import Console, common_options, output_option
+from animepggan.cli.common import PATH, Console, common_options, output_option
 from animepggan.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float |
 
 
 @click.command(epilog=PIPELINE)
-@click.argument("videos", metavar="VIDEO...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("videos", metavar="VIDEO...", type=PATH, nargs=-1, required=True)
 @click.option(
     "--every",
     metavar="SECONDS",
@@ -69,9 +69,9 @@ def command(
 ) -> None:
     """Take still pictures out of videos: where scenes begin, and between.
 
-    VIDEO is a file, or a folder of them. A still that looks like an earlier one of its video is left out, and one of a
-    single color too. Interlaced frames are deinterlaced, pixels that are not square made so. Needs `pip install
-    "animepggan[video]"`.
+    VIDEO is a file, or a folder that holds some, in whatever folders. A still that looks like an earlier one of its
+    video is left out, and one of a single color too. Interlaced frames are deinterlaced, pixels that are not square
+    made so. Needs `pip install "animepggan[video]"`.
 
     Stills are named by video and time, episode01-00h12m03.480s.png. Started again, it skips the videos that are done.
     """
@@ -120,5 +120,7 @@ def _tell(console: Console, taken: Taken) -> None:
         )
     if taken.damaged:
         console.warn(f"{shown}: {taken.damaged} damaged places, passed over")
+    if taken.note:
+        console.warn(f"{shown}: {taken.note}")
     if taken.problem:
         console.warn(f"{shown}: {taken.problem}; what was read is kept")

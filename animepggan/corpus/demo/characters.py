@@ -83,8 +83,7 @@ HAIR = {  # colors: how often each group is seen, whether it is a natural one
     "#34313c #2b2f42 #3d3238": (14, True), "#513a34 #63463a #744c34": (18, True), "#96683f #ae7a4c #a4663e": (11, True),
     "#e6c468 #f0d68c #dcb258": (12, True), "#d9743f #e08a4a #c85a3a": (7, False), "#b8404a #a33240": (5, False),
     "#f0a0b4 #f5b8c4 #e880a0": (9, False), "#8a70b8 #a48acb #6a5298": (7, False), "#5a78c0 #7c9cd8 #45609f": (8, False),
-    "#8cc8d8 #6ab4c0": (5, False), "#78b48c #5c9a80 #a8c878": (4, False), "#d4d2dc #c4c8d8 #e6e2e4": (7, False),
-}
+    "#8cc8d8 #6ab4c0": (5, False), "#78b48c #5c9a80 #a8c878": (4, False), "#d4d2dc #c4c8d8 #e6e2e4": (7, False)}
 SKIN = _shares("#fee9dc 30, #fde3d0 30, #f9d9c2 14, #f0c7a4 6, #d9a27c 3, #a8714f 1.2")
 IRIS = ["#4a86d0", "#5a6ed0", "#7a58c0", "#c05878", "#c84848", "#c87838", "#c8a038", "#6a9a48", "#3e9a80", "#3a9ab4",
     "#8a5a3c", "#6a4a3a", "#70788a"]
@@ -100,8 +99,7 @@ CLOTH = {  # cloth, and trim where it has one
     "suit": "#3a3f4c #fafafc, #50505a #dfe8f4, #5c4a40 #f4ecd8, #2c3040 #f4d8d8",
     "kimono": "#c84a5a #f4e8d0, #5a6ab0 #fafafa, #4a8a78 #f4e0c0, #d8a0b8 #8a3a5a",
     "armor": "#8a94a8 #4a5468, #c8a860 #5a3a30, #586070 #a03a3a",
-    "dress": "#f4f4fa #7a9ad0, #e8a8b8 #fafafa, #4a3a50 #e8e0f0, #f4e0a0 #fafafa",
-}
+    "dress": "#f4f4fa #7a9ad0, #e8a8b8 #fafafa, #4a3a50 #e8e0f0, #f4e0a0 #fafafa"}
 WEAR = {"girl": _shares("sailor 5, blazer 4, ribbon 3, hoodie 2, cardigan 2.5, tee 1.5, dress 2, kimono 1, turtle 1"),
     "woman": _shares("shirt 2, suit 3, turtle 2.5, dress 2, cardigan 2, kimono 1.2, armor 0.8, tee 1"),
     "boy": _shares("gakuran 4, blazer 4, shirt 3, hoodie 3, tee 3, armor 0.7, turtle 0.7"),
@@ -117,12 +115,10 @@ CUTS: dict[str, Callable[[Dice], Mapping[str, Any]]] = {  # fringes: what differ
     "long": lambda r: {"n": 5, "notch": 34, "middle": 16, "part": r.between(-20, 20), "lean": 0.25},
     "short": lambda r: {"n": r.count(7, 10), "tip": -28, "notch": r.between(14, 22), "drop": 16, "rough": 7},
     "bowl": lambda r: {"n": r.count(9, 11), "notch": 6, "drop": 10, "tip": -14, "lean": 0.0, "rough": 1},
-    "veil": lambda r: {"part": r.sign() * 46, "part_y": -70, "lean": 0.95, "tip": 10, "drop": 22, "n": 5, "notch": 30},
-}
+    "veil": lambda r: {"part": r.sign() * 46, "part_y": -70, "lean": 0.95, "tip": 10, "drop": 22, "n": 5, "notch": 30}}
 GIRLS = _shares("points 5, side 2.5, straight 2, swept 1.5, middle 1.5, curtain 1.3, long 1.5, veil 1, bowl 0.6")
 BOYS = _shares("points 4, short 4, swept 1.5, middle 1.5, curtain 1.3, side 1.5, long 1, bowl 0.5, veil 0.5")
-TAILS = {"tied": _shares("twin 4, pony 4, buns 2, side 2, low 2, braid 2"),
-    "long": _shares("none 17, twin 3, half 3")}
+TAILS = {"tied": _shares("twin 4, pony 4, buns 2, side 2, low 2, braid 2"), "long": _shares("none 17, twin 3, half 3")}
 LENGTHS = {"bob": (66, 125), "long": (170, 310), "tied": (110, 190), "short": (60, 60)}
 TRINKETS = _shares("clip 3, cross 1.5, band 2, bow 2, flower 1.2, bigbow 1, star 0.8, beret 0.6, cap 0.4, ears 0.5")
 
@@ -167,8 +163,8 @@ def fringe_of(r: Dice, *, n: int = 6, part: float = 0.0, part_y: float = -34.0, 
 def _spikes(r: Dice, wild: float) -> tuple[tuple[float, float, float], ...]:
     if r.chance(wild):
         n, high = r.count(6, 9), r.between(0.05, 0.15)
-        return tuple((188 + 164 * (i + 0.5) / n + r.between(-4, 4), 131 / n,
-            high * r.between(0.6, 1.3)) for i in range(n))
+        return tuple((188 + 164 * (i + 0.5) / n + r.between(-4, 4), 131 / n, high * r.between(0.6, 1.3))
+            for i in range(n))
     places = [q for q in ((188, 212), (232, 255), (285, 305), (328, 352)) if r.chance(0.4)]
     return tuple((r.between(*q), r.between(9, 16), r.between(0.025, 0.06)) for q in places)
 
@@ -185,55 +181,54 @@ def someone(dice: Dice, style: Style, name: str, **fixed: Any) -> Character:
     male, grown, young = r.chance(s.boys), r.chance(s.grown), r.chance(0.06)
     build = fixed.get("build") or (("man" if male else "woman") if grown else "child" if young else "boy" if male
         else "girl")
-    male, grown = build in ("boy", "man"), build in ("man", "woman")
+    male, grown, child = build in ("boy", "man"), build in ("man", "woman"), build == "child"
     cut = r.weighted(BOYS if male else GIRLS)
     fringe: dict[str, Any] = {"n": r.count(5, 7), "part": u(-35, 35), "tip": u(-8, 6), "drop": u(15, 40),
         "lean": u(0.1, 0.7), "notch": u(22, 40)}
-    if male:
-        fringe |= {"n": r.count(6, 8), "notch": u(22, 34), "rough": 9, "tip": u(-18, 0)}
+    fringe |= {"n": r.count(6, 8), "notch": u(22, 34), "rough": 9, "tip": u(-18, 0)} if male else {}
     fringe |= CUTS[cut](r)
     fringe |= {"n": max(4, round(fringe["n"] * s.locks)), "rough": fringe.get("rough", 6) * s.rough}
     under, even = fringe | {"tip": fringe["tip"] - 5, "n": fringe["n"] + 1, "lean": -0.3}, cut in ("straight", "bowl")
     back = r.weighted(_shares("short 9, tied 1") if male else _shares("bob 5, long 6, tied 5, short 0.8"))
     tail = r.weighted(_shares("low 1, pony 1")) if male and back == "tied" else r.weighted(TAILS.get(back, {"none": 1}))
-    odds = {"glasses": 0.10 if grown else 0.06, "mole": 0.07, "freckles": 0.05,
-        "earrings": 0.3 * (build == "woman")}
+    odds = {"glasses": 0.10 if grown else 0.06, "mole": 0.07, "freckles": 0.05, "earrings": 0.3 * (build == "woman")}
     extras = [r.weighted(TRINKETS)] * (r.chance(0.5) and not male) + [x for x, share in odds.items() if r.chance(share)]
     clothes = r.weighted(WEAR[build])
     cloth = r.one_of(CLOTH[clothes].split(", ")).split()
     eye_w, eye_h, eye_y, eye_x = s.eye
-    least, most = {"boy": (17, 21), "man": (13.5, 17), "woman": (17.5, 21.5), "child": (25, 29)}.get(build,
-        (23.5, 28) if r.chance(0.75) else (20.5, 24))
-    groups = {colors: share * (1 + 4 * s.natural if natural else 1 - 0.9 * s.natural) for colors,
-        (share, natural) in HAIR.items()}
+    eyes = {"boy": (17, 21), "man": (13.5, 17), "woman": (17.5, 21.5), "child": (25, 29)}
+    least, most = eyes.get(build, (23.5, 28) if r.chance(0.75) else (20.5, 24))
+    groups = {colors: share * (1 + 4 * s.natural if natural else 1 - 0.9 * s.natural)
+        for colors, (share, natural) in HAIR.items()}
 
     def dyed(color: str, *spread: float) -> str:
         light, chroma, hue = to_lch(vary(r, color, *spread))
         return lch(light + s.light, chroma * s.chroma, hue)
 
     hair = dyed(r.one_of(r.weighted(groups).split()), 0.025, 0.12, 8)
-    made = Character(name=name, style=s, build=build, hair=hair, inner=vary(r, hair, 0.02, 0.1,
-        40) if r.chance(0.08) else hair, skin=vary(r, r.weighted(SKIN), 0.008, 0.1, 4),
-        iris=dyed(r.one_of(IRIS), 0.03, 0.15, 10), accent=vary(r, r.one_of(ACCENT), 0.03, 0.15, 10),
-        width=(u(0.96, 1.04) - 0.03 * male + 0.03 * (build == "child")) * s.face[0],
-        jaw=max(-1.3, min(1.5, (u(-0.8, 0.7) if male else u(-0.9, 0.9)) + s.face[2] + 0.5 * (build == "child"))),
+    made = Character(
+        name=name, style=s, build=build, hair=hair, inner=vary(r, hair, 0.02, 0.1, 40) if r.chance(0.08) else hair,
+        skin=vary(r, r.weighted(SKIN), 0.008, 0.1, 4), iris=dyed(r.one_of(IRIS), 0.03, 0.15, 10),
+        accent=vary(r, r.one_of(ACCENT), 0.03, 0.15, 10),
+        width=(u(0.96, 1.04) - 0.03 * male + 0.03 * child) * s.face[0],
+        jaw=max(-1.0, min(1.5, (u(-0.8, 0.7) if male else u(-0.9, 0.9)) + s.face[2] + 0.5 * child)),
         chin=u(-3, 2) + s.face[1] + {"boy": 7, "man": 14, "woman": 5, "child": -5}.get(build, 0),
         eye=((u(22.5, 25.5) - 1.5 * male - grown) * eye_w, min(30.0, u(least, most) * eye_h),
             u(41.5, 45) + eye_x - grown, u(19, 24) + eye_y - 3.5 * (male or grown)),
-        tilt=u(-0.12, 0.17) + 0.05 * grown + s.tilt,
-        flat=u(0.1, 1.1) + 0.3 * (male or grown) + s.flat, iris_w=min(0.86, u(0.7, 0.79) * s.iris_w),
-        iris_kind=r.one_of(s.iris), lash=(u(0.55, 0.8) if male else u(0.85, 1.2)) * s.lash,
-        brow=((u(3.2, 5.2) + 2.2 * male) * s.brow, u(18, 25), u(2, 7), u(-29,
-        -22) + (6 if male else 3 * grown) + 3 * (1 - eye_h)), nose=r.one_of(s.nose) if not male else "ridge"
-        if "ridge" in s.nose else "tick", fringe=fringe_of(r, **fringe), under=fringe_of(r,
-        **under) if not even else (), part=fringe["part"], bend=u(-0.1, 0.34),
-        crown=_crown(r), spikes=_spikes(r, 0.7 if male else 0.05), puff=u(1.0, 1.045) + s.puff, gloss=r.one_of(s.gloss),
+        tilt=u(-0.12, 0.17) + 0.05 * grown + s.tilt, flat=u(0.1, 1.1) + 0.3 * (male or grown) + s.flat,
+        iris_w=min(0.86, u(0.7, 0.79) * s.iris_w), iris_kind=r.one_of(s.iris),
+        lash=(u(0.55, 0.8) if male else u(0.85, 1.2)) * s.lash,
+        brow=((u(3.2, 5.2) + 2.2 * male) * s.brow, u(18, 25), u(2, 7),
+            u(-29, -22) + (6 if male else 3 * grown) + 3 * (1 - eye_h)),
+        nose=r.one_of(s.nose) if not male else "ridge" if "ridge" in s.nose else "tick", fringe=fringe_of(r, **fringe),
+        under=fringe_of(r, **under) if not even else (), part=fringe["part"], bend=u(-0.1, 0.34), crown=_crown(r),
+        spikes=_spikes(r, 0.7 if male else 0.05), puff=u(1.0, 1.045) + s.puff, gloss=r.one_of(s.gloss),
         side=(u(14, 44) if male else u(36, 130), u(16, 27)), blunt=even and r.chance(0.6), back=back,
-        length=u(*LENGTHS[back]), spread=u(0.94, 1.1), nape=u(52, 76), flick=r.one_of((0, 0, 0.3, 0.8))
-        if back == "bob" else 0.0, wave=u(0.5, 1.3) if r.chance(0.35) and not male else 0.0, tail=tail,
-        ahoge=r.one_of((0, 0, 0, 0, 1, -1, 2)), extras=tuple(extras), clothes=clothes, cloth=cloth[0], trim=cloth[-1],
-        seed=r.number(1 << 30), shoulders=u(*{"boy": (118, 132), "man": (138, 160), "child": (86, 98)}.get(build,
-        (100, 116))))
+        length=u(*LENGTHS[back]), spread=u(0.94, 1.1), nape=u(52, 76),
+        flick=r.one_of((0, 0, 0.3, 0.8)) if back == "bob" else 0.0,
+        wave=u(0.5, 1.3) if r.chance(0.35) and not male else 0.0, tail=tail, ahoge=r.one_of((0, 0, 0, 0, 1, -1, 2)),
+        extras=tuple(extras), clothes=clothes, cloth=cloth[0], trim=cloth[-1], seed=r.number(1 << 30),
+        shoulders=u(*{"boy": (108, 134), "man": (132, 166), "child": (84, 98)}.get(build, (96, 120))))
     return replace(made, **fixed)
 
 
@@ -259,8 +254,8 @@ def heroine(number: int = 1) -> Character:
         ahoge=1, extras=("cross",), clothes="sailor", cloth="#fafafa", trim="#3b5280", shoulders=106.0)
 
 
-_HAIR = ("hair inner fringe under part bend crown spikes puff side blunt back length spread nape flick wave tail "
-    "ahoge gloss")
+_HAIR = ("hair inner fringe under part bend crown spikes puff side blunt back length spread nape flick wave "
+    "tail ahoge gloss")
 
 
 def other(number: int, her: Character, *, alike: bool = False) -> Character:
@@ -270,7 +265,6 @@ def other(number: int, her: Character, *, alike: bool = False) -> Character:
         fixed |= {field: getattr(her, field) for field in _HAIR.split()}
     elif number == 0:
         fixed |= {"hair": "#4d4a72", "inner": "#4d4a72", "back": "long", "length": 240.0, "tail": "none",
-            "extras": ("band",), "accent": "#d8606a"}
-        fixed |= {"clothes": her.clothes, "cloth": her.cloth, "trim": her.trim}
+            "extras": ("band",), "accent": "#d8606a", "clothes": her.clothes, "cloth": her.cloth, "trim": her.trim}
     made = someone(Dice("other", her.name, number), her.style, f"other-{number}" if number else "other", **fixed)
     return replace(made, extras=tuple(x for x in made.extras if x not in her.extras))

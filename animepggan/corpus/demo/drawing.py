@@ -15,16 +15,15 @@ import io
 import json
 import math
 import multiprocessing
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -33,14 +32,13 @@ from animepggan.bar import Bar, silent
 from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.picture import FaceTruth, compose
 from animepggan.corpus.demo.sets import STRANGERS, Kind, PlannedPicture, general, of_heroine
-from animepggan.corpus.worker import serve
+from animepggan.corpus.worker import cores, serve
 from animepggan.disk import PARTIAL, cache_folder, locked
 from animepggan.errors import DataError
 
 COUNTS: dict[Kind, int] = {"general": 8000, "yui": 4077, "second": 4077}
 SIZE = 128
-
-EDITION = 2
+EDITION = 3
 """Raised whenever the same request draws other pictures."""
 _LOCK, _RECORD = ".lock", "drawing.json"
 _POINTS = ("eye_left_image", "eye_right_image", "nose", "mouth")
@@ -84,9 +82,8 @@ def draw_demo(
     count = COUNTS[kind] if count is None else count
     if count < 1 or not 16 <= size <= 1024:
         raise DataError(f"demo:{kind}: {count} pictures of {size} pixels: at least 1 picture, of 16 to 1024 pixels")
-    request: dict[str, object] = {"kind": kind, "count": count, "size": size, "seed": seed}
-    if kind != "general":
-        request |= {"strangers": strangers, "others": others}
+    request: dict[str, Any] = {"kind": kind, "count": count, "size": size, "seed": seed}
+    request |= {} if kind == "general" else {"strangers": strangers, "others": others}
     request |= {"edition": EDITION, "packages": {name: version(name) for name in ("resvg-py", "pillow")}}
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -95,8 +92,7 @@ def draw_demo(
     with _alone(output):
         if (summary := finished(output, request)) is not None:
             return summary
-        foreign = sorted(path.name for path in output.iterdir() if path.name not in (PARTIAL, _LOCK))
-        if foreign:
+        if foreign := sorted(path.name for path in output.iterdir() if path.name not in (PARTIAL, _LOCK)):
             raise DataError(
                 f"{output}: not empty ({foreign[0]!r} is there), and not a finished drawing of the same request\n"
                 "choose another --output, or delete that folder"
@@ -120,7 +116,7 @@ def cached(kind: Kind, *, bar: Bar = silent) -> Path:
     return folder
 
 
-def finished(output: Path, request: dict[str, object] | None = None) -> Summary | None:
+def finished(output: Path, request: dict[str, Any] | None = None) -> Summary | None:
     """What `output` holds if a drawing was finished there, and of `request` if one is given; else None."""
     try:
         record = json.loads((output / _RECORD).read_text(encoding="utf-8"))
@@ -134,18 +130,15 @@ def finished(output: Path, request: dict[str, object] | None = None) -> Summary 
     return summary if complete and request in (None, record) else None
 
 
-def _draw(
-    plan: list[PlannedPicture], output: Path, request: dict[str, object], workers: int | None, bar: Bar
-) -> Summary:
-    what, draft, rows = f"drawing demo:{request['kind']}", output / PARTIAL, list[list[str]]()
+def _draw(plan: list[PlannedPicture], output: Path, request: dict[str, Any], workers: int | None, bar: Bar) -> Summary:
+    draft, rows = output / PARTIAL, list[list[str]]()
     shutil.rmtree(draft, ignore_errors=True)
     (draft / "pictures").mkdir(parents=True)
     try:
         files = {picture.number: f"pictures/{file_name(picture)}" for picture in plan}
-        for drawn in _in_processes(partial(_draw_chunk, draft / "pictures", cast(int, request["size"])), plan, workers):
-            for picture, face in zip(plan[len(rows) :], drawn, strict=False):
-                rows.append(_row(picture, face, files))
-            bar(what, len(rows), len(plan))
+        for faces in _in_processes(partial(_draw_chunk, draft / "pictures", request["size"]), plan, workers):
+            rows += [_row(*pair, files) for pair in zip(plan[len(rows) :], faces, strict=False)]
+            bar(f"drawing demo:{request['kind']}", len(rows), len(plan))
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([COLUMNS, *sorted(rows)])
         for name, content in (("manifest.csv", text.getvalue()), (_RECORD, json.dumps(request, indent=2) + "\n")):
@@ -164,12 +157,11 @@ def _row(picture: PlannedPicture, face: FaceTruth, files: dict[int, str]) -> lis
     feature: what makes a near copy; style; character; cluster: a number that copies and near copies share with their
     original; box of the face "x0 y0 x1 y1" and landmarks "x y" in pixels of that file.
     """
-    of = "" if picture.of is None else files[picture.of]
-    cluster = str(picture.number if picture.of is None else picture.of)
-    c = picture.character
+    of, cluster = ("", picture.number) if picture.of is None else (files[picture.of], picture.of)
     numbers = (face.box, *(face.landmarks[name] for name in _POINTS))
     told = [" ".join(f"{value:.1f}" for value in values) for values in numbers]
-    return [files[picture.number], picture.kind, of, picture.how or "", c.style.name, c.name, cluster, *told]
+    c = picture.character
+    return [files[picture.number], picture.kind, of, picture.how or "", c.style.name, c.name, str(cluster), *told]
 
 
 def file_name(picture: PlannedPicture) -> str:
@@ -179,31 +171,24 @@ def file_name(picture: PlannedPicture) -> str:
 
 def encode(picture: PlannedPicture, size: int) -> tuple[bytes, FaceTruth]:
     """The file of a picture, RGB, `size` pixels a side unless it is a resized near copy; where the face is in it."""
-    dice = Dice("encode", picture.index)
+    dice, file = Dice("encode", picture.index), io.BytesIO()
     grain = picture.index if picture.of is None or picture.how == "feature" else picture.of
     image, (face,) = compose([picture.placed], picture.scene, size, size, seed=grain)
-    if picture.how == "shifted":
-        right, down = (_whole_pixels(share, size) for share in picture.shift)
+    if picture.how == "shifted":  # by whole pixels, rounded away from zero
+        right, down = (int(math.copysign(math.ceil(abs(share) * size), share)) for share in picture.shift)
         room = max(abs(right), abs(down))
         padded = np.pad(np.asarray(image), ((room, room), (room, room), (0, 0)), mode="edge")
         image = Image.fromarray(padded[room - down : room - down + size, room - right : room - right + size])
         face = face.moved(1.0, right, down)
-    file = io.BytesIO()
     if picture.how == "reencoded":
         image.save(file, "JPEG", quality=70 + dice.number(21))
         return file.getvalue(), face
     if picture.how == "resized":
-        factor = dice.between(0.7, 0.9) if dice.share() < 0.5 else dice.between(1.2, 1.6)
-        side = round(size * factor)
+        side = round(size * (dice.between(0.7, 0.9) if dice.chance(0.5) else dice.between(1.2, 1.6)))
         image, face = image.resize((side, side), Image.Resampling.LANCZOS), face.moved(side / size)
     # Copies are the same pixels; half of them are the same file too.
-    image.save(file, "PNG", compress_level=6 if picture.kind == "copy" and dice.share() < 0.5 else 1)
+    image.save(file, "PNG", compress_level=6 if picture.kind == "copy" and dice.chance(0.5) else 1)
     return file.getvalue(), face
-
-
-def _whole_pixels(share: float, size: int) -> int:
-    """A shift rounded away from zero to whole pixels."""
-    return int(math.copysign(math.ceil(abs(share) * size), share))
 
 
 def _draw_chunk(folder: Path, size: int, pictures: list[PlannedPicture]) -> list[FaceTruth]:
@@ -216,23 +201,18 @@ def _draw_chunk(folder: Path, size: int, pictures: list[PlannedPicture]) -> list
 
 
 def _in_processes(
-    work: Callable[[list[PlannedPicture]], list[FaceTruth]],
-    plan: list[PlannedPicture],
-    workers: int | None,
-    chunk: int = 16,
+    work: Callable[[list[PlannedPicture]], list[FaceTruth]], plan: list[PlannedPicture], workers: int | None
 ) -> Iterator[list[FaceTruth]]:
     """`work` on chunks of the plan: in this process where one worker will do, else in spawned ones."""
-    chunks = [plan[start : start + chunk] for start in range(0, len(plan), chunk)]
-    workers = min(workers or os.cpu_count() or 1, len(chunks))
+    chunks = [plan[start : start + 16] for start in range(0, len(plan), 16)]
+    workers = min(workers or cores(), len(chunks))
     if workers <= 1:
         yield from map(work, chunks)
         return
     # Spawned, not forked: the caller may be running torch's threads.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), serve) as pool:
-        futures = [pool.submit(work, part) for part in chunks]
         try:
-            for future in futures:
-                yield future.result()
+            yield from pool.map(work, chunks)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -247,16 +227,7 @@ def _alone(output: Path) -> Iterator[None]:
             (output / _LOCK).unlink(missing_ok=True)
 
 
-def _summary(output: Path, record: dict[str, object], kinds: Sequence[str], *, drawn: bool) -> Summary:
-    return Summary(
-        folder=output,
-        kind=cast(Kind, record["kind"]),
-        count=len(kinds),
-        size=cast(int, record["size"]),
-        seed=cast(int, record["seed"]),
-        originals=kinds.count("original"),
-        copies=kinds.count("copy"),
-        near=kinds.count("near"),
-        strangers=kinds.count("stranger"),
-        drawn=drawn,
-    )
+def _summary(output: Path, record: dict[str, Any], kinds: list[str], *, drawn: bool) -> Summary:
+    original, copy, near, strange = (kinds.count(kind) for kind in ("original", "copy", "near", "stranger"))
+    kind, count, size, seed = record["kind"], len(kinds), record["size"], record["seed"]
+    return Summary(output, kind, count, size, seed, original, copy, near, strange, drawn)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from animepggan.corpus.demo.colors import lch, mixed, to_lch, tone
 from animepggan.corpus.demo.moods import CLOSED, LINES, OPENS
 from animepggan.corpus.demo.sketch import MOUTH, NOSE, Sketch
-from animepggan.corpus.demo.strokes import Point, Points, brush, loop, mid, normals, points, poly, ring, shape
+from animepggan.corpus.demo.strokes import Point, Points, brush, loop, mid, normals, points, poly, ring, shape, spot
 
 Eye = Callable[[float, float], Point]
 """From places in an eye, u from its inner corner at -1 to the outer one, v from -1 down to 1, to the picture."""
@@ -19,10 +19,9 @@ _RIM = points("-1,-.75 0,-.9 1,-.75 1.02,.2 .7,.9 0,1.05 -.7,.9 -1.02,.2")[0]  #
 
 def skin(k: Sketch) -> None:
     """The face without its features."""
-    a, out, lit, f = k.art, k.outline, k.lit, k.pose.face
+    a, out, lit, chin = k.art, k.outline, k.lit, k.pose.face(0, 60)
     a.base(shape(out), k.c.skin)
     rim = out[:8] if lit < 0 else out[7:][::-1]  # a crescent of shade away from the light
-    chin = f(0, 60)
 
     def crescent(size: float) -> str:
         parts = zip(rim, (0.30, 0.18, 0.13, 0.12, 0.12, 0.10, 0.06, 0.0), strict=True)
@@ -45,7 +44,7 @@ def skin(k: Sketch) -> None:
 
 def _cheeks(k: Sketch) -> None:
     """Blush, freckles, a mole, tears that run."""
-    a, f, much = k.art, k.pose.face, k.m.blush * k.s.blush
+    a, f, much, (_, _, x0, y0) = k.art, k.pose.face, k.m.blush * k.s.blush, k.c.eye
     if much > 0.08:
         paint, pink = a.glow(lch(0.72, 0.16, 22), min(0.75, 0.15 + 0.45 * much)), lch(0.62, 0.16, 22)
         for s in (1, -1):
@@ -54,16 +53,13 @@ def _cheeks(k: Sketch) -> None:
             a.raw(f'<ellipse cx="{x:.1f}" cy="{y:.1f}" rx="{rx:.1f}" ry="{ry:.1f}" fill="{paint}"/>')
             for i in (-1, 0, 1) if much > 0.5 else ():
                 a.ink([f(s * 56 + i * 8 + 2.5, 49), f(s * 56 + i * 8 - 2.5, 56)], 1.8, pink)
-    spots: list[tuple[float, float, float]] = [(38, 54 + k.c.chin * 0.2, 2.2)] if "mole" in k.c.extras else []
-    if "freckles" in k.c.extras:
-        spots += [(s * x, y, 1.5) for s in (1, -1) for x, y in ((30, 49), (40, 53), (50, 48), (24, 56))]
-    for x, y, r in spots:
-        u, v = f(x, y)
-        a.fill(loop([(u + r * p, v + r * q) for p, q in ring(6)]), k.skin_deep if r < 2 else k.skin_line)
+    if "mole" in k.c.extras:
+        a.fill(spot(f(38, 54 + k.c.chin * 0.2), 2.2), k.skin_line)
+    for x, y in ((30, 49), (40, 53), (50, 48), (24, 56)) if "freckles" in k.c.extras else ():
+        a.fill(spot(f(x, y), 1.5) + spot(f(-x, y), 1.5), k.skin_deep)
     for s in (1, -1) if k.m.tears == "stream" else ():
-        _, _, x, y = k.c.eye
-        left, right = [f(s * (x - 8), y + 22), f(s * (x - 6), 58), f(s * (x - 3), 84)], [f(s * (x + 6), 80),
-            f(s * (x + 7), 60), f(s * (x + 7), y + 22)]
+        left, right = [f(s * (x0 - 8), y0 + 22), f(s * (x0 - 6), 58), f(s * (x0 - 3), 84)], [f(s * (x0 + 6), 80),
+            f(s * (x0 + 7), 60), f(s * (x0 + 7), y0 + 22)]
         a.fill(shape(left, right), WATER, WATER_LINE, 1.3, opacity=0.85)
 
 
@@ -75,15 +71,15 @@ def nose(k: Sketch) -> None:
         a.fill(shape([f(d, y - 12, 6), f(d * 5.5, y, 10)], [f(d * 5.5, y, 10), f(d * 0.5, y + 1, 9)]), k.skin_dark)
         a.ink([f(d * 4.5, y - 1, 10), f(d * 0.5, y + 1, 9)], 1.6, k.skin_line)
     elif kind == "ridge":
-        pts = [f(d * 0.5, y - (24 if abs(sy) > 0.12 else 12), 5), f(d * 4, y - 2, 13), f(d * 1, y + 2, 8),
-            f(d * -2.5, y + 1.5, 6)]
-        a.ink(pts, 2.3, k.skin_line, a=0.1, b=0.4, peak=0.6)
+        start = f(d * 0.5, y - (24 if abs(sy) > 0.12 else 12), 5)
+        a.ink([start, f(d * 4, y - 2, 13), f(d * 1, y + 2, 8), f(d * -2.5, y + 1.5, 6)], 2.3, k.skin_line, a=0.1, b=0.4,
+            peak=0.6)
     elif kind == "dot" and abs(sy) < 0.3:
         a.ink([f(-2, y, 8), f(0, y + 0.9, 10), f(2, y, 8)], 2.2, k.skin_line, a=0.3, b=0.3)
     elif kind != "none" or abs(sy) > 0.3:
-        pts = [f(d, y - 9, 6), f(d * 3.5, y - 2, 13), f(d * 1.5, y + 2, 8)] if abs(sy) > 0.17 else [f(d * 2.5, y - 5,
-            8), f(d * 3.2, y - 0.5, 10), f(d * 0.5, y + 1.5, 8)]
-        a.ink(pts, 2.1, k.skin_line, a=0.18, b=0.25, peak=0.6)
+        line = ((1, -9, 6), (3.5, -2, 13), (1.5, 2, 8)) if abs(sy) > 0.17 else ((2.5, -5, 8), (3.2, -0.5, 10),
+            (0.5, 1.5, 8))
+        a.ink([f(d * u, y + v, z) for u, v, z in line], 2.1, k.skin_line, a=0.18, b=0.25, peak=0.6)
 
 
 def mouth(k: Sketch) -> None:
@@ -115,59 +111,57 @@ def mouth(k: Sketch) -> None:
         a.ink(top, 2.6, k.skin_line, a=0.5, b=0.5)
         a.ink(bottom, 2.0, k.skin_line, a=0.7, b=0.7)
     if m.mouth in LINES or m.mouth == "talk":
-        a.ink([k.pose.face(x, y0 + y, 3) for x, y in ((-4, 10), (0, 10.8), (4, 10))],
-            2.6 if k.c.build == "woman" else 1.6, k.skin_dark)
-
-
-def _eye_at(k: Sketch, s: int) -> Eye:
-    """The left eye of the picture has s = -1."""
-    w, h, x0, y0 = k.c.eye
-    return lambda u, v: k.pose.face(s * (x0 + u * w), y0 + v * h - k.c.tilt * u * w)
+        lip = [k.pose.face(x, y0 + y, 3) for x, y in ((-4, 10), (0, 10.8), (4, 10))]
+        a.ink(lip, 2.6 if k.c.build == "woman" else 1.6, k.skin_dark)
 
 
 def eyes(k: Sketch) -> None:
-    """Both, open or closed."""
+    """Both, open or closed; the left one of the picture has s = -1."""
+    w, h, x0, y0 = k.c.eye
     for s, mode in ((1, k.m.eyes), (-1, k.m.wink or k.m.eyes)):
+        def at(u: float, v: float, s: int = s) -> Point:
+            return k.pose.face(s * (x0 + u * w), y0 + v * h - k.c.tilt * u * w)
+
         if mode == "open":
-            _open_eye(k, s)
+            _open_eye(k, s, at)
         else:
-            _closed_eye(k, s, mode)
+            _closed_eye(k, at, mode)
 
 
-def _closed_eye(k: Sketch, s: int, mode: str) -> None:
-    a, e = k.art, _eye_at(k, s)
+def _closed_eye(k: Sketch, e: Eye, mode: str) -> None:
+    a = k.art
     for i, line in enumerate(CLOSED[mode]):
         pts = [e(*q) for q in line]
         wide = 5.8 * max(1.0, k.s.pen) * (0.75 + 0.25 * k.c.lash) * (1 - 0.3 * i)  # a lash is no finer with a fine pen
         a.fill(brush(pts, wide, 0.35, 0.3 + 0.3 * i, 0.62), k.lash)
         k.through += [] if i else [brush(pts, 5.0)]
-    if mode == "calm":
-        for u, v in ((0.96, 0.14), (0.68, 0.42)) if not k.c.male else ():
-            a.ink([e(u, v), e(u + 0.34, v + 0.14)], 2.6, k.lash, a=1, b=0.1, peak=0.1)
-        if k.s.fold:
-            a.ink([e(-0.6, -0.12), e(0, 0.02), e(0.7, -0.1)], 1.5 * k.s.fold, k.skin_thin)
+    for u, v in ((0.96, 0.14), (0.68, 0.42)) if mode == "calm" and not k.c.male else ():
+        a.ink([e(u, v), e(u + 0.34, v + 0.14)], 2.6, k.lash, a=1, b=0.1, peak=0.1)
+    if mode == "calm" and k.s.fold:
+        a.ink([e(-0.6, -0.12), e(0, 0.02), e(0.7, -0.1)], 1.5 * k.s.fold, k.skin_thin)
 
 
 def _lids(k: Sketch) -> tuple[Points, Points]:
     """The upper lid's edge from the inner corner, the lower one's from the outer."""
     m, flat, opened, upper = k.m, k.c.flat, k.m.open, list[Point]()
-    top = (0.14, -0.44 - 0.08 * flat, -0.86, -1 + 0.03 * flat, -0.92 - 0.04 * flat, -0.58 - 0.2 * flat,
-        -0.08 - 0.28 * flat)
-    shut = (0.50, 0.55, 0.62, 0.66, 0.62, 0.52, 0.40)
-    for u, v, z in zip((-1.0, -0.8, -0.42, 0.0, 0.45, 0.8, 1.0), top, shut, strict=True):
+    us, shut = (-1.0, -0.8, -0.42, 0.0, 0.45, 0.8, 1.0), (0.50, 0.55, 0.62, 0.66, 0.62, 0.52, 0.40)
+    rows = ((0.14, 0), (-0.44, -0.08), (-0.86, 0), (-1, 0.03), (-0.92, -0.04), (-0.58, -0.2), (-0.08, -0.28))
+    top = [v + by * flat for v, by in rows]
+    for u, v, z in zip(us, top, shut, strict=True):
         v = z + (v - z) * opened - m.lid * u * (0.29 if m.lid > 0 else 0.22) + abs(m.lid) * 0.05
         if opened < 0.75:  # half closed they are flat
             v = max(v, -0.05 - 0.6 * (opened - 0.5) - 0.06 * (1 - u * u))
         upper.append((u, min(v, 0.5)))
-    return upper, [(u, v - m.low * 0.5 * (1 - 0.3 * u * u)) for u,
-        v in points(".9,.4 .62,.82 .1,.97 -.45,.88 -.82,.5")[0]]
+    lower = points(".9,.4 .62,.82 .1,.97 -.45,.88 -.82,.5")[0]
+    return upper, [(u, v - m.low * 0.5 * (1 - 0.3 * u * u)) for u, v in lower]
 
 
-def _open_eye(k: Sketch, s: int) -> None:
-    a, m, e, (gx, gy) = k.art, k.m, _eye_at(k, s), k.shot.gaze
+def _open_eye(k: Sketch, s: int, e: Eye) -> None:
+    a, m, (gx, gy), shaded = k.art, k.m, k.shot.gaze, k.s.shade != "none"
     upper, lower = _lids(k)
     top = [e(*q) for q in upper]
     white = shape(top, [top[-1], *(e(*q) for q in lower), top[0]])
+    shadow = shape(top, [e(u, v + 0.24) for u, v in upper][::-1])
     w, h = k.c.iris_w * m.iris * (1 - 0.12 * abs(gx)), 0.97 * m.iris
     x, y = s * gx * 0.24 - 0.03, -0.05 + gy * 0.14 + (0.03 if m.iris < 0.9 else 0)
 
@@ -176,11 +170,9 @@ def _open_eye(k: Sketch, s: int) -> None:
 
     a.fill(white, k.s.white)
     with a.clip(white):
-        if k.s.shade != "none":
-            a.fill(shape(top, [e(u, v + 0.24) for u, v in upper][::-1]), mixed(k.s.white, lch(0.55, 0.05, 280), 0.4))
+        a.fill(shadow if shaded else "", mixed(k.s.white, lch(0.55, 0.05, 280), 0.4))
         _iris(k, oval, e, x, y, w, h)
-        if k.s.shade != "none":
-            a.fill(shape(top, [e(u, v + 0.24) for u, v in upper][::-1]), lch(0.3, 0.08, 280), opacity=0.3)
+        a.fill(shadow if shaded else "", lch(0.3, 0.08, 280), opacity=0.3)
     _lashes(k, e, upper, lower, top)
     hx = s * k.lit * w * 0.34  # highlights, in both eyes on the light's side, below the lid
     hy = max(-0.42, min(upper, key=lambda q: abs(q[0] - x - hx))[1] + 0.1 - y)
@@ -196,17 +188,16 @@ def _open_eye(k: Sketch, s: int) -> None:
 
 def _iris(k: Sketch, oval: Callable[..., str], e: Eye, x: float, y: float, w: float, h: float) -> None:
     a, kind, (light, chroma, hue) = k.art, k.c.iris_kind, to_lch(k.c.iris)
-    dark, body, bright = lch(light * 0.42, chroma * 0.8, hue - 12), oval(0, 0.01, w - 0.07,
-        h - 0.06), lch(min(0.94, light + 0.22), chroma, hue + 16)
+    dark, bright = lch(light * 0.42, chroma * 0.8, hue - 12), lch(min(0.94, light + 0.22), chroma, hue + 16)
+    body = oval(0, 0.01, w - 0.07, h - 0.06)
 
     def ray(start: float, end: float, inner: float, outer: float, n: int) -> str:
         """A crescent between two ovals, from one angle to another."""
         ts = [start + (end - start) * i / n for i in range(n + 1)]
         one = [e(x + w * outer * math.cos(t), y + h * outer * 1.04 * math.sin(t)) for t in ts]
-        return shape(one, [e(x + w * inner * math.cos(t), y + h * (0.06 + inner * 0.8 * math.sin(t)))
-            for t in ts[::-1]])
+        two = [e(x + w * inner * math.cos(t), y + h * (0.06 + inner * 0.8 * math.sin(t))) for t in ts]
+        return shape(one, two[::-1])
 
-    pupil = oval(0, -0.02, w * 0.38, h * 0.38)
     if kind == "dot":
         a.fill(oval(0, 0, w, h), mixed(lch(light * 0.5, chroma * 0.7, hue), dark, 0.4))
         a.fill(oval(0, 0, w * 0.6, h * 0.6), lch(0.2, min(chroma, 0.05), hue))
@@ -215,8 +206,8 @@ def _iris(k: Sketch, oval: Callable[..., str], e: Eye, x: float, y: float, w: fl
     if kind == "glow":  # dark above, bright below
         a.fill(body, a.gradient((0.0, lch(light * 0.5, chroma * 0.9, hue - 10)), (0.45, k.c.iris),
             (1.0, lch(min(0.93, light + 0.2), chroma, hue + 14))))
-        a.fill(oval(0, 0.52 * h, w * 0.55, h * 0.3), lch(min(0.95, light + 0.27), chroma * 0.85, hue + 22),
-            opacity=0.75)
+        shine = lch(min(0.95, light + 0.27), chroma * 0.85, hue + 22)
+        a.fill(oval(0, 0.52 * h, w * 0.55, h * 0.3), shine, opacity=0.75)
     elif kind == "split":  # two tones with a hard edge
         a.fill(body, lch(light + 0.06, chroma, hue + 4))
         a.fill(oval(0, 0.55 * h, w * 0.62, h * 0.34), lch(min(0.95, light + 0.25), chroma * 0.8, hue + 18))
@@ -239,7 +230,7 @@ def _iris(k: Sketch, oval: Callable[..., str], e: Eye, x: float, y: float, w: fl
     else:  # deep, with a bright crescent
         a.fill(body, lch(light * 0.72, chroma * 0.95, hue - 6))
         a.fill(ray(0.25, 2.9, 0.56, 0.82, 6), bright)
-    a.fill(pupil, lch(0.2, min(chroma, 0.08), hue))
+    a.fill(oval(0, -0.02, w * 0.38, h * 0.38), lch(0.2, min(chroma, 0.08), hue))
 
 
 def _lashes(k: Sketch, e: Eye, upper: Points, lower: Points, top: Points) -> None:
@@ -256,11 +247,11 @@ def _lashes(k: Sketch, e: Eye, upper: Points, lower: Points, top: Points) -> Non
     k.through.append(d)
     for i in range(s.lashes if c.lash > 0.85 and not c.male else 0):
         t, v = i * 0.24, v2 - 0.02 - 0.17 * i
-        a.ink([e(u2 - 0.1 - t, v + 0.1), e(u2 + 0.14 - t, v - 0.02), e(u2 + 0.3 - t * 1.1, v - 0.14)], 3.2, k.lash, a=1,
-            b=0.05, peak=0.1)
+        hair = [e(u2 - 0.1 - t, v + 0.1), e(u2 + 0.14 - t, v - 0.02), e(u2 + 0.3 - t * 1.1, v - 0.14)]
+        a.ink(hair, 3.2, k.lash, a=1, b=0.05, peak=0.1)
     if s.lower:
-        under = [*([] if c.male else [e(1.0, v1 + 0.12), e(1.0, 0.12)]), *(e(*q) for q in lower[:3]),
-            e(-0.1, lower[2][1] - 0.01)]
+        corner = [] if c.male else [e(1.0, v1 + 0.12), e(1.0, 0.12)]
+        under = [*corner, *(e(*q) for q in lower[:3]), e(-0.1, lower[2][1] - 0.01)]
         a.ink(under, 2.6 * (0.6 + 0.4 * c.lash) * s.lower, k.lash, a=0.5, b=0.05, peak=0.45)
     else:
         a.ink([e(u, v) for u, v in ((0.6, 0.84), (0.1, 0.98), (-0.4, 0.9))], 1.6, k.skin_line, a=0.2, b=0.2)
@@ -275,8 +266,8 @@ def brows(k: Sketch) -> None:
         y, slope = y0 + m.brow_y + (-m.brow_d if s == k.lit else m.brow_d * 0.3), m.brow_a * 0.3 + c.tilt * 0.6
         line = [(u * n, y - v * arch - u * n * slope) for u, v in ((-1.0, 0.0), (-0.4, 0.75), (0.2, 1.0), (1.0, 0.15))]
         pts = [k.pose.face(s * (c.eye[2] + 1 + x), y) for x, y in line]
-        k.art.fill(brush(pts, thick * (0.5 + 0.5 * max(k.s.pen, 0.8)), 0.55, 0.1, 0.35),
-            mixed(k.hair_line, k.hair_dark, 0.25))
+        wide = thick * (0.5 + 0.5 * max(k.s.pen, 0.8))
+        k.art.fill(brush(pts, wide, 0.55, 0.1, 0.35), mixed(k.hair_line, k.hair_dark, 0.25))
 
 
 def glasses(k: Sketch) -> None:
@@ -286,9 +277,8 @@ def glasses(k: Sketch) -> None:
     for s in (1, -1):
         rim = [f(s * (x + wide * u), y + 4 + (wide - 3) * v, 14) for u, v in _RIM]
         a.fill(loop(rim), "#ffffff", color, 2.3, opacity=0.1)
-        bars = brush([rim[2], k.pose.at(s * 90, y - 12, 10)], 2.6, 1, 1) + (brush(rim[:3], 3.2, 0.9,
-            0.9) if c.seed % 3 else "")
-        a.fill(bars, color)
+        bar, upper = brush([rim[2], k.pose.at(s * 90, y - 12, 10)], 2.6, 1, 1), brush(rim[:3], 3.2, 0.9, 0.9)
+        a.fill(bar + upper if c.seed % 3 else bar, color)
     a.fill(brush([f(30 - x, y - 6, 16), f(0, y - 10, 18), f(x - 30, y - 6, 16)], 2.6, 1, 1), color)
 
 
@@ -298,24 +288,21 @@ def marks(k: Sketch) -> None:
     drops = [(k.pose.face(i * (k.c.eye[2] + 17), k.c.eye[3] + 20), 0.85) for i in (1, -1) if m.tears == "bead"]
     drops += [(k.pose.face(s * 74, -14, 5), 1.2)] if m.mark == "sweat" else []
     for (x, y), size in drops:
-        parts = [[(x + u * size, y + v * size) for u,
-            v in part] for part in points("0,-11 5,0 3,6 0,7.5 | 0,7.5 -3,6 -5,0 0,-11")]
-        a.fill(shape(*parts), WATER, WATER_LINE, 1.2)
-    if m.mark == "vein":
-        x, y = k.pose.hair(s * 38, -62)
-        for t in (0.4, 1.97, 3.54, 5.11):
-            pts = [(x + r * math.cos(t + d), y + r * math.sin(t + d)) for r, d in ((14, -0.45), (5.5, 0), (14, 0.45))]
-            a.fill(brush(pts, 3.4, 0.6, 0.6), "#c8202c")
+        drop = points("0,-11 5,0 3,6 0,7.5 | 0,7.5 -3,6 -5,0 0,-11")
+        a.fill(shape(*[[(x + u * size, y + v * size) for u, v in part] for part in drop]), WATER, WATER_LINE, 1.2)
+    x, y = k.pose.hair(s * 38, -62)
+    for t in (0.4, 1.97, 3.54, 5.11) if m.mark == "vein" else ():
+        pts = [(x + r * math.cos(t + d), y + r * math.sin(t + d)) for r, d in ((14, -0.45), (5.5, 0), (14, 0.45))]
+        a.fill(brush(pts, 3.4, 0.6, 0.6), "#c8202c")
 
 
 def ear(k: Sketch, s: int) -> None:
     """One ear."""
-    a, w = k.art, k.c.width
-    pts = [k.pose.at(s * x * w, y, z) for x, y, z in ((84, -6, 0), (95, -12, -12), (103, -2, -22), (101, 18, -20),
-        (93, 36, -8), (85, 40, 0))]
-    a.fill(loop(pts), k.c.skin if s == k.lit or k.s.shade == "none" else mixed(k.c.skin, k.skin_dark, 0.6), k.skin_line)
-    a.ink([k.pose.at(s * x * w, y, z) for x, y, z in ((90, -2, -6), (97, 0, -14), (95, 14, -14), (90, 24, -6))], 1.8,
-        k.skin_thin)
+    a, at, w = k.art, k.pose.at, k.c.width
+    rim = ((84, -6, 0), (95, -12, -12), (103, -2, -22), (101, 18, -20), (93, 36, -8), (85, 40, 0))
+    color = k.c.skin if s == k.lit or k.s.shade == "none" else mixed(k.c.skin, k.skin_dark, 0.6)
+    a.fill(loop([at(s * x * w, y, z) for x, y, z in rim]), color, k.skin_line)
+    fold = ((90, -2, -6), (97, 0, -14), (95, 14, -14), (90, 24, -6))
+    a.ink([at(s * x * w, y, z) for x, y, z in fold], 1.8, k.skin_thin)
     if "earrings" in k.c.extras:
-        x, y = k.pose.at(s * 90 * w, 46, -6)
-        a.fill(loop([(x + 4 * u, y + 5 * v) for u, v in ring(6)]), k.c.accent, tone(k.c.accent, -0.3, 0.8), 1.2)
+        a.fill(spot(at(s * 90 * w, 46, -6), 4, 5), k.c.accent, tone(k.c.accent, -0.3, 0.8), 1.2)

@@ -4,12 +4,18 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from animepggan.corpus.demo.clothes import knot
 from animepggan.corpus.demo.colors import mixed
 from animepggan.corpus.demo.dice import Dice
 from animepggan.corpus.demo.sketch import Sketch
 from animepggan.corpus.demo.strokes import Point, Points, bent, hem, loop, mid, points, poly, quad, ribbon, ring, shape
+
+_LEAVES = {  # light on the crown: azimuth, height, and half height or, of drops, the other end's azimuth
+    "spots": ((8, -84, 9), (22, -80, 14), (38, -74, 8)),
+    "veil": ((-44, -66, 9), (-28, -72, 14), (-10, -70, 20), (8, -72, 16), (24, -70, 21), (42, -66, 11)),
+    "drops": ((-40, -92, -22), (-16, -92, 4), (12, -92, 40), (-50, -76, -30), (-8, -76, 20), (28, -76, 36))}
 
 
 def behind(k: Sketch) -> None:
@@ -19,25 +25,25 @@ def behind(k: Sketch) -> None:
     inner = k.deep(c.inner) if c.inner != c.hair else k.hair_deep
     a.base(shape(k.pose.arc(158, 382, c.puff, 8)), inner)
     if c.eared:
-        long, spread = c.nape, 0.94 if c.back == "short" else 0.68
+        n, long, spread = 6, c.nape, 0.94 if c.back == "short" else 0.68
         edge: tuple[Point, ...] = ((60, -72), (94, -34), (104, 4), (96, 30))
         xs = [94.0, 84, 62, 50, 32, 16, 0, -16, -32, -50, -62, -84, -94]
-        ys = [long + (12 + rng.between(-4, 5) if i % 2 else -10) - (30 if i in (0, 12) else 0) for i in range(13)]
+        ys = [long + (12 + rng.between(-4, 5) if i % 2 else -10) for i in range(13)]
     else:
-        edge = ((60, -72), (92, -34), (106, 12), (111, long * 0.45), (108, long * 0.75))
-        n = 5 if c.back == "bob" else 7
+        n, edge = 5 if c.back == "bob" else 7, ((60, -72), (92, -34), (106, 12), (111, long * 0.45), (108, long * 0.75))
         us = [1 - i / n for i in range(2 * n + 1)]
         xs = [104 * u + 12 * u * c.flick * (i % 2) + rng.between(-5, 5) for i, u in enumerate(us)]
-        ys = [long + (8 + rng.between(-9, 9) if i % 2 else rng.between(-20, -8)) - (14 if i % (2 * n) == 0 else 0)
-            for i in range(2 * n + 1)]
+        ys = [long + (8 + rng.between(-9, 9) if i % 2 else rng.between(-20, -8)) for i in range(2 * n + 1)]
+    for i in (0, -1):
+        ys[i] -= 30 if c.eared else 14
     right, left = ([at(s * (x * spread + c.wave * 9 * math.sin(y / 26)), y, -46) for x, y in edge] for s in (1, -1))
     tips = hem([at(x * spread + k.shot.sway * 14 * max(0.0, y / 200), y, -50) for x, y in zip(xs, ys, strict=True)])
     a.base(shape(right, *tips, left[::-1]), k.hair_dark if c.back == "short" else inner)
     for part in (right[2:], *tips, left[2:]):
         a.ink(part, 2.2, k.hair_line, a=0.7, b=0.7)
     if c.back == "short":
-        a.base(loop([at(x, y, -48) for x, y in ((-50, 0), (50, 0), (46, 56), (30, long - 8), (-30, long - 8),
-            (-46, 56))]), k.hair_deep)
+        nape = ((-50, 0), (50, 0), (46, 56), (30, long - 8), (-30, long - 8), (-46, 56))
+        a.base(loop([at(x, y, -48) for x, y in nape]), k.hair_deep)
     elif not c.eared and k.s.strands > 0.5:
         for (*_, (x, y)) in tips[1:-1:2]:  # lines upward from the hem's notches
             a.ink([(x, y), (x - (x - at(0, 0, -50)[0]) * 0.06, y - 0.22 * long)], 1.8, k.hair_line, a=0.8, b=0.05,
@@ -61,12 +67,10 @@ def beside(k: Sketch, s: int) -> None:
     tips = [bent(front[-1], t1, 0.2), bent(n1, t1, 0.1)[::-1], bent(n1, t2, 0.4), bent(n2, t2, 0.1)[::-1],
         bent(n2, t3, 0.4)]
     a.fill(shape(front, *tips, rear), c.hair)
-    if s != k.lit:
-        split = [n1, at(99, low * 0.8, -8), at(103, low * 0.2, -14), at(100, -40, -6)]
-        k.shade(shape(split, rear[::-1], *[part[::-1] for part in tips[:1:-1]]), c.hair, k.hair_dark)
-    else:
-        k.shade(shape([n1, at(92, low * 0.9, 6), at(96, low * 0.4, 4)], [at(98, low * 0.9, -4), n2], [t2], [n1]),
-            c.hair, k.hair_dark)
+    split = [n1, at(99, low * 0.8, -8), at(103, low * 0.2, -14), at(100, -40, -6)]
+    dark = shape(split, rear[::-1], *[part[::-1] for part in tips[:1:-1]]) if s != k.lit else shape(
+        [n1, at(92, low * 0.9, 6), at(96, low * 0.4, 4)], [at(98, low * 0.9, -4), n2], [t2], [n1])
+    k.shade(dark, c.hair, k.hair_dark)
     if c.side[0] < 40 or s == k.far:
         a.ink(front, 2.2, k.hair_line, a=0.2, b=0.6, peak=0.7)
     for part in (*tips, rear):
@@ -95,18 +99,16 @@ def side_lock(k: Sketch, s: int) -> None:
     rear = [at(86 + w * 0.5, long * 0.55 - 12.6, 36), at(82 + w * 0.55, -20, 34), at(70, -66, 34)]
     down, up, down2 = bent(front[2], t1, 0.3), bent(n1, t1, 0.1)[::-1], bent(n1, t2, 0.4)
     a.fill(shape(front, down, up, down2, [t2, *rear]), c.hair)
-    if s != k.lit:
-        back = [rear[1], mid(front[1], rear[1], 0.55), mid(front[2], rear[0], 0.62), n1]
-        k.shade(shape(down2, [t2, *rear[:2]], back), c.hair, k.hair_dark)
-    else:
-        k.shade(shape(front[1:], down, [t1, mid(front[2], rear[0], 0.34), mid(front[1], rear[1], 0.2), front[1]]),
-            c.hair, k.hair_dark)
+    back = [rear[1], mid(front[1], rear[1], 0.55), mid(front[2], rear[0], 0.62), n1]
+    fore = [t1, mid(front[2], rear[0], 0.34), mid(front[1], rear[1], 0.2), front[1]]
+    dark = shape(down2, [t2, *rear[:2]], back) if s != k.lit else shape(front[1:], down, fore)
+    k.shade(dark, c.hair, k.hair_dark)
     a.ink([*front, *down[1:]], 2.3, k.hair_line, a=0.2, b=0.6)
     for part in (up, down2):
         a.ink(part, 2.3, k.hair_line, a=0.4, b=0.6)
     # Beside other hair a short line is enough.
-    a.ink([t2, *rear] if c.eared or long > c.length - 30 else [t2, rear[0], mid(rear[0], rear[1])], 2.0, k.hair_line,
-        a=0.6, b=0.05, peak=0.25)
+    edge = [t2, *rear] if c.eared or long > c.length - 30 else [t2, rear[0], mid(rear[0], rear[1])]
+    a.ink(edge, 2.0, k.hair_line, a=0.6, b=0.05, peak=0.25)
 
 
 def crown(k: Sketch) -> list[Points]:
@@ -145,10 +147,9 @@ def front(k: Sketch) -> None:
         ends = {s: [pose.at(s * 97, 16, -30), pose.at(s * 93, -6, -10), pose.at(s * 86, -4, 16)] for s in (1, -1)}
         low = ([ends[1]] if pose.sy < 0.08 else []) + low + ([ends[-1][::-1]] if pose.sy > -0.08 else [])
     top = crown(k)
-    under = k.locks(tuple(lock for lock in c.under if abs(lock[1][0] + pose.yaw) < 72))
-    if under:
-        a.fill(shape([pose.hair(75, -60), pose.hair(0, -60), pose.hair(-75, -60)][::-1],
-            *[part[::-1] for two in under[::-1] for part in two[::-1]]), k.hair_dark)
+    under = k.locks(tuple(lock for lock in c.under if abs(lock[1][0] + pose.yaw) < 72))[::-1]
+    edges = [part[::-1] for two in under for part in two[::-1]]
+    a.fill(shape([pose.hair(az, -60) for az in (-75, 0, 75)], *edges) if under else "", k.hair_dark)
     a.fill(shape(*top, *low), c.hair)
     if k.s.shade != "none":
         _shadows(k, top)
@@ -182,38 +183,39 @@ def _shadows(k: Sketch, top: list[Points]) -> None:
 def _lines(k: Sketch, top: list[Points]) -> None:
     """Edges of the locks, and lines from their notches and from the crown's corners along the hair's fall."""
     c, a, pose = k.c, k.art, k.pose
-    for i, ((left, tip, right, _), (one, two)) in enumerate(zip(c.fringe, k.fringe, strict=True)):
+    for i, (((az, y), tip, right, _), (one, two)) in enumerate(zip(c.fringe, k.fringe, strict=True)):
         seen = abs(tip[0] + pose.yaw) < 85
-        if seen or abs(left[0] + pose.yaw) < 90:
+        if seen or abs(az + pose.yaw) < 90:
             a.ink(one, 2.4, k.hair_line, a=0.6, b=0.7)
         if seen or abs(right[0] + pose.yaw) < 90:
             a.ink(two, 2.4, k.hair_line, a=0.7, b=0.6)
-        if i and abs(left[0] + pose.yaw) < 80:  # from the notch on toward the crown
-            (az, y), long = left, 0.75 if left[1] < -40 else 0.30 + 0.05 * (i * 37 % 5)
-            line = [pose.hair(az + (c.part - az) * t**1.3, y + (-119 - y) * t) for t in (0.0, long * 0.33, long * 0.67,
-                long)]
+        if i and abs(az + pose.yaw) < 80:  # from the notch on toward the crown
+            long = 0.75 if y < -40 else 0.30 + 0.05 * (i * 37 % 5)
+            ts = (0.0, long * 0.33, long * 0.67, long)
+            line = [pose.hair(az + (c.part - az) * t**1.3, y + (-119 - y) * t) for t in ts]
             a.ink(line, 2.2, k.hair_line, a=0.9, b=0.05, peak=0.08)
-    center = pose.skull(90, 0.1)
-    for part in top[:-1]:  # from the crown's corners inward, and up along the mass above
+    center, last = pose.skull(90, 0.1), 0.0
+    for part, after in pairwise(top):  # from the crown's hollows inward, and up along the mass above
         p = part[-1]
         t = math.degrees(math.atan2(p[1] - center[1], p[0] - center[0])) % 360
-        if 190 < t < 350:
+        (ux, uy), (vx, vy) = (p[0] - part[-2][0], p[1] - part[-2][1]), (after[1][0] - p[0], after[1][1] - p[1])
+        if 190 < t < 350 and t - last > 20 and ux * vy - uy * vx < 0:
+            last = t
             q = pose.skull(t + (270 - t) * 0.42, 0.80)
-            a.ink(quad(p, pose.skull(t + (270 - t) * 0.12, 0.92), mid(p, q, 0.85)), 2.2, k.hair_line, a=0.9, b=0.05,
-                peak=0.1)
-    rng = Dice("strands", c.seed)
+            line = quad(p, pose.skull(t + (270 - t) * 0.12, 0.92), mid(p, q, 0.85))
+            a.ink(line, 2.2, k.hair_line, a=0.9, b=0.05, peak=0.1)
+    rng, color = Dice("strands", c.seed), k.hair_dark if k.s.shade != "none" else k.hair_line
     for _ in range(round(3 * k.s.strands)):
         az, low, high = rng.between(-66, 66), rng.between(-46, -22), rng.between(-92, -66)
         if abs(az + pose.yaw) < 70:
-            line = [pose.hair(c.part + (az - c.part) * t, y) for t, y in ((0.62, high), (0.85, (high + low) / 2),
-                (1.0, low))]
-            a.ink(line, 1.9, k.hair_dark if k.s.shade != "none" else k.hair_line, a=0.1, b=0.1, peak=0.5)
+            steps = ((0.62, high), (0.85, (high + low) / 2), (1.0, low))
+            a.ink([pose.hair(c.part + (az - c.part) * t, y) for t, y in steps], 1.9, color, a=0.1, b=0.1, peak=0.5)
 
 
 def _gloss(k: Sketch) -> None:
     """The light on the crown; it stays behind when the head turns."""
-    c, a, kind, d = k.c, k.art, k.c.gloss, list[str]()
-    rng, yaw = Dice("gloss", c.seed), -0.45 * k.pose.yaw
+    kind, d, up, low = k.c.gloss, list[str](), list[Point](), list[Point]()
+    rng, yaw = Dice("gloss", k.c.seed), -0.45 * k.pose.yaw
 
     def at(az: float, y: float) -> Point:
         return k.pose.hair(az + yaw, y + 10 * (az / 60) ** 2)
@@ -223,8 +225,7 @@ def _gloss(k: Sketch) -> None:
         return shape(quad(p, (x + u * bow, y + v * bow), q, 2), quad(q, (x - u * bow, y - v * bow), p, 2))
 
     if kind in ("band", "torn"):
-        n, thick, up, low = (13, 16.0, list[Point](), list[Point]()) if kind == "band" else (9, 9.0, list[Point](),
-            list[Point]())
+        n, thick = (13, 16.0) if kind == "band" else (9, 9.0)
         for i in range(n + 1):
             az = -58 + 116 * i / n
             wide = thick * math.cos(math.radians(az * 1.35)) ** 0.7
@@ -232,19 +233,16 @@ def _gloss(k: Sketch) -> None:
             up.append(at(az, -82 - wide * (0.3 + (0 if i % 2 else 0.5 * rng.share()))))
         d = [poly(up + low[::-1])]
     elif kind == "halo":  # smooth
-        azs = range(-54, 55, 18)
-        d = [shape([at(az, -84 - 6.5 * math.cos(math.radians(az * 1.6))) for az in azs],
-            [at(az, -84 + 6.5 * math.cos(math.radians(az * 1.6))) for az in azs][::-1])]
+        up, low = ([at(az, -84 + h * math.cos(math.radians(az * 1.6))) for az in range(-54, 55, 18)]
+            for h in (-6.5, 6.5))
+        d = [shape(up, low[::-1])]
     elif kind == "spots":  # short strokes on the light's side
-        d = [leaf(at(k.lit * az - 3, y - wide), at(k.lit * az + 3, y + wide), 0.25) for az, y,
-            wide in ((8, -84, 9), (22, -80, 14), (38, -74, 8))]
+        d = [leaf(at(k.lit * az - 3, y - h), at(k.lit * az + 3, y + h), 0.25) for az, y, h in _LEAVES[kind]]
     elif kind == "veil":  # yui's: narrow leaves, lower in the middle
-        d = [leaf(at(az - 1, y - high), at(az + 2, y + high), 0.22) for az, y,
-            high in ((-44, -66, 9), (-28, -72, 14), (-10, -70, 20), (8, -72, 16), (24, -70, 21), (42, -66, 11))]
+        d = [leaf(at(az - 1, y - h), at(az + 2, y + h), 0.22) for az, y, h in _LEAVES[kind]]
     elif kind == "drops":  # the second heroine's: two broken rings
-        d = [leaf(at(u, y), at(v, y), 0.12) for y, u, v in ((-92, -40, -22), (-92, -16, 4), (-92, 12, 40),
-            (-76, -50, -30), (-76, -8, 20), (-76, 28, 36))]
-    a.fill("".join(d), k.hair_light)
+        d = [leaf(at(u, y), at(v, y), 0.12) for u, y, v in _LEAVES[kind]]
+    k.art.fill("".join(d), k.hair_light)
 
 
 def strand(k: Sketch, spine: Points, widths: list[float]) -> None:
@@ -253,8 +251,8 @@ def strand(k: Sketch, spine: Points, widths: list[float]) -> None:
     if (sum(x for x, _ in one) > sum(x for x, _ in two)) == (k.lit > 0):
         one, two = two, one  # the first is the one away from the light
     last = len(one) - 1
-    inner = [mid(p, q, 0.02 + 0.4 * math.sin(math.pi * i / last)) for i, (p,
-        q) in enumerate(zip(one, two, strict=True))]
+    pairs = enumerate(zip(one, two, strict=True))
+    inner = [mid(p, q, 0.02 + 0.4 * math.sin(math.pi * i / last)) for i, (p, q) in pairs]
     a.base(shape(one, two[::-1]), k.c.hair)
     k.shade(shape(one, inner[::-1]), k.c.hair, k.hair_dark)
     a.ink(one, 2.4, k.hair_line, a=0.5, b=0.6)
@@ -294,9 +292,9 @@ def tails_before(k: Sketch) -> None:
     c, a, at = k.c, k.art, k.pose.at
     for s in ((-k.lit,) if c.male else (1, -1)) if c.tail == "low" else ():
         for dx, dl, dw in ((10, 0.9, 0.6), (0, 1.0, 1.0)):
-            spine = ((84, 66, -30), (100 + dx, 92, -10), (98 + dx, 140, 0), (92 + dx, 190 * dl, 5),
+            upper, lower = ((84, 66, -30), (100 + dx, 92, -10), (98 + dx, 140, 0)), ((92 + dx, 190 * dl, 5),
                 (86 + dx * 2, 235 * dl, 5))
-            strand(k, [at(s * x, y, z) for x, y, z in spine], [w * dw for w in (14, 30, 36, 28, 1)])
+            strand(k, [at(s * x, y, z) for x, y, z in upper + lower], [w * dw for w in (14, 30, 36, 28, 1)])
         knot(k, at(s * 86, 70, -20))
     for s in (1, -1) if c.tail == "braid" else ():
         for i in range(7):

@@ -5,6 +5,7 @@
 draws any number of faces anywhere in a picture of any size; `portrait` is how one face stands in a corpus.
 """
 
+# fmt: off
 from __future__ import annotations
 
 import io
@@ -15,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import resvg_py
 from numpy.typing import NDArray
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageFilter
 
 from animepggan.corpus.demo import clothes, face, hair
 from animepggan.corpus.demo.characters import Character
@@ -26,7 +27,8 @@ from animepggan.corpus.demo.sketch import MOUTH, NOSE, Sketch
 from animepggan.corpus.demo.strokes import Point
 from animepggan.corpus.demo.styles import Finish
 
-BICUBIC = Image.Resampling.BICUBIC
+BICUBIC, BILINEAR, BOX = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.BOX
+HIGH_HATS = {"ears", "bigbow", "cap", "beret"}
 
 
 @dataclass(frozen=True)
@@ -55,45 +57,37 @@ class FaceTruth:
         return FaceTruth(self.character, (x0 + right, y0 + down, x1 + right, y1 + down), marks)
 
 
-def compose(
-    figures: Sequence[Placed],
-    scene: Scene,
-    width: int,
-    height: int,
-    *,
-    seed: int = 0,  # of the grain
-    finish: Finish | None = None,  # by default that of the first figure's style
-) -> tuple[Image.Image, list[FaceTruth]]:
-    """Draw figures, those that come first behind those that follow, before a scene: an RGB picture and the truth."""
+def compose(figures: Sequence[Placed], scene: Scene, width: int, height: int, *, seed: int = 0,
+    finish: Finish | None = None) -> tuple[Image.Image, list[FaceTruth]]:
+    """Draw figures, those that come first behind those that follow, before a scene: an RGB picture and the truth.
+
+    `seed` is the grain's; `finish` is by default that of the first figure's style.
+    """
     style = figures[0].character.style if figures else None
     finish = finish or (style.finish if style else Finish())
-    image = _scene(scene, width, height, 0.5 if style and style.crisp else 0.34)
-    defs, bodies, truths = [], [], []
+    coarse = min(1.0, height / 128) ** 1.5  # less is lost where there is less
+    soft = 1 + (finish.soft * coarse if finish.soft * coarse > 0.1 else 0.0)
+    part = max(1, round(width / soft)), max(1, round(height / soft))  # a soft picture was never larger
+    image = _scene(scene, *part, 0.45 if style and style.crisp else 0.28)
+    defs, bodies, truths = "", "", []
     for number, placed in enumerate(figures):
-        drawn, k = figure(placed.character, placed.shot, f"f{number}_"), height / placed.span
-        ox, oy = placed.x * width - drawn.middle[0] * k, placed.y * height - drawn.middle[1] * k
-        defs.append(drawn.defs)
-        bodies.append(f'<g transform="translate({ox:.2f} {oy:.2f}) scale({k:.4f})">{drawn.body}</g>')
-        truths.append(FaceTruth(placed.character.name, drawn.box, drawn.landmarks).moved(k, ox, oy))
+        drawn, (mx, my), truth = _figure(placed.character, placed.shot, f"f{number}_")
+        k = height / placed.span
+        ox, oy = placed.x * width - mx * k, placed.y * height - my * k
+        defs += "".join(drawn.art.defs)
+        bodies += f'<g transform="translate({ox:.2f} {oy:.2f}) scale({k:.4f})">{"".join(drawn.art.body)}</g>'
+        truths.append(truth.moved(k, ox, oy))
     if figures:
-        drawn_figures = _raster(f"<defs>{''.join(defs)}</defs>{''.join(bodies)}", width, height, width, height)
-        image.paste(drawn_figures, (0, 0), drawn_figures)
-    return _finished(image, finish, scene, seed), truths
+        front = _raster(f"<defs>{defs}</defs>{bodies}", *part, width, height)
+        image.paste(front, (0, 0), front)
+    return _finished(image, width, height, finish, scene, seed), truths
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A drawing in head units, and the truth about it in the same units."""
+def _figure(c: Character, shot: Shot, name: str) -> tuple[Sketch, Point, FaceTruth]:
+    """Draw a character in a shot, its definitions' ids beginning with `name`; its face's middle; where things are.
 
-    body: str  # SVG elements
-    defs: str
-    middle: Point  # of the face
-    landmarks: dict[str, Point]  # eye_left_image, eye_right_image, nose, mouth
-    box: tuple[float, float, float, float]  # of the face, as wide as it is and as high
-
-
-def figure(c: Character, shot: Shot, name: str = "i") -> Figure:
-    """Draw a character in a shot. The ids of its definitions begin with `name`, so that two fit into one SVG."""
+    All in head units.
+    """
     k = Sketch(c, shot, name)
     hair.tails_behind(k)
     hair.behind(k)
@@ -103,11 +97,8 @@ def figure(c: Character, shot: Shot, name: str = "i") -> Figure:
         hair.beside(k, k.far)
     for s in (1, -1) if c.eared else ():
         face.ear(k, s)
-    face.skin(k)
-    face.nose(k)
-    face.mouth(k)
-    face.eyes(k)
-    face.marks(k)
+    for draw in (face.skin, face.nose, face.mouth, face.eyes, face.marks):
+        draw(k)
     if "glasses" in c.extras:
         face.glasses(k)
     for s in (1, -1):
@@ -118,26 +109,23 @@ def figure(c: Character, shot: Shot, name: str = "i") -> Figure:
     hair.front(k)
     k.art.fill("".join(k.through), k.hair_line, opacity=0.32)
     face.brows(k)
-    hair.tuft(k)
+    if not {"cap", "beret"}.intersection(c.extras):
+        hair.tuft(k)
     clothes.trinkets(k)
-    pose, (_, _, x, y) = k.pose, c.eye
-    xs, ys = [p[0] for p in k.outline], [p[1] for p in k.outline]
+    at, (_, _, x, y), xs, ys = k.pose.face, c.eye, [p[0] for p in k.outline], [p[1] for p in k.outline]
     side, center = max(xs) - min(xs), (max(xs) + min(xs)) / 2
-    landmarks = {
-        "eye_left_image": pose.face(-x, y),
-        "eye_right_image": pose.face(x, y),
-        "nose": pose.face(0, NOSE, 9),
-        "mouth": pose.face(0, MOUTH + 2 + c.chin * 0.5, 3),
-    }
-    box = (center - side / 2, max(ys) - side, center + side / 2, max(ys))
-    return Figure("".join(k.art.body), "".join(k.art.defs), pose.at(0, 28, 30), landmarks, box)
+    landmarks = {"eye_left_image": at(-x, y), "eye_right_image": at(x, y), "nose": at(0, NOSE, 9),
+        "mouth": at(0, MOUTH + 2 + c.chin * 0.5, 3)}
+    box = center - side / 2, max(ys) - side, center + side / 2, max(ys)  # as wide as the face and as high
+    return k, k.pose.at(0, 28, 30), FaceTruth(c.name, box, landmarks)
 
 
 def _scene(scene: Scene, width: int, height: int, sharp: float) -> Image.Image:
     """The backdrop, out of focus where `sharp` is below 1."""
     small = max(8, round(width * sharp)), max(8, round(height * sharp))
     wide = HIGH * width / height
-    return _raster(backdrop(scene, wide), *small, wide, HIGH).convert("RGB").resize((width, height), BICUBIC)
+    image = _raster(backdrop(scene, wide), *small, wide, HIGH).convert("RGB").filter(ImageFilter.BoxBlur(0.6))
+    return image.resize((width, height), BICUBIC)
 
 
 def _raster(body: str, width: int, height: int, wide: float, high: float) -> Image.Image:
@@ -147,53 +135,62 @@ def _raster(body: str, width: int, height: int, wide: float, high: float) -> Ima
     return Image.open(io.BytesIO(png))
 
 
-def _finished(image: Image.Image, f: Finish, scene: Scene, seed: int) -> Image.Image:
-    """The look of the show and of its broadcast."""
-    width, height = image.size
-    color, thick = GRADES.get(scene.kind, ("", 0.0))
-    if thick:
-        image = Image.blend(image, Image.new("RGB", image.size, color), thick)
+def _finished(image: Image.Image, width: int, height: int, f: Finish, scene: Scene, seed: int) -> Image.Image:
+    """The look of the show and of its broadcast, in the size asked for."""
     if f.bloom:
-        small = image.resize((max(1, width // 16), max(1, height // 16)), Image.Resampling.BOX)
+        small = image.resize((max(1, width // 16), max(1, height // 16)), BOX)
         bright = small.point([max(0, round((v - 150) * f.bloom)) for v in range(256)] * 3)
         image = ImageChops.screen(image, bright.resize(image.size, BICUBIC))
     if f.chroma != 1:
         image = Image.blend(image.convert("L").convert("RGB"), image, f.chroma)
-    if f.bleed:
+    coarse = min(1.0, height / 128) ** 1.5
+    bleed, grain = f.bleed * coarse, f.grain * coarse
+    if bleed > 0.1:
         y, *colors = image.convert("YCbCr").split()
-        narrow = max(1, round(width / (1 + f.bleed))), height
-        bled = [
-            band.resize(narrow, Image.Resampling.BOX).resize(image.size, Image.Resampling.BILINEAR) for band in colors
-        ]
-        image = Image.merge("YCbCr", (y, *bled)).convert("RGB")
-    soft, grain = (value * min(1.0, height / 128) ** 1.5 for value in (f.soft, f.grain))
-    if soft:
-        part = max(1, round(width / (1 + soft))), max(1, round(height / (1 + soft)))
-        image = image.resize(part, Image.Resampling.BILINEAR).resize(image.size, BICUBIC)
-    if f.contrast != 1 or f.lift or f.tint != "#ffffff":
-        image = image.point(_curve(f))
+        narrow = max(1, round(width / (1 + bleed))), image.height
+        image = Image.merge("YCbCr", (y, *(c.resize(narrow, BOX).resize(y.size, BILINEAR) for c in colors)))
+        image = image.convert("RGB")
+    if image.size != (width, height):
+        image = image.resize((width, height), BICUBIC)
+    light = GRADES.get(scene.kind, (1.0, 1.0, 1.0))
+    if f.contrast != 1 or f.lift or f.tint != "#ffffff" or min(light) < 1:
+        image = image.point(_curve(f, light))
     if grain or f.vignette or f.lines:
         values = np.asarray(image, dtype=np.float32) * _veil(width, height, f)
-        if grain:  # RandomState: the stream of the newer generators may change with numpy
-            noise = np.random.RandomState(seed % (1 << 32)).standard_normal((height, width, 1)).astype(np.float32)
-            values = values + noise * grain
-        image = Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))
+        values += 0.5
+        if grain:
+            values += _noise(width, height, seed) * grain
+        image = Image.fromarray(np.clip(values, 0, 255, out=values).astype(np.uint8))
     return image
 
 
-@lru_cache(64)
-def _curve(f: Finish) -> list[int]:
-    tint = [int(f.tint[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+@lru_cache(128)
+def _curve(f: Finish, light: tuple[float, float, float]) -> list[int]:
+    tint = [int(f.tint[2 * i + 1 : 2 * i + 3], 16) / 255 * part for i, part in enumerate(light)]
     values = (t * ((v - 128) * f.contrast + 128) for t in tint for v in range(256))
     return [min(255, max(0, round(f.lift + v * (255 - f.lift) / 255))) for v in values]
+
+
+@lru_cache(1)
+def _grains() -> NDArray[np.float32]:
+    """Noise of deviation 1 from which pictures cut theirs: throwing it anew for each takes many times as long."""
+    noise = np.random.RandomState(0).standard_normal((512, 512))  # its stream is the same in all versions of numpy
+    return np.asarray(noise, dtype=np.float32)
+
+
+def _noise(width: int, height: int, seed: int) -> NDArray[np.float32]:
+    """The grain of a picture: [height, width, 1]."""
+    dice = Dice("grain", seed)
+    y, x = dice.number(512), dice.number(512)
+    rows, columns = (np.arange(start, start + size) % 512 for start, size in ((y, height), (x, width)))
+    return _grains()[rows][:, columns][..., None]
 
 
 @lru_cache(64)
 def _veil(width: int, height: int, f: Finish) -> NDArray[np.float32]:
     """What brightness is multiplied by: [height, width, 1]."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    r2 = ((x / width - 0.5) ** 2 + (y / height - 0.5) ** 2) * 2
-    dark = 1 - f.vignette * r2
+    dark = 1 - f.vignette * ((x / width - 0.5) ** 2 + (y / height - 0.5) ** 2) * 2
     if f.lines:
         dark = dark * (1 - f.lines * (np.floor(y * 240 / max(height, 240)) % 2))
     return np.asarray(dark[..., None], dtype=np.float32)
@@ -209,5 +206,7 @@ def some_shot(dice: Dice, yaw: float = 27.0) -> Shot:
 
 def portrait(character: Character, dice: Dice) -> tuple[Placed, Scene]:
     """How one face stands in a corpus."""
-    place = 0.5 + dice.around(0.022), 0.56 + dice.around(0.018), dice.between(250, 312)
-    return Placed(character, some_shot(dice), *place), some_scene(dice)
+    x, y, span = 0.5 + dice.around(0.022), 0.56 + dice.around(0.018), dice.between(250, 312)
+    if HIGH_HATS.intersection(character.extras):  # what stands on the head is seen
+        y, span = y + 0.03, max(span * 1.06, 290.0)
+    return Placed(character, some_shot(dice), x, y, span), some_scene(dice)

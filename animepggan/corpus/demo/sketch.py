@@ -22,9 +22,8 @@ BEHIND = 94.0  # degrees from the viewer beyond which hair stays on the silhouet
 
 _CONTOUR = (  # x, y, z as the far edge, z as the near one, dent of the far edge, pull of jaw and chin: x, y
     (80, -62, 34, -5, 0, 0, 0, 0), (86, -22, 39, -8, -1.5, 0, 0, 0), (86.5, 14, 43, -8, -6, 0, 0, 0),
-    (82, 40, 46, -4, 0, 0, 0, 0.1), (69, 63, 50, 8, 1.5, 4, 2, 0.4), (43, 83.5, 58, 34, 1, 6, 2, 0.8),
-    (15, 97, 67, 62, 0, 4, 0, 1),
-)  # fmt: skip
+    (82, 40, 46, -4, 0, 0, 0, 0.1), (69.5, 63, 50, 8, 1.5, 2.5, 1, 0.4), (44, 83.5, 58, 34, 1, 5, 1.5, 0.8),
+    (16.5, 97, 67, 62, 0, 4, 0, 1))
 
 
 class Pose:
@@ -32,9 +31,7 @@ class Pose:
 
     def __init__(self, yaw: float, pitch: float, roll: float) -> None:
         self.yaw = yaw
-        (cy, sy), (cp, sp), (cr, sr) = (
-            (math.cos(math.radians(a)), math.sin(math.radians(a))) for a in (yaw, pitch, roll)
-        )
+        (cy, sy), (cp, sp), (cr, sr) = ((math.cos(a), math.sin(a)) for a in map(math.radians, (yaw, pitch, roll)))
         self.cy, self.sy, self.cp, self.sp = cy, sy, cp, sp
         one, two = (cy, 0.0, sy), (sp * sy, cp, -sp * cy)  # rows of the turn, before the roll
         a, b, c = (cr * p - sr * q for p, q in zip(one, two, strict=True))
@@ -89,10 +86,8 @@ def contour(c: Character, pose: Pose) -> Points:
     for s in (1, -1):
         turn = max(-1.0, min(1.0, pose.sy * s / 0.4))
         near, far = 0.5 - 0.5 * turn, max(0.0, turn)
-        sides.append([
-            pose.at(s * ((x + jx * c.jaw) * c.width + dent * far), y + jy * c.jaw + k * c.chin, zf + (zn - zf) * near)
-            for x, y, zf, zn, dent, jx, jy, k in _CONTOUR
-        ])  # fmt: skip
+        sides.append([pose.at(s * ((x + jx * c.jaw) * c.width + dent * far), y + jy * c.jaw + k * c.chin,
+            zf + (zn - zf) * near) for x, y, zf, zn, dent, jx, jy, k in _CONTOUR])
     return [*sides[0], pose.at(0, 100.5 + c.chin, 71), *sides[1][::-1]]
 
 

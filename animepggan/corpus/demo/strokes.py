@@ -44,6 +44,11 @@ def loop(pts: Sequence[Point]) -> str:
     return "M%.1f %.1f" % pts[0] + _curve(pts, True) + "Z"
 
 
+def spot(p: Point, rx: float, ry: float = 0.0) -> str:
+    """An oval, a circle where only one radius is given."""
+    return loop([(p[0] + rx * u, p[1] + (ry or rx) * v) for u, v in ring(6)])
+
+
 def shape(*parts: Sequence[Point]) -> str:
     """A closed outline of smooth parts with corners between them."""
     last = parts[0][0]
@@ -72,11 +77,8 @@ def sample(pts: Sequence[Point]) -> Points:
 
 def normals(pts: Sequence[Point]) -> Points:
     """To the left of the way: up, on the way to the right."""
-    out = []
-    for (x0, y0), (x1, y1) in zip([pts[0], *pts], [*pts[1:], pts[-1]], strict=False):
-        d = math.hypot(x1 - x0, y1 - y0) or 1.0
-        out.append(((y1 - y0) / d, (x0 - x1) / d))
-    return out
+    ways = ((x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in zip([pts[0], *pts], [*pts[1:], pts[-1]], strict=False))
+    return [(v / (math.hypot(u, v) or 1.0), -u / (math.hypot(u, v) or 1.0)) for u, v in ways]
 
 
 def ribbon(spine: Sequence[Point], widths: Sequence[float]) -> tuple[Points, Points]:
@@ -87,18 +89,16 @@ def ribbon(spine: Sequence[Point], widths: Sequence[float]) -> tuple[Points, Poi
 
 @cache
 def _swell(n: int, a: float, b: float, peak: float) -> list[float]:
-    up, down = [(x, math.pi / 2 / part) for x, part in ((a, peak), (b, 1 - peak))]
-    ts = [i / (n - 1) for i in range(n)]
-    return [up[0] + (1 - a) * math.sin(up[1] * t) if t < peak else down[0] + (1 - b) * math.sin(down[1] * (1 - t))
-        for t in ts]
+    up, down = math.pi / 2 / peak, math.pi / 2 / (1 - peak)
+    return [a + (1 - a) * math.sin(up * t) if t < peak else b + (1 - b) * math.sin(down * (1 - t))
+        for t in (i / (n - 1) for i in range(n))]
 
 
 def brush(pts: Sequence[Point], width: float, a: float = 0.25, b: float = 0.1, peak: float = 0.45) -> str:
     """A pen's stroke as a filled outline: it swells from a * width to width at `peak` and thins to b * width."""
-    path, half = sample(pts), width / 2
-    one, two = list[float](), list[float]()
-    for (x0, y0), (x, y), (x1, y1), w in zip([path[0], *path], path, [*path[1:], path[-1]],
-        _swell(len(path), a, b, peak), strict=False):
+    path, half, one, two = sample(pts), width / 2, list[float](), list[float]()
+    around = zip([path[0], *path], path, [*path[1:], path[-1]], _swell(len(path), a, b, peak), strict=False)
+    for (x0, y0), (x, y), (x1, y1), w in around:
         u, v = y1 - y0, x0 - x1
         k = half * w / (math.sqrt(u * u + v * v) or 1.0)
         one += (x + u * k, y + v * k)
@@ -149,9 +149,8 @@ class Art:
         self._last = key
 
     def base(self, d: str, color: str) -> None:
-        """Fill a large path whose edge a line will cover: without antialiasing, which is four times as fast."""
-        rough = ' shape-rendering="crispEdges"' if self.pen > 0.6 else ""
-        self.raw(f'<path d="{d}" fill="{color}"{rough}/>')
+        """Fill a path that may run either way round: an element of its own."""
+        self.raw(f'<path d="{d}" fill="{color}"/>')
 
     def ink(self, pts: Sequence[Point], width: float, color: str, a: float = 0.25, b: float = 0.1,
         peak: float = 0.45) -> None:

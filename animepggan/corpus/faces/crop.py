@@ -12,6 +12,7 @@ crop of it is gone; those of pictures that have left the corpus are removed.
 from __future__ import annotations
 
 import hashlib
+import math
 import multiprocessing
 import re
 import warnings
@@ -29,22 +30,31 @@ import numpy as np
 from PIL import Image
 
 from animepggan.bar import Bar, silent
-from animepggan.corpus.decode import DecodeError, open_picture
+from animepggan.corpus.decode import open_picture
 from animepggan.corpus.description import read_lines, write_lines
 from animepggan.corpus.faces.align import Square, cut, square_of
 from animepggan.corpus.faces.detector import Detector, open_detector
 from animepggan.corpus.faces.face import CROPS, REJECTS, Face, Given, face_values
+from animepggan.corpus.headers import DecodeError
 from animepggan.corpus.job import Record, open_record
 from animepggan.corpus.names import printable
+from animepggan.corpus.source import no_pictures
 from animepggan.corpus.spec import Bad, Entry, Source, source_of
 from animepggan.corpus.sweep import attempt, in_order
 from animepggan.corpus.worker import cores, serve
 from animepggan.disk import expanded, replacing
-from animepggan.errors import DataError, ResourceError, resource_errors
+from animepggan.errors import DataError, RecipeError, ResourceError, resource_errors
 
 RECORD = ".done.jsonl"
-PICTURES = "pictures"
+CROPS_FOLDER = "pictures"
 
+RANGES = (
+    ("size", 16, 2048),
+    ("loose", 0.3, 4),
+    ("min_face", 16, math.inf),
+    ("max_tilt", 0, 90),
+    ("confidence", 0, 1),
+)
 EDITION = 1
 """Raised whenever the same request cuts other crops."""
 
@@ -61,6 +71,13 @@ class CropOptions:
     min_face: float = 80.0  # pixels, width of a face without its hair
     max_tilt: float = 35.0  # degrees
     confidence: float = 0.85  # 0 to 1, the least score
+
+    def __post_init__(self) -> None:
+        """RecipeError where one is out of its range."""
+        for name, least, most in RANGES:
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise RecipeError(f"{name} {value:g} is not a number from {least:g} to {most:g}")
 
 
 @dataclass(frozen=True)
@@ -102,13 +119,13 @@ def crop(
     the best at hand; with `landmarks`, a file of them or an earlier output, nobody searches. `workers`: processes, one
     a core by default where the detector gains by it, 0 for this one. `restart`: throw away what is in `output`.
 
-    Goes on where an earlier start with the same options ended; ModelError where the options are others or the detector
-    cannot work, DataError where `output` holds anything else, lies in the corpus or no picture is there, BusyError
-    where another process is cutting, ResourceError for want of disk or memory.
+    Goes on where an earlier start with the same options ended; RecipeError where one is out of its range, ModelError
+    where the options are others or the detector cannot work, DataError where `output` holds anything else, lies in the
+    corpus or no picture is there, BusyError where another process is cutting, ResourceError for want of disk or memory.
     """
+    options = CropOptions(size, loose, min_face, max_tilt, confidence)
     source = source_of(data)
     output = Path("data", f"{source.name}-faces") if output is None else expanded(output)
-    options = CropOptions(size, loose, min_face, max_tilt, confidence)
     finder: Detector | Given
     if landmarks is not None:
         finder = Given(expanded(landmarks))
@@ -122,7 +139,7 @@ def crop(
     request = {"edition": EDITION, "spec": place, "detector": finder.identity, **asdict(options)}
     with open_record(output / RECORD, "source") as record:
         _begin(output, record, request, restart)
-        (output / PICTURES).mkdir(exist_ok=True)
+        (output / CROPS_FOLDER).mkdir(exist_ok=True)
         todo = [entry for entry in entries if not _is_done(entry, record, output)]
         left = record.names() - {entry.name for entry in entries}
         before = {file for name in (*left, *(entry.name for entry in todo)) for file in _files(record, name)}
@@ -178,7 +195,7 @@ def _check(source: Source, output: Path, finder: Detector | Given) -> None:
             "choose another --output"
         )
     if not source.entries:
-        raise DataError(f"{printable(source.spec)} holds no pictures")
+        raise no_pictures(source.spec, source.skipped)
     if isinstance(finder, Given) and not any(entry.name in finder.faces for entry in source.entries):
         some = printable(next(iter(finder.faces)))
         raise DataError(
@@ -332,7 +349,7 @@ def _cut_one(image: Image.Image, face: Face, name: str, output: Path, options: C
     if reason := reject_reason(face, image.size, options):
         return {**values, "reason": reason}
     square = square_of(face.landmarks, options.loose)
-    file = f"{PICTURES}/{name}.png"
+    file = f"{CROPS_FOLDER}/{name}.png"
     with replacing(output / file) as partly:
         cut(image, square, options.size).save(partly, "PNG")
     transform = [[round(value, 6) for value in row] for row in square.to_crop(options.size).tolist()]

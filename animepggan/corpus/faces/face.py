@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from animepggan.corpus.description import read_lines
-from animepggan.corpus.names import printable
+from animepggan.corpus.names import composed, printable
 from animepggan.errors import DataError
 
 CROPS, REJECTS = "crops.jsonl", "rejects.jsonl"
@@ -134,7 +134,7 @@ class Given:
             source = value.get("source")
             if not isinstance(source, str) or not source:
                 raise ValueError("has no `source`, the name of the picture")
-            self.faces.setdefault(source, []).append(face_of(value))
+            self.faces.setdefault(composed(source), []).append(face_of(value))
         except ValueError as error:
             raise DataError(f"{where}: {error}\na line reads {_FORM}") from error
 

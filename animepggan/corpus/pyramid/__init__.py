@@ -1,15 +1,12 @@
 """The pictures of a corpus on disk, decoded once: pixels at several sides, each half of the last one, and an index.
 
     ANIMEPGGAN_CACHE/pyramids/NAME-64px-1f0c.../
-      shard-58d1....safetensors    some thousand pictures: 64x64 px resized from the sources with LANCZOS, then rounded
-                                   means of 2x2 pixels down to 4 px; above 128 px, where the arrays would be over the
-                                   budget, as lossless WebP
-      index.safetensors            written last: names, rows, clusters, fingerprint, and which shards they are of
+      shard-58d1....pixels    some thousand pictures: 64x64 px resized from the sources with LANCZOS, then rounded means
+                              of 2x2 pixels down to 4 px; above 128 px, where arrays would be over the budget, as WebP
+      index.record            written last: names, clusters, fingerprint, and which shards they are of
 
-- `shard`: pixels, and the records beside them
-- `clusters`: copies and near copies as one, and what a corpus is known by
-- `build`: decodes what is new or has changed, writes the index, and minds how much room there is
-- `cache`: finds a source's pyramid; one process builds while others wait
+`shard` is of pixels and the records behind them, `build` makes shards and the index, `cache` finds a source's pyramid
+(one process builds while others wait), `clusters` counts copies and near copies as one.
 
 No file is ever changed, only replaced or deleted, so what reads a pyramid is not disturbed by what brings it up to
 date. Any folder in `pyramids/` may be deleted when nothing reads it: it is built anew when it is next asked for.

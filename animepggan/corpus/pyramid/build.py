@@ -6,42 +6,42 @@ picture of a new shard that is in an older one under the same name and stamp is 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from animepggan.bar import Bar, Say
 from animepggan.corpus.decode import decode
 from animepggan.corpus.names import printable
 from animepggan.corpus.pyramid.clusters import ClusterTable, digest_of, identify
-from animepggan.corpus.pyramid.record import ArrayFile, Names, packed, write_arrays
 from animepggan.corpus.pyramid.shard import (
-    PIXELS,
     Chunk,
     Pixels,
     Shape,
     Shard,
     file_of,
     halve,
+    packed,
     parts_of,
+    read_record,
+    record_of,
     webp_of,
     write_shard,
 )
 from animepggan.corpus.source import READ_ERRORS, Bad, Entry, Source
 from animepggan.corpus.sweep import attempt, in_order
+from animepggan.disk import replacing
 from animepggan.errors import DataError, RecipeError, ResourceError, disk_is_full
 
-INDEX = "index.safetensors"
-FORMAT = 2
+INDEX = "index.record"
+PYRAMID_FORMAT = 4
 """Raised when a pyramid of before can no longer be read, or when `decode` makes other pixels of the same file."""
 _CHUNK = 4 << 20  # bytes of pixels at the top level that a thread decodes at once, and at most 64 pictures
 
@@ -55,8 +55,8 @@ _MORE_DISK = (
     "or set ANIMEPGGAN_CACHE to a folder on a larger disk"
 )
 
-Known = Mapping[str, tuple[int, Shard, int]]
-"""By name: stamp, shard and place of a picture that has been decoded before."""
+Known = Mapping[str, tuple[int, Shard, int | Bad]]
+"""By name: stamp, shard, and place or what is wrong, of each picture that has been decoded before."""
 
 
 def build(
@@ -76,85 +76,69 @@ def build(
     entries, shown = source.entries, printable(source.spec)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    named: dict[str, int] = {}  # the shards of the last index, and how many entries each is of
+    with suppress(OSError, ValueError):  # missing, or damaged
+        named = dict(read_record(folder / INDEX)[1]["shards"])
     there: dict[str, Shard] = {}
-    for path in folder.glob("shard-*.safetensors"):
+    for path in sorted(folder.glob("shard-*"), key=lambda path: path.name in named):
         with suppress(OSError, ValueError):  # damaged: another will take its place
             there[path.name] = Shard(path)
-    before = read_index(folder)
-    named = {file: facts["pictures"] for file, facts in before.facts["shards"]} if before else {}
-    parts = [(file_of(part), part) for part in parts_of(entries)]
-    todo = [(file, part) for file, part in parts if file not in there or _is_outdated(there[file], part)]
-    total = sum(len(part) for _, part in todo)
-    if before:
-        _say_changes(say, shown, before, entries, sum(count for file, count in named.items() if file not in there))
-    if before and len(entries) <= 2 * sum(named.values()):
-        encoded = before.facts["encoded"]
-    else:  # the first time, and when there are many more: shards that are there stay as they are
-        encoded = encoded_sides(shape, len(entries), folder, budget())
-    done = sum(len(part) for file, part in parts if file in there and file not in named)
+    known = _known(there.values())
+    parts = {file_of(part): part for part in parts_of(entries)}
+    todo = {file: part for file, part in parts.items() if file not in there or _is_outdated(there[file], part)}
+    total = sum(map(len, todo.values()))
+    done = sum(len(part) for file, part in parts.items() if file in there and file not in named)
+    if damaged := sum(count for file, count in named.items() if file not in there):
+        say(f"{shown}: {damaged:,} pictures are damaged in the cache; decoding them again")
+    elif named:
+        was = {name: stamp for name, (stamp, shard, _) in known.items() if shard.path.name in named}
+        _say_changes(say, shown, entries, was)
     if todo and done:
         say(f"{shown}: going on with a build that was stopped: {done:,} of {done + total:,} are done")
-    elif todo and not before:
+    elif todo and not named:
         say(f"{shown}: decoding {total:,} pictures once, into {folder}")
-    if todo:
-        check_space(total, shape, encoded, folder)
-    arrays = [side for side in shape.sides if side not in encoded]
-    make = partial(_make, shape, encoded, _known(there.values(), [part for _, part in todo]))
+    encoded = encoded_sides(shape, len(entries), total, folder)
+    make = partial(_make, shape, encoded, known)
     size = max(1, min(64, _CHUNK // (3 * shape.side**2)))
-    chunks = [part[start : start + size] for _, part in todo for start in range(0, len(part), size)]
+    chunks = [part[start : start + size] for part in todo.values() for start in range(0, len(part), size)]
+    arrays = [side for side in shape.sides if side not in encoded]
     with closing(_told(in_order(chunks, make, workers), total, bar)) as made, writing(folder):
-        for file, part in todo:
-            write_shard(folder / file, part, arrays, islice(made, -(-len(part) // size)))
+        for file, part in todo.items():
+            write_shard(folder / file, len(part), arrays, islice(made, -(-len(part) // size)))
             there[file] = Shard(folder / file)
-        shards = [there[file] for file, _ in parts]
-        write_index(folder, source, stamp, shape.sides, encoded, shards)
-
-
-def read_index(folder: Path) -> ArrayFile | None:
-    """The index of the pyramid in `folder`; None where there is none that can be read."""
-    try:
-        index = ArrayFile(folder / INDEX)
-    except (OSError, ValueError):  # missing, or damaged
-        return None
-    return index if index.facts.get("format") == FORMAT else None
+        write_index(folder, source, stamp, shape, [there[file] for file in parts])
 
 
 def _is_outdated(shard: Shard, entries: Sequence[Entry]) -> bool:
-    """Whether a picture of it has no stamp, or can be opened that could not be for a reason outside its file."""
+    """Whether a picture of it can be opened that could not be for a reason outside its file."""
+    passing = {bad.name for bad, _ in shard.bad if bad.passing}
+    for entry in entries:
+        if entry.name in passing:
+            with suppress(*READ_ERRORS), entry.open():
+                return True
+    return False
 
-    def opens(entry: Entry) -> bool:
-        with suppress(*READ_ERRORS), entry.open():
-            return True
-        return False
 
-    return 0 in shard.record["stamps"] or any(bad.passing and opens(entries[place]) for place, bad in shard.bad.items())
-
-
-def _say_changes(say: Say, shown: str, before: ArrayFile, entries: Sequence[Entry], damaged: int) -> None:
-    """How a source differs from what an index has of it, in pictures."""
-    stamps = dict(zip(Names(before), before["stamps"].tolist(), strict=True))
-    stamps |= {name: stamp for name, _, stamp in before.value("bad")}
+def _say_changes(say: Say, shown: str, entries: Sequence[Entry], stamps: Mapping[str, int]) -> None:
+    """How entries differ from those of before, whose stamps are given by name."""
     new = sum(entry.name not in stamps for entry in entries)
     changed = sum(stamps.get(entry.name, entry.stamp) != entry.stamp for entry in entries)
     counts = {"new": new, "gone": len(stamps) - (len(entries) - new), "changed": changed}
     if told := [f"{count:,} {what}" for what, count in counts.items() if count]:
         say(f"{shown}: {', '.join(told)} since its pictures were last decoded")
-    if damaged:
-        say(f"{shown}: {damaged:,} pictures are damaged in the cache; decoding them again")
 
 
 # ---------------------------------------------------------------- shards
 
 
-def _known(shards: Iterable[Shard], parts: Iterable[Sequence[Entry]]) -> Known:
-    """Where pictures of the shards that are to be made are in those that there are."""
-    wanted = {entry.name for part in parts for entry in part}
-    return {
-        name: (stamp, shard, place)
-        for shard in (shards if wanted else ())
-        for place, (name, stamp) in enumerate(zip(Names(shard.record), shard.record["stamps"].tolist(), strict=True))
-        if name in wanted
-    }
+def _known(shards: Iterable[Shard]) -> Known:
+    """What there is; of a name that is in several shards the last one's."""
+    known: dict[str, tuple[int, Shard, int | Bad]] = {}
+    for shard in shards:
+        rows = enumerate(zip(shard.names, shard.stamps.tolist(), strict=True))
+        known |= {name: (stamp, shard, place) for place, (name, stamp) in rows}
+        known |= {bad.name: (stamp, shard, bad) for bad, stamp in shard.bad}
+    return known
 
 
 def _make(shape: Shape, encoded: Collection[int], known: Known, entries: Sequence[Entry]) -> Chunk:
@@ -163,35 +147,39 @@ def _make(shape: Shape, encoded: Collection[int], known: Known, entries: Sequenc
     def look(entry: Entry, file: BinaryIO) -> Pixels:
         return decode(file, resolution=shape.side, background=shape.background)
 
-    pixels = np.zeros((len(entries), shape.side, shape.side, 3), np.uint8)
-    digests = np.zeros((len(entries), 32), np.uint8)
-    bad: dict[int, Bad] = {}
-    for place, entry in enumerate(entries):
+    pixels = np.empty((len(entries), shape.side, shape.side, 3), np.uint8)
+    good: list[Entry] = []
+    bad: list[tuple[Bad, int]] = []
+    for entry in entries:
         picture = _copied(entry, known, shape.side)
         if picture is None:
             picture = attempt(entry, look)
         if isinstance(picture, Bad):
-            bad[place] = picture
+            bad.append((picture, entry.stamp))
         else:
-            pixels[place] = picture
-            digests[place] = digest_of(picture)
+            pixels[len(good)] = picture
+            good.append(entry)
+    pixels = pixels[: len(good)]
+    digests = np.array([digest_of(picture) for picture in pixels], np.uint8).reshape(-1, 32)
     levels: dict[int, Pixels | list[bytes]] = {}
     for side in shape.sides:
         pixels = halve(pixels) if levels else pixels
         levels[side] = [webp_of(picture) for picture in pixels] if side in encoded else pixels
-    return Chunk(levels, digests, bad)
+    return Chunk(good, levels, digests, bad)
 
 
 def _copied(entry: Entry, known: Known, side: int) -> Pixels | Bad | None:
     """What was made of the entry before, where it is the same and still whole."""
-    stamp, shard, place = known.get(entry.name, (0, None, 0))
-    if shard is None or not stamp or stamp != entry.stamp:
+    if entry.name not in known:
         return None
-    if place in shard.bad:
-        return None if shard.bad[place].passing else shard.bad[place]
+    stamp, shard, found = known[entry.name]
+    if not stamp or stamp != entry.stamp:
+        return None
+    if isinstance(found, Bad):
+        return None if found.passing else found
     with suppress(DataError):
-        picture = shard.picture(place, side)
-        if np.array_equal(digest_of(picture), shard.record["digests"][place]):
+        picture = shard.picture(found, side)
+        if np.array_equal(digest_of(picture), shard.digests[found]):
             return picture
     return None
 
@@ -200,7 +188,7 @@ def _told(chunks: Iterator[Chunk], total: int, bar: Bar) -> Generator[Chunk]:
     """The chunks, with a bar of their pictures."""
     done = 0
     for chunk in chunks:
-        done += len(chunk.digests)
+        done += len(chunk.entries) + len(chunk.bad)
         bar("decode", done, total)
         yield chunk
 
@@ -208,82 +196,61 @@ def _told(chunks: Iterator[Chunk], total: int, bar: Bar) -> Generator[Chunk]:
 # ---------------------------------------------------------------- the index
 
 
-def write_index(
-    folder: Path, source: Source, stamp: str, sides: Sequence[int], encoded: Sequence[int], shards: Sequence[Shard]
-) -> None:
+def write_index(folder: Path, source: Source, stamp: str, shape: Shape, shards: Sequence[Shard]) -> None:
     """Put the index of all that is there in the place of the one before, then clear away what it does not name."""
-    entries = source.entries
-    starts = accumulate(map(len, shards), initial=0)
-    bad = {start + place: one for start, shard in zip(starts, shards, strict=False) for place, one in shard.bad.items()}
-    rows = [row for row in range(len(entries)) if row not in bad]
-    good = [entries[row] for row in rows]
+    bad = {one.name: one for shard in shards for one, _ in shard.bad}
+    good = [entry for entry in source.entries if entry.name not in bad]
+    names = [entry.name for entry in good]
     clusters = ClusterTable.of([entry.cluster for entry in good], [entry.weight for entry in good])
-    digests = np.concatenate([shard.record["digests"] for shard in shards])[rows]
-    fingerprint, distinct = identify((entry.name for entry in good), digests, clusters)
-    arrays = {
-        **packed(entry.name for entry in good),
-        "rows": np.array(rows, np.uint32),
-        "stamps": np.array([entry.stamp for entry in good], np.uint64),
-        "bad": _as_json([(one.name, one.reason, entries[row].stamp) for row, one in bad.items()]),
-        "skipped": _as_json([(one.name, one.reason, one.by_choice) for one in source.skipped]),
-    }
+    fingerprint, distinct = identify(names, np.concatenate([shard.digests for shard in shards]), clusters)
+    arrays = packed(names)
     if clusters is not None:
-        arrays |= {"members": clusters.members, "starts": clusters.starts, "shares": clusters.shares}
+        arrays |= vars(clusters)
     facts = {
-        "format": FORMAT,
-        "sides": sides,
-        "encoded": encoded,
-        "spec": source.spec,
-        "stamp": stamp,
-        "shards": [(shard.path.name, shard.facts) for shard in shards],
-        "bad": len(bad),
-        "passing": any(one.passing for one in bad.values()),
-        "distinct": distinct,
-        "fingerprint": fingerprint,
+        "sides": shape.sides,
+        "stamp": None if any(one.passing for one in bad.values()) else stamp,  # None: worth another try
+        "shards": [(shard.path.name, len(shard) + len(shard.bad)) for shard in shards],
+        "skipped": [(one.name, one.reason, one.by_choice) for one in source.skipped],
+        "identity": (fingerprint, distinct),
     }
-    write_arrays(folder / INDEX, facts, arrays)
-    wanted = {INDEX, *(shard.path.with_suffix(ending).name for shard in shards for ending in (".safetensors", PIXELS))}
+    with replacing(folder / INDEX, sync=True) as partial:
+        partial.write_bytes(record_of(facts, arrays))
+    wanted = {INDEX, *(shard.path.name for shard in shards)}
     for path in folder.iterdir():
         if path.name not in wanted:
             with suppress(OSError):  # in use, where the system minds
                 path.unlink()
 
 
-def _as_json(value: object) -> NDArray[np.uint8]:
-    return np.frombuffer(json.dumps(value).encode(), np.uint8)
-
-
 # ---------------------------------------------------------------- the disk
 
 
-def budget() -> int:
+def budget() -> float:
     """Bytes that the arrays of one pyramid may take; RecipeError where the environment's number is none."""
     given = os.environ.get(BUDGET)
-    try:
+    with suppress(ValueError):
         gigabytes = float(given) if given else _DEFAULT_GB
-        if not 0 <= gigabytes < 1e9:
-            raise ValueError
-    except ValueError as error:
-        raise RecipeError(f"{BUDGET}={printable(given or '')}: has to be a number of GB, as in {BUDGET}=64") from error
-    return int(gigabytes * 1e9)
+        if 0 <= gigabytes < 1e9:
+            return gigabytes * 1e9
+    raise RecipeError(f"{BUDGET}={printable(given or '')}: has to be a number of GB, as in {BUDGET}=64")
 
 
-def encoded_sides(shape: Shape, pictures: int, folder: Path, most: int) -> list[int]:
-    """The sides to store as WebP: above 128 px, what no longer fits into `most` bytes, counted from the lowest one."""
-    room = min(most, shutil.disk_usage(folder).free * 9 // 10)
-    sizes = {side: sum(3 * s * s * pictures for s in shape.sides if s <= side) for side in shape.sides}
-    return [side for side, size in sizes.items() if side > _ALWAYS_ARRAYS and size > room]
+def encoded_sides(shape: Shape, pictures: int, new: int, folder: Path) -> list[int]:
+    """The sides to store as WebP: above 128 px, what no longer fits into the budget, counted from the lowest one.
 
-
-def check_space(pictures: int, shape: Shape, encoded: Collection[int], folder: Path) -> None:
-    """Raise ResourceError where there is too little room for so many pictures."""
-    needed = sum(int(3 * side * side * pictures * (_WEBP if side in encoded else 1)) for side in shape.sides)
+    Raises ResourceError where there is too little room for the new ones of so many pictures.
+    """
     free = shutil.disk_usage(folder).free
+    room = min(budget(), free * 0.9)
+    sizes = {side: sum(3 * s * s * pictures for s in shape.sides if s <= side) for side in shape.sides}
+    encoded = [side for side, size in sizes.items() if side > _ALWAYS_ARRAYS and size > room]
+    needed = sum(int(3 * side * side * new * (_WEBP if side in encoded else 1)) for side in shape.sides)
     if needed > free:
         raise ResourceError(
-            f"{pictures:,} pictures at {shape.side}x{shape.side} pixels need {needed / 1e9:.2g} GB of disk, "
+            f"{new:,} pictures at {shape.side}x{shape.side} pixels need {needed / 1e9:.2g} GB of disk, "
             f"{free / 1e9:.2g} GB are free in {folder.parent}\n{_MORE_DISK}"
         )
+    return encoded
 
 
 @contextmanager
@@ -293,10 +260,8 @@ def writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if disk_is_full(error):
-            there = next(parent for parent in (folder, *folder.parents) if parent.exists())
             raise ResourceError(
-                f"no space left on the disk for the pictures' pyramid in {folder} "
-                f"({shutil.disk_usage(there).free / 1e6:.0f} MB are free)\n"
+                f"no space left on the disk for the pictures' pyramid in {folder}\n"
                 f"{_MORE_DISK}\nthen run the same command again: it goes on where it stopped"
             ) from error
         raise ResourceError(

@@ -7,8 +7,7 @@ import json
 import os
 import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from functools import cached_property
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,56 +16,49 @@ from numpy.typing import NDArray
 
 from animepggan.bar import Bar, Say, silent, unheard
 from animepggan.corpus.names import printable
-from animepggan.corpus.pyramid.build import FORMAT, INDEX, budget, build, read_index, writing
+from animepggan.corpus.pyramid.build import INDEX, PYRAMID_FORMAT, budget, build, writing
 from animepggan.corpus.pyramid.clusters import ClusterTable
-from animepggan.corpus.pyramid.record import ArrayFile, Names
-from animepggan.corpus.pyramid.shard import Pixels, Shape, Shard
+from animepggan.corpus.pyramid.shard import Names, Pixels, Shape, Shard, read_record
 from animepggan.corpus.source import Bad, Source, no_pictures
 from animepggan.corpus.worker import cores
-from animepggan.disk import cache_folder, locked
+from animepggan.disk import cache_folder, expanded, locked
 from animepggan.errors import BusyError
 
 
 class Pyramid:
     """The pictures of a source at several sides, read-only; any number of processes may read one."""
 
-    def __init__(self, folder: Path, index: ArrayFile, *, keep: object = None) -> None:
-        """OSError or ValueError where a shard is gone or damaged."""
-        self.folder = folder
+    def __init__(self, folder: Path, *, keep: object = None) -> None:
+        """OSError or ValueError where the index or a shard is gone or damaged."""
         self._keep = keep  # lives as long
-        self._index = index
-        self._shards = [Shard(folder / file, facts) for file, facts in index.facts["shards"]]
-        self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
-        self._rows: NDArray[np.uint32] = index["rows"]
-        self.names = Names(index)
-        self.sides: list[int] = index.facts["sides"]  # pixels, of each level, from the top one down
-        self.bad_count: int = index.facts["bad"]
-        self.identity: tuple[str, int] = index.facts["fingerprint"], index.facts["distinct"]
+        _, facts, arrays = read_record(folder / INDEX)
+        self._shards = [Shard(folder / file) for file, _ in facts["shards"]]
+        self._starts = np.cumsum([0, *map(len, self._shards)])
+        self.names = Names(arrays)
+        if self._starts[-1] != len(self.names):
+            raise ValueError(f"{folder}: its index is of other shards")
+        self.sides: list[int] = facts["sides"]  # pixels, of each level, from the top one down
+        self.stamp: str | None = facts["stamp"]  # of the source
+        self.identity: tuple[str, int] = tuple(facts["identity"])  # fingerprint, and how many are distinct
+        self.bad = [bad for shard in self._shards for bad, _ in shard.bad]
+        self.skipped = [Bad(*fields) for fields in facts["skipped"]]
         self.clusters = (
-            ClusterTable(index["members"], index["starts"], index["shares"]) if "members" in index.arrays else None
+            ClusterTable(arrays["members"], arrays["starts"], arrays["shares"]) if "shares" in arrays else None
         )
         self._pool: ThreadPoolExecutor | None = None
-        self._coming: dict[tuple[int, int], Future[Pixels]] = {}  # what is being decoded, by row and side
+        self._coming: dict[tuple[int, int], Future[Pixels]] = {}  # what is being decoded, by picture and side
 
     def __len__(self) -> int:
         """How many pictures there are."""
-        return len(self._rows)
-
-    @cached_property
-    def bad(self) -> list[Bad]:
-        return [Bad(name, reason) for name, reason, _ in self._index.value("bad")]
-
-    @cached_property
-    def skipped(self) -> list[Bad]:
-        return [Bad(*fields) for fields in self._index.value("skipped")]
+        return len(self.names)
 
     def take(self, pictures: NDArray[Any], side: int) -> Pixels:
         """These pictures at the side of a level: uint8 `[n, side, side, 3]`, a copy. DataError where one is damaged."""
         places = self._places(pictures)
         self._begin(places, side)
         taken = np.empty((len(places), side, side, 3), np.uint8)
-        for number, (row, shard, place) in enumerate(places):
-            coming = self._coming.get((row, side))
+        for number, (picture, shard, place) in enumerate(places):
+            coming = self._coming.get((picture, side))
             taken[number] = shard.picture(place, side) if coming is None else coming.result()
         self._coming.clear()
         return taken
@@ -81,18 +73,17 @@ class Pyramid:
                 shard.ahead(place, side)
 
     def _places(self, pictures: NDArray[Any]) -> list[tuple[int, Shard, int]]:
-        """Row, shard and place in the shard of each picture."""
-        rows = self._rows[pictures].astype(np.int64)
-        numbers = np.searchsorted(self._starts, rows, side="right") - 1
-        within = (rows - self._starts[numbers]).tolist()
-        return list(zip(rows.tolist(), [self._shards[number] for number in numbers.tolist()], within, strict=True))
+        """Each picture, its shard, and its place there."""
+        numbers = np.searchsorted(self._starts, pictures, side="right") - 1
+        within = (pictures - self._starts[numbers]).tolist()
+        return list(zip(pictures.tolist(), [self._shards[number] for number in numbers.tolist()], within, strict=True))
 
     def _begin(self, places: list[tuple[int, Shard, int]], side: int) -> None:
         """Begin to decode what is stored as WebP."""
-        for row, shard, place in places:
-            if shard.is_encoded(side) and (row, side) not in self._coming:
+        for picture, shard, place in places:
+            if shard.is_encoded(side) and (picture, side) not in self._coming:
                 self._pool = self._pool or ThreadPoolExecutor(cores(), thread_name_prefix="decode")
-                self._coming[row, side] = self._pool.submit(shard.picture, place, side)
+                self._coming[picture, side] = self._pool.submit(shard.picture, place, side)
 
 
 def open_pyramid(
@@ -132,7 +123,7 @@ def open_pyramid(
             if (pyramid := _as_it_is(folder, stamp)) is not None:
                 return pyramid
         build(folder, source, stamp, shape, workers=workers, bar=bar, say=say)
-        return Pyramid(folder, ArrayFile(folder / INDEX), keep=keep)
+        return Pyramid(folder, keep=keep)
 
 
 def place_of(source: Source, shape: Shape) -> Path:
@@ -142,18 +133,16 @@ def place_of(source: Source, shape: Shape) -> Path:
     elif source.spec.startswith(("demo:", "hub:")):
         what = source.spec
     else:
-        what = os.path.realpath(os.path.expanduser(source.spec))  # noqa: PTH111 (Path's raises for an unknown user)
-    key = json.dumps([FORMAT, what, shape.side, shape.halved, shape.background])
+        what = os.path.realpath(expanded(source.spec))
+    key = json.dumps([PYRAMID_FORMAT, what, shape.side, shape.halved, shape.background])
     short = hashlib.sha256(key.encode()).hexdigest()[:16]
     return cache_folder() / "pyramids" / f"{source.name[:40]}-{shape.side}px-{short}"
 
 
 def _as_it_is(folder: Path, stamp: str) -> Pyramid | None:
     """The pyramid that is there, when it is whole and of this stamp."""
-    index = read_index(folder)
-    if index is None or index.facts["stamp"] != stamp or index.facts["passing"]:
-        return None
-    try:
-        return Pyramid(folder, index)
-    except (OSError, ValueError):
-        return None
+    with suppress(OSError, ValueError):
+        pyramid = Pyramid(folder)
+        if pyramid.stamp == stamp:
+            return pyramid
+    return None

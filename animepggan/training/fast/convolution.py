@@ -52,17 +52,12 @@ class Convolution:
         stride, padding = (1, module.padding) if self.resample is None else (2, 1)
         self._options = (stride, stride), (padding, padding), (1, 1), self.resample == "up", (0, 0), 1
 
-    def forward(self, features: Tensor) -> Tensor:
-        """With the bias: [n, in, h, w] -> [n, out, h', w']."""
+    def forward(self, features: Tensor, *, biased: bool = True) -> Tensor:
+        """[n, in, h, w] -> [n, out, h', w']; without the bias, the output's derivative along a change of the input."""
+        bias = self.bias if biased else None
         if self.minimal is not None:
-            return self.minimal.forward(features, self.bias)
-        return torch.convolution(features, self.kernel, self.bias, *self._options)
-
-    def tangent(self, features: Tensor) -> Tensor:
-        """The derivative of the output along a change of the input: the same without the bias."""
-        if self.minimal is not None:
-            return self.minimal.forward(features)
-        return torch.convolution(features, self.kernel, None, *self._options)
+            return self.minimal.forward(features, bias)
+        return torch.convolution(features, self.kernel, bias, *self._options)
 
     def input_gradient(self, delta: Tensor, features: Tensor) -> Tensor:
         """By the inputs, whose shape `features` has."""

@@ -122,7 +122,7 @@ class _Layer:
         assert self.delta is not None
         self.of_tangent = [(self.delta, tangent)]
         self.delta = None
-        tangent = self.convolution.tangent(tangent)
+        tangent = self.convolution.forward(tangent, biased=False)
         mask_(tangent, self.activated[: len(tangent)])
         return pool(tangent) if self.pooled else tangent
 

@@ -119,7 +119,7 @@ class FastLastBlock:
         n = len(tangent)
         exact = _flat(tangent).to(self.vector.dtype)
         values = self._per_row(self.statistic.tangent(exact))
-        first = self.convolution.tangent(tangent).addcmul_(values, self.pattern)
+        first = self.convolution.forward(tangent, biased=False).addcmul_(values, self.pattern)
         mask_(first, self.first[:n])
         second = mask_((_flat(first) @ self.matrix.t()).mul_(self.scale), self.second[:n])
         self.tangents = tangent, values, first, second
