@@ -9,9 +9,11 @@ so that what is measured on them was not learned from. Minutes.
 from __future__ import annotations
 
 import argparse
+import io
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.numpy import save_file
 
 from animepggan.corpus.demo.characters import other, someone
@@ -56,16 +58,29 @@ def discriminant(characters: list[NDArray[np.float32]]) -> tuple[NDArray[np.floa
 
 def _drawn(shows: int, pictures: int) -> list[NDArray[np.uint8]]:
     """Of each show somebody, somebody with the same hair, and somebody else."""
-    found = []
+    found, dice = [], np.random.default_rng(0)
     for show in range(shows):
         first = someone(Dice("prior", show), GENERAL[show % len(GENERAL)], f"prior{show}")
         for number, character in enumerate([first, other(1, first, alike=True), other(2, first)]):
             drawn = []
             for index in range(pictures):
                 placed, scene = portrait(character, Dice("prior", show, number, index))
-                drawn.append(np.asarray(compose([placed], scene, SEEN, SEEN, seed=index)[0].convert("RGB")))
+                picture = compose([placed], scene, SEEN, SEEN, seed=index)[0].convert("RGB")
+                drawn.append(np.asarray(_worn(picture, index, dice)))
             found.append(np.stack(drawn))
     return found
+
+
+def _worn(picture: Image.Image, index: int, dice: np.random.Generator) -> Image.Image:
+    """Two of three pictures as a set holds them: of another size, or saved as JPEG. Who it is does not hang on that."""
+    if index % 3 == 1:
+        side = round(SEEN * dice.uniform(0.5, 1.6))
+        return picture.resize((side, side), Image.Resampling.LANCZOS).resize((SEEN, SEEN), Image.Resampling.LANCZOS)
+    if index % 3 == 2:
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=int(dice.integers(50, 95)))
+        return Image.open(file).convert("RGB")
+    return picture
 
 
 if __name__ == "__main__":

@@ -41,15 +41,15 @@ IDENTITY = Path(__file__).with_name("identity.safetensors")
 
 _Floats = NDArray[np.float64]
 
-_SIZE = 40  # directions kept
-_PART, _PARTS = 12, 60  # pictures of a part, about, and parts at most
-_APART = 5.6  # deviations between the means of parts from which they are not one character
+_SIZE = 40  # directions kept, as many as were learned
+_PART, _PARTS = (8, 11, 14, 17, 20), 60  # pictures of a part, about, and parts at most; the majority counts
+_APART = 5.8  # deviations between the means of parts from which they are not one character
 _SAMPLED = 3000  # pictures that are cut into parts; others go to the nearest part
 _SPREAD = 1.2  # of pictures that are alike, hence in one part, to that of any
 _MIXED = 0.8  # of less, the rest is cut once more: among many strangers parts are mixed
 _INNER = 0.6  # share of the set around its median that is taken to be mostly hers
 _FOLDS, _ROUNDS = 4, 3
-_FAR = 1.6  # her own farthest: so many times as far above nine tenths as these are above the median
+_FAR = 1.25  # her own farthest: so many times as far above nine tenths as these are above the median
 _LIKE = 1.2  # times the square that two pictures of one character are apart by: within it of a rejected example
 _OTHERS = 0.3  # share of a set that is not the rejected examples', from which her median is sought there
 _OF_EXAMPLE = 0.4  # of the way to a rejected example, from which pictures are taken to show the same
@@ -109,9 +109,9 @@ def judge(
     apart = np.zeros(len(points), bool)
     core = chosen[squares <= np.quantile(squares, _INNER)]
     if learned:
-        hers, rival = _hers(points, chosen, wanted, unwanted)
+        hers, rival = _voted(points, chosen, wanted, unwanted)
         if FEWEST <= hers[chosen].sum() < _MIXED * len(chosen):
-            hers &= _hers(points, chosen[hers[chosen]], wanted, unwanted)[0]
+            hers &= _voted(points, chosen[hers[chosen]], wanted, unwanted)[0]
         apart, core = ~hers, chosen[hers[chosen]]
         if not examples and (len(core) < LEAST_HERS * len(chosen) or rival > LARGEST_RIVAL * len(core)):
             return Judgment(_scores(points, core, chosen, apart, None), UNSURE)
@@ -161,18 +161,27 @@ def _squares(rows: _Floats, point: _Floats) -> _Floats:
     return np.asarray(((rows - point) ** 2).sum(axis=1))
 
 
+def _voted(
+    points: _Floats, chosen: NDArray[np.int64], wanted: _Floats | None, unwanted: _Floats | None
+) -> tuple[NDArray[np.bool_], int]:
+    """What `_hers` gives for most sizes of parts: one that is cut off by chance at one size is not at another."""
+    found = [_hers(points, chosen, wanted, unwanted, size) for size in _PART]
+    return np.median([hers for hers, _ in found], axis=0) > 0.5, int(np.median([rival for _, rival in found]))
+
+
 def _hers(
     points: _Floats,  # [n, d]
     chosen: NDArray[np.int64],
     wanted: _Floats | None,  # [m, d], hers
     unwanted: _Floats | None,  # [m, d], not hers
+    size: int,  # of a part
 ) -> tuple[NDArray[np.bool_], int]:
     """Which of n a chain of near parts joins to the part at her median; and how many of `chosen` such a
     chain joins of anybody else, at most.
     """
     here = points[chosen]
     center = _median(here)
-    part_of = ward(here, int(np.clip(len(chosen) // _PART, min(6, len(chosen)), _PARTS)))
+    part_of = ward(here, int(np.clip(len(chosen) // size, min(6, len(chosen)), _PARTS)))
     sizes = np.bincount(part_of)
     means = np.stack([here[part_of == part].mean(axis=0) for part in range(len(sizes))])
     # Of a direction, in most parts: strangers have parts of their own, and change nothing in hers.
