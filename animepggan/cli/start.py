@@ -26,6 +26,8 @@ STEPS = ("frames", "crop", "curate", "review", "finetune")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.option("-o", "--output", metavar="PATH", type=click.Path(path_type=Path), required=True, help="Her folder.")
 @click.option("--base", metavar="MODEL", help="What to fine-tune.  [default: the base in the package]")
+@click.option("--keep", metavar="SPEC", help="Example pictures of her: strangers are found better.")
+@click.option("--reject", metavar="SPEC", help="Example pictures of somebody else.")
 @click.option("--until", metavar="STEP", type=click.Choice(STEPS), help=f"The last step: {', '.join(STEPS)}.")
 @click.option("--yes", is_flag=True, help="Ask nothing: go on with what curation decided.")
 @click.option("--dry-run", is_flag=True, help="Say what will be done, and how long each step takes here.")
@@ -62,6 +64,7 @@ def command(
     if dry_run:
         from animepggan.pipeline.plan import plan_of
 
+        options = {name: value for name, value in options.items() if name not in ("keep", "reject")}
         plan = plan_of(sources, say=console.say, **options)
         lines = [
             f"{step.step:9} {'-' if step.seconds is None else duration(step.seconds):>7}  {step.what}" for step in plan

@@ -69,6 +69,8 @@ def start(
     output: str | Path,
     *,
     base: str | Path | None = None,
+    keep: str | Path | None = None,
+    reject: str | Path | None = None,
     until: Step | None = None,
     settings: Settings = (),
     seed: int | None = None,
@@ -85,8 +87,9 @@ def start(
 
     Stills are taken out of videos, faces cut (square faces are taken as they are), copies joined and strangers set
     aside, the set shown to `review`, `base` (by default the one in the package) fine-tuned, and a grid, a film and
-    a page drawn. `until` is the last step to do; `settings`, `seed`, `device` and `precision` are for `finetune`,
-    `workers` for `crop` and `curate`; `watch`, `bar`, `say` and `warn` as in `finetune`.
+    a page drawn. `keep` and `reject` are SPECs of example pictures, as for `curate`; `until` is the last step to do;
+    `settings`, `seed`, `device` and `precision` are for `finetune`, `workers` for `crop` and `curate`; `watch`, `bar`,
+    `say` and `warn` as in `finetune`.
 
     A second call goes on where the first ended; more sources may come, none may go. Raises RecipeError where an extra
     is missing or `output` is a file, DataError where nothing can be used, BusyError where another `start` works there,
@@ -107,7 +110,7 @@ def start(
         if "crop" in steps:
             job.crop(material)
         if "curate" in steps:
-            job.curate(description)
+            job.curate(description, keep, reject)
         if "review" in steps:
             job.review(description.parent, review)
         if "finetune" in steps:
@@ -230,15 +233,25 @@ class _Job:
             self.bar("faces", number, len(source.entries))
         return len(source.entries)
 
-    def curate(self, description: Path) -> None:
+    def curate(self, description: Path, keep: str | Path | None, reject: str | Path | None) -> None:
         faces, folder = self.folder / "faces", description.parent
-        stamp = folder_stamp(faces)
+        examples = [None if spec is None else source_of(spec).stamp for spec in (keep, reject)]
+        stamp = _hash_of([folder_stamp(faces), *examples])
         if self.is_done("curate", stamp) and description.is_file():
             self.say("set: as it was")
             return
         self.say("set: looking for copies and strangers")
         with self.step("curate", stamp) as row:
-            made = describe(faces, folder, workers=self.workers, device=self.device, bar=self.bar, say=self.say)
+            made = describe(
+                faces,
+                folder,
+                keep=keep,
+                reject=reject,
+                workers=self.workers,
+                device=self.device,
+                bar=self.bar,
+                say=self.say,
+            )
             row |= {"counts": made.counts}
         self.say("set: " + "; ".join(f"{name} {value}" for name, value in made.counts.items()))
         if made.unsure:
@@ -320,6 +333,10 @@ def _place(source: Source) -> str:
 
 def _stamp_of(record: dict[str, Any], step: Step) -> str:
     return str((record["steps"].get(step) or {}).get("stamp", ""))
+
+
+def _hash_of(values: list[str | None]) -> str:
+    return sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _hash(path: Path) -> str:
