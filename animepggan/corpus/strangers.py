@@ -232,7 +232,7 @@ def _chains(near: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def _crossed(parts: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pairs of parts of which one is among `parts`, and the other is not."""
-    return parts[:, None] != parts
+    return np.asarray(parts[:, None] != parts)
 
 
 def _between(rows: _Floats, others: _Floats) -> _Floats:
