@@ -152,7 +152,7 @@ def test_measures_move_the_way_that_they_should(real: Path) -> None:
 
 FIGURES = Measures(
     **dict.fromkeys(("kid", "kid_std", "frechet", "recall", "density", "cluster_diversity", "nearest", "nearest_new")),
-    **{"precision": 0.4, "coverage": 0.6, "swd": {}, "ms_ssim": 0.26, "ms_ssim_reference": 0.25},
+    **{"precision": 0.4, "coverage": 0.6, "swd": {}, "swd_std": None, "ms_ssim": 0.26, "ms_ssim_reference": 0.25},
     **{"copied_share": 0.01, "blend_share": 0.01, "features": "Lite", "reference": "yui", "reference_n": 500},
     **{"training": "yui", "training_n": 500, "resolution": 64, "n": 500, "seed": 0},
 )

@@ -10,8 +10,9 @@ so is every part that is near one of hers: her moods and poses form a chain, and
 stands apart. A tenth or a third of strangers changes nothing in that. A stranger alone in a part of hers is found at
 the end: by the Mahalanobis distance from what has turned out to be hers, measured without the picture itself.
 
-Examples that belong stand in for the median; those that do not draw parts to themselves, and single pictures that lie
-on the way from her to them. Where too much stands apart, the set does not say who is who, and nobody is left out.
+Examples that belong stand in for the median; with those that do not go the parts that they lie in, what is beyond, and
+single pictures far on the way from her to them. Where nobody is in most of the set, it does not say who is who, and
+nobody is left out without an example.
 
 Of another backbone nothing was learned. Then its embedding and the colors are taken in the directions in which the set
 varies most, and only the last step is done: who looks altogether different is found, who has her hair is not.
@@ -51,9 +52,8 @@ _INNER = 0.6  # share of the set around its median that is taken to be mostly he
 _FOLDS, _ROUNDS = 4, 3
 _FAR = 1.25  # her own farthest: so many times as far above nine tenths as these are above the median
 _LIKE = 1.2  # times the square that two pictures of one character are apart by: within it of a rejected example
-_OTHERS = 0.3  # share of a set that is not the rejected examples', from which her median is sought there
+_HALFWAY = 0.65  # of the way to a part with a rejected example, from where parts are not hers
 _OF_EXAMPLE = 0.4  # of the way to a rejected example, from which pictures are taken to show the same
-_DONE = 3  # of parts: no links are followed from there
 _SURE = 3.5  # and at least so many deviations
 _BINS = (4, 8, 8)  # of lightness 0 to 100 and of a* and b*
 _FROM, _TO = -56, 64  # of a* and b*: where nearly all drawn colors lie; those outside count in the bins at the border
@@ -180,7 +180,6 @@ def _hers(
     chain joins of anybody else, at most.
     """
     here = points[chosen]
-    center = _median(here)
     part_of = ward(here, int(np.clip(len(chosen) // size, min(6, len(chosen)), _PARTS)))
     sizes = np.bincount(part_of)
     means = np.stack([here[part_of == part].mean(axis=0) for part in range(len(sizes))])
@@ -189,45 +188,51 @@ def _hers(
     variance = _SPREAD * float(np.median(scatters[sizes > 1]) if (sizes > 1).any() else 1) / points.shape[1]
     # Means of few pictures are apart by chance alone.
     noise = points.shape[1] * variance / sizes
-    links = np.sqrt(np.maximum(_between(means, means) - noise - noise[:, None], 0) / max(variance, 1e-12))
-    whose = np.zeros(len(sizes), np.int64)  # 1: hers, -1: of a rejected example
+    near = _between(means, means) - noise - noise[:, None] < _APART**2 * variance
+    chain = _chains(near)
+    center = _median(here if wanted is None else wanted)
+    if wanted is None:
+        inner = _squares(here, center)
+        center = here[inner <= np.quantile(inner, _INNER)].mean(axis=0)
     if unwanted is not None:
         squares = _between(unwanted, means)
-        alike = squares.min(axis=1) < _LIKE * points.shape[1] * variance
-        whose[squares.argmin(axis=1)[alike]] = -1
-        rest = _chained(whose, links)[part_of] == 0
-        if wanted is None and rest.mean() > _OTHERS:
-            center = _median(here[rest])
-    if wanted is not None:
-        center = _median(wanted)
-    inner = _squares(here, center)
-    start = here[inner <= np.quantile(inner, _INNER)].mean(axis=0) if wanted is None and unwanted is None else center
-    whose[_squares(means, start).argmin()] = 1
-    whose = _chained(whose, links)
+        theirs = np.unique(squares.argmin(axis=1)[squares.min(axis=1) < _LIKE * points.shape[1] * variance])
+        counts = np.bincount(chain, sizes)
+        own = chain[_squares(means, center).argmin()]
+        counts[chain[theirs]] *= chain[theirs] == own  # what is rejected is not hers; the rest of her chain may be
+        if (
+            wanted is None
+            and own in chain[theirs]
+            and counts[np.arange(len(counts)) != own].max(initial=0) > (LARGEST_RIVAL * counts[own])
+        ):
+            counts[own] = 0
+            center = means[chain == counts.argmax()].mean(axis=0)
+        for part in theirs:
+            toward = means[part] - center
+            near &= ~_crossed((means - center) @ toward > _HALFWAY * (toward @ toward))
+        chain = _chains(near)
+    totals = np.bincount(chain, sizes)
+    own = chain[_squares(means, center).argmin()]
     hers = np.empty(len(points), bool)
     for first in range(0, len(points), _SAMPLED):
         rows = slice(first, first + _SAMPLED)
-        hers[rows] = whose[_between(points[rows], means).argmin(axis=1)] == 1
-    hers[chosen] = whose[part_of] == 1
-    rival = 0
-    while (whose == 0).any():
-        whose[np.flatnonzero(whose == 0)[0]] = 2
-        whose = _chained(np.where((whose == 1) | (whose == -1), _DONE, whose), links)
-        rival = max(rival, int(sizes[whose == 2].sum()))
-        whose[whose == 2] = _DONE
-    return hers, rival
+        hers[rows] = chain[_between(points[rows], means).argmin(axis=1)] == own
+    hers[chosen] = chain[part_of] == own
+    totals[own] = 0
+    return hers, int(totals.max())
 
 
-def _chained(whose: NDArray[np.int64], links: _Floats) -> NDArray[np.int64]:
-    """Whose each part is, 0 where nobody's, when links shorter than _APART are followed, the shortest first."""
-    whose = whose.copy()
-    while (whose == 0).any() and (whose != 0).any():
-        reached = np.where(np.isin(whose, (0, _DONE), invert=True)[:, None] & (whose == 0), links, np.inf)
-        one, other = np.unravel_index(int(reached.argmin()), reached.shape)
-        if reached[one, other] >= _APART:
-            break
-        whose[other] = whose[one]
-    return whose
+def _chains(near: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The number of the chain that each part is in: parts that are joined by steps from part to near part."""
+    chain = np.arange(len(near))
+    for _ in range(len(near)):
+        chain = np.where(near, chain, len(near)).min(axis=1)
+    return chain
+
+
+def _crossed(parts: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pairs of parts of which one is among `parts`, and the other is not."""
+    return np.asarray(parts[:, None] != parts)
 
 
 def _between(rows: _Floats, others: _Floats) -> _Floats:
