@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,12 @@ def test_a_run_is_named_after_her(spec: str, name: str) -> None:
 def test_pictures_straight_below_home_are_not_named_after_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/users/alice")
     assert character_of("/users/alice/faces") != "alice"
+
+
+def test_a_run_is_named_where_nobody_has_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: {}["no such user"])
+    assert character_of("/data/yui/faces") == "yui"
 
 
 def test_a_default_name_never_meets_another_run(here: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from animepggan.corpus import Corpus
 from animepggan.corpus.source import short_name
-from animepggan.disk import expanded
+from animepggan.disk import expanded, has_home
 from animepggan.hub import parse_spec
 from animepggan.recipe import Recipe
 from animepggan.run.begin import RunOptions, agrees
@@ -36,7 +36,7 @@ def character_of(spec: str) -> str:
         parts = [hub.repo.rpartition("/")[2], *PurePosixPath(hub.subfolder or "").parts]
     else:
         path = expanded(spec).absolute()
-        home = Path.home().parts
+        home = Path.home().parts if has_home() else ()
         parts = [part for depth, part in enumerate(path.parts) if depth and path.parts[: depth + 1] != home]
     names = [re.sub(r"\.(jsonl|zip|tar|parquet)$", "", part, flags=re.IGNORECASE) for part in parts if part != ".."]
     telling = [name for name in names if not SAYS_NOTHING.fullmatch(name)]
