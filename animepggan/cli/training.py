@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from animepggan.cli.common import NATURAL, Console, apply_threads, check_device, device_options, duration, options
+from animepggan.cli.common import (
+    NATURAL,
+    SECONDS_BETWEEN_LINES,
+    Console,
+    apply_threads,
+    check_device,
+    device_options,
+    duration,
+    options,
+)
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from animepggan.run import Event, FinishedRun
 
-SECONDS_BETWEEN_LINES = 10.0  # where there is no bar: at least so long between two lines of progress
 SECONDS_TO_FIRST_LINE = 3.0
 PRECISION: Any = {"type": click.Choice(["fp32", "bf16"]), "default": "fp32"}
 PATIENCE = "Stop when N measures in a row were not clearly better; 0: never.  [default: 5 of those taken by default]"

@@ -23,6 +23,11 @@ Result = TypeVar("Result")
 _CHUNK = 16  # pictures a task opens
 
 
+def some_of(things: Sequence[Task], count: int) -> Sequence[Task]:
+    """At most `count` of the things, from all over them and in their order."""
+    return things[:: max(1, -(-len(things) // count))]
+
+
 def sweep(
     entries: Sequence[Entry],
     look: Callable[[Entry, BinaryIO], Result],

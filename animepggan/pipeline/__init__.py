@@ -31,6 +31,7 @@ from animepggan.corpus.frames import frames as take_stills
 from animepggan.corpus.names import printable
 from animepggan.corpus.source import Source, short_name
 from animepggan.corpus.spec import source_of
+from animepggan.corpus.sweep import some_of
 from animepggan.data import curate as describe
 from animepggan.disk import locked, make_folder, replacing, write_json
 from animepggan.errors import DataError, ModelError, resource_errors
@@ -42,7 +43,7 @@ from animepggan.run.library import Settings, Watch
 from animepggan.sampling.draw import Precision
 from animepggan.sampling.files import output_file, write_png
 from animepggan.sampling.film import write_film
-from animepggan.sampling.grid import enlarge, grid
+from animepggan.sampling.grid import enlarge, grid, legible_scale
 
 Step = Literal["frames", "crop", "curate", "review", "finetune", "draw"]
 STEPS: tuple[Step, ...] = get_args(Step)
@@ -50,7 +51,7 @@ Review = Callable[[Path], object]
 """Lets a person look over the described set in a folder, and returns when they are done."""
 
 RECORD = "start.json"
-SHOWN, FACES, FRAMES, FPS, LEAST_SIDE, PREVIEWS = 32, 8, 96, 20, 128, 8  # of the grid, the film (pixels) and the page
+SHOWN, FACES, FRAMES, FPS, PREVIEWS = 32, 8, 96, 20, 8  # of the grid, the film and the page
 
 
 @dataclass(frozen=True)
@@ -281,20 +282,19 @@ class _Job:
         page = self.folder / "index.html"
         self.say("drawing a grid, a film and a page")
         with self.step("draw", drawing):
-            factor = max(1, -(-LEAST_SIDE // model.resolution))
-            pictures = [enlarge(picture, factor) for picture in model.sample(range(SHOWN))]
+            scale = legible_scale(model.resolution)
+            sheet = enlarge(grid(list(model.sample(range(SHOWN))), 8), scale)
             with output_file(self.folder / "grid.png") as file:
-                write_png(grid(pictures, 8), file, {**model.texts, "seeds": f"0-{SHOWN - 1}"})
-            walk = _counted(model, self.bar)
-            write_film((enlarge(frame, factor) for frame in walk), self.folder / "film.gif", FPS)
+                write_png(sheet, file, {**model.texts, "seeds": f"0-{SHOWN - 1}"})
+            write_film(_counted(model, self.bar), self.folder / "film.gif", FPS, scale)
             self._page(page, model, run)
         return page
 
     def _page(self, page: Path, model: Model, run: FinishedRun) -> None:
         counts = self.record["steps"]["curate"]["counts"]
         previews = sorted((run.folder / "previews").glob("images-*.png"))
-        spread = previews[:: max(1, -(-len(previews) // PREVIEWS))]
         where = printable(os.path.relpath(self.folder))
+        hers = f"{where}/{run.folder.name}"
         write_page(
             page,
             self.folder.resolve().name,
@@ -303,18 +303,18 @@ class _Job:
             sheet=Shown(self.folder / "grid.png", f"Seeds 0 to {SHOWN - 1}"),
             numbers={name: f"{count:,}" for name, count in counts.items() if count},
             real=Shown(run.folder / "previews" / "real.png"),
-            previews=[Shown(path, f"{int(path.stem[7:]) / 1000:g} kimg") for path in spread],
+            previews=[Shown(path, f"{int(path.stem[7:]) / 1000:g} kimg") for path in some_of(previews, PREVIEWS)],
             commands=[
-                (f"animepggan sample {where}/{run.folder.name} --count 16 --scale 4", "more pictures of her"),
-                (f"animepggan sample {where}/{run.folder.name} --grid --truncation 0.7", "cleaner, less varied"),
-                (f"animepggan interpolate {where}/{run.folder.name} -o walk.mp4", "a film"),
-                (f"animepggan evaluate {where}/{run.folder.name} --data {where}/set/corpus.jsonl", "how good it is"),
+                (f"animepggan sample {hers} --count 16 --scale 4", "more pictures of her"),
+                (f"animepggan sample {hers} --grid --truncation 0.7", "cleaner, less varied"),
+                (f"animepggan interpolate {hers} -o walk.mp4", "a film"),
+                (f"animepggan evaluate {hers} --data {where}/set/corpus.jsonl", "how good it is"),
                 (f"animepggan data review {where}/set", "look the set over again"),
             ],
             links={
                 "the set": "set/sheet.html",
                 "what was cut and what not": "faces/",
-                "the run": run.folder.name + "/",
+                "the run": f"{run.folder.name}/",
             },
         )
 

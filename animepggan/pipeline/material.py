@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from animepggan.corpus.content import HEAD, format_of
 from animepggan.corpus.decode import open_picture
 from animepggan.corpus.faces.detector import Detector, open_detector
 from animepggan.corpus.folders import list_file
 from animepggan.corpus.frames import find_videos
-from animepggan.corpus.headers import DecodeError
 from animepggan.corpus.names import printable
-from animepggan.corpus.source import Entry, Source
+from animepggan.corpus.source import Bad, Entry, Source
 from animepggan.corpus.spec import source_of
+from animepggan.corpus.sweep import some_of, sweep
 from animepggan.disk import expanded
 from animepggan.errors import DataError, ModelError, RecipeError
 
@@ -61,12 +63,12 @@ def look_over(sources: Sequence[str | Path]) -> Material:
     material = Material(list(dict.fromkeys(videos)), [], [])
     detector: Detector | None = None
     for source in found:
-        squares = [size for entry in _spread(source) if (size := _size(entry)) is not None]
-        if squares and all(abs(width - height) <= 0.02 * width for width, height in squares):
+        images = sample_of(source, LOOKED_AT)
+        is_cut = bool(images) and all(abs(image.width - image.height) <= 0.02 * image.width for image in images)
+        if is_cut:
             detector = detector or _detector()
-            (material.cut if detector is None or _are_faces(source, detector) else material.uncut).append(source)
-        else:
-            material.uncut.append(source)
+            is_cut = detector is None or _are_faces(images, detector)
+        (material.cut if is_cut else material.uncut).append(source)
     return material
 
 
@@ -86,30 +88,18 @@ def _detector() -> Detector | None:
         return None
 
 
-def _spread(source: Source) -> Sequence[Entry]:
-    """Some pictures from all over a source."""
-    return source.entries[:: max(1, -(-len(source.entries) // LOOKED_AT))]
+def sample_of(source: Source, count: int) -> list[Image.Image]:
+    """At most so many pictures from all over a source, without those that cannot be opened or decoded."""
+    found = sweep(some_of(source.entries, count), lambda _, file: open_picture(file).image, workers=0)
+    return [image for _, image in found if not isinstance(image, Bad)]
 
 
-def _size(entry: Entry) -> tuple[int, int] | None:
-    try:
-        with entry.open() as file:
-            return open_picture(file).image.size
-    except (DecodeError, OSError):
-        return None
-
-
-def _are_faces(source: Source, detector: Detector) -> bool:
+def _are_faces(images: Sequence[Image.Image], detector: Detector) -> bool:
     """Whether a face fills each square picture; where none is found at all, the pictures are taken as they are."""
     shares = []
-    for entry in _spread(source):
-        try:
-            with entry.open() as file:
-                image = open_picture(file).image
-        except (DecodeError, OSError):
-            continue
-        image = image.resize((256, 256))
-        shares += [max(face.width for face in faces) / 256 for faces in [detector.find(image)] if faces]
+    for image in images:
+        if faces := detector.find(image.resize((256, 256))):
+            shares.append(max(face.width for face in faces) / 256)
     return not shares or sorted(shares)[len(shares) // 2] >= FACE_SHARE
 
 

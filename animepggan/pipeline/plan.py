@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,14 @@ import numpy as np
 from PIL import Image
 
 from animepggan.bar import Say, unheard
-from animepggan.corpus.decode import open_picture
 from animepggan.corpus.faces.crop import CropOptions
 from animepggan.corpus.faces.detector import open_detector
 from animepggan.corpus.facts import SEEN
-from animepggan.corpus.headers import DecodeError
-from animepggan.corpus.source import Source
 from animepggan.corpus.video import Video, VideoError, picture
 from animepggan.corpus.worker import cores
+from animepggan.data import describer
 from animepggan.device import device_of
-from animepggan.disk import cache_folder
-from animepggan.interop.backbones import choose
-from animepggan.pipeline.material import check_extras, look_over
+from animepggan.pipeline.material import Material, check_extras, look_over, sample_of
 from animepggan.run.library import Callbacks, Settings, finetuning_recipe
 from animepggan.training.estimate import estimate
 from animepggan.transfer import first_resolution
@@ -58,7 +53,24 @@ def plan_of(
     material = look_over(sources)
     check_extras(material)
     say("measuring this machine on a few pictures")
-    steps: list[PlannedStep] = []
+    steps = []
+    for step in _steps(material, base, settings, seed, device, precision, workers):
+        steps.append(step)
+        if step.step == until:
+            break  # what comes after is not measured, either
+    return steps
+
+
+def _steps(
+    material: Material,
+    base: str | Path | None,
+    settings: Settings,
+    seed: int | None,
+    device: str,
+    precision: str,
+    workers: int | None,
+) -> Iterator[PlannedStep]:
+    """Each step, measured when it is asked for."""
     images: list[Image.Image] = []
     stills = 0
     if material.videos:
@@ -73,21 +85,21 @@ def plan_of(
                 continue
         stills = math.ceil(seconds)
         what = f"up to {stills:,} stills out of {len(material.videos)} videos"
-        steps.append(PlannedStep("frames", what, None if rate is None else seconds / rate))
+        yield PlannedStep("frames", what, None if rate is None else seconds / rate)
     pictures = stills + sum(len(source.entries) for source in material.uncut)
-    images += [image for source in material.uncut for image in _some(source)]
+    images += [image for source in material.uncut for image in sample_of(source, PROBED)]
     processes = max(1, cores() if workers is None else workers)
     seconds_each = _median(images[:PROBED], _looking()) if pictures else 0.0
     cut = sum(len(source.entries) for source in material.cut)
     what = f"look for faces in {pictures:,} pictures" if pictures else f"take {cut:,} square faces as they are"
-    steps.append(PlannedStep("crop", what, None if seconds_each is None else seconds_each * pictures / processes))
+    yield PlannedStep("crop", what, None if seconds_each is None else seconds_each * pictures / processes)
     faces = cut + pictures
-    backbone = choose(None, cache=cache_folder(), device=device_of(device)).at(SEEN)
+    backbone = describer(None, device=device_of(device))
     noise = np.random.default_rng(0).integers(0, 256, (8, SEEN, SEEN, 3), np.uint8)
     each = _median([noise, noise, noise], backbone.describe)
     what = f"look for copies and strangers in up to {faces:,} faces"
-    steps.append(PlannedStep("curate", what, None if each is None else each * faces / 8))
-    steps.append(PlannedStep("review", "you look the set over in your browser", None))
+    yield PlannedStep("curate", what, None if each is None else each * faces / 8)
+    yield PlannedStep("review", "you look the set over in your browser", None)
     resolved, start, _ = finetuning_recipe(base, None, None, settings, seed, Callbacks(), clusters=max(1, faces))
     stages = estimate(
         resolved.recipe,
@@ -98,9 +110,7 @@ def plan_of(
     )
     total = sum(stage.seconds or 0.0 for stage in stages)
     what = f"{stages[-1].stage.end / 1000:g} kimg at {resolved.recipe.resolution} px, from {start.found.spec}"
-    steps.append(PlannedStep("finetune", what, total))
-    names = [step.step for step in steps]
-    return steps if until is None or until not in names else steps[: names.index(until) + 1]
+    yield PlannedStep("finetune", what, total)
 
 
 def _decoding(video: Video) -> tuple[float | None, list[Image.Image]]:
@@ -113,15 +123,6 @@ def _decoding(video: Video) -> tuple[float | None, list[Image.Image]]:
         reached = at
     spent = time.perf_counter() - began
     return (reached / spent if reached else None), images
-
-
-def _some(source: Source) -> Iterator[Image.Image]:
-    for entry in islice(source.entries, PROBED):
-        try:
-            with entry.open() as file:
-                yield open_picture(file).image
-        except (DecodeError, OSError):
-            continue
 
 
 def _looking() -> Callable[[Image.Image], object]:

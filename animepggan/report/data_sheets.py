@@ -10,6 +10,7 @@ import numpy as np
 
 from animepggan.corpus.curation import SUSPECTS, Curation, Report
 from animepggan.corpus.names import printable
+from animepggan.corpus.sweep import some_of
 from animepggan.report.sheet import Section, Tile, histogram, thumbnails_at, write_sheet
 
 GROUPS, MEMBERS, SAMPLE, LISTED = 24, 6, 72, 200
@@ -21,7 +22,7 @@ CURATED_CLUSTERS, CURATED_MEMBERS, CURATED_SUSPECTS = 60, 8, 120
 def write_check(path: Path, report: Report, workers: int | None = None) -> None:
     """Write the page of a check."""
     facts = report.facts
-    spread = sorted(facts)[:: max(1, -(-len(facts) // SAMPLE))]
+    spread = some_of(sorted(facts), SAMPLE)
     small = sorted(facts, key=lambda index: (facts[index].pixels, index))[:MEMBERS]
     groups = [group[:MEMBERS] for group in (*report.copies[:GROUPS], *report.near[:GROUPS])]
     suspects = report.curation.suspects[:SUSPECTS]
